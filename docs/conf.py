@@ -16,7 +16,8 @@ html_title = "Foveal"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_design"]
 exclude_patterns = ["tutorials"]
-nb_execution_mode = "off"
+nb_execution_mode = "off"  # the tutorials are stored with their results
+nb_merge_streams = True
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 default_role = "code"  # docstrings write `names` as Markdown does
