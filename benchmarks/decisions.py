@@ -32,7 +32,7 @@ from scipy.special import expit, softmax
 from foveal import metrics
 from foveal.evaluate.intervals import Resampling
 from foveal.page.words import value_with_interval
-from foveal.readout.decisions import decide, medians
+from foveal.readout.decisions import decide
 from foveal.readout.predictions import probability_columns
 from foveal.readout.readout import ReadoutOptions, fit_readout
 from foveal.sets.splits import group_codes
@@ -44,6 +44,7 @@ OVERCONFIDENT = 1.5
 MIDDLE, NEW = 2, 5000
 KINDS = ("softmax", "regression", "softmax, shrunk", "regression, shrunk")
 MOST_LOST = 0.01  # of kappa
+ALMOST = 1e-9  # a cumulative probability this close to one half counts as half
 
 
 def at_cost(share: float, probabilities: np.ndarray) -> np.ndarray:
@@ -52,6 +53,11 @@ def at_cost(share: float, probabilities: np.ndarray) -> np.ndarray:
     distance = abs(classes[:, None] - classes)
     costs = (1 - share) * (distance > 0) + share * (distance / classes[-1]) ** 2
     return np.asarray((probabilities @ costs).argmin(1))
+
+
+def medians(probabilities: np.ndarray) -> np.ndarray:
+    """The lowest grade that at least half of the probability does not exceed: the smallest absolute error."""
+    return np.asarray((probabilities.cumsum(1)[:, :-1] < 0.5 - ALMOST).sum(1))
 
 
 def powered(power: float, probabilities: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def main() -> None:
         started = time.perf_counter()
         found = measure(table, SCALE, Resampling(group_codes(table["group"]), options.draws))
         ours.append(time.perf_counter() - started)
-    figures = len(found["metrics"]) + len(found["harm"]["errors"]) + 1
+    figures = len(found["metrics"])
     loop = plain_loop(table, 5) * options.draws
     print(
         f"{options.images:,} predictions, {options.draws:,} draws of whole patients, {figures} figures with intervals"

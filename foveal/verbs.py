@@ -53,7 +53,7 @@ VERBS = {
     "evaluate": ("predict.cohort", "evaluate.evaluate", "measure predictions, every metric with an interval"),
     "select": ("predict.select", "predict.select", "choose which ungraded photographs to grade next"),
     "adapt": ("adapt.adapt", "adapt.adapt", "fit calibration and cutoffs to a clinic, from its graded photographs"),
-    "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to trust the maps"),
+    "explain": ("explain.explain", "explain.explain", "show where a grader looks"),
     "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
     "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
     "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),

@@ -1,8 +1,7 @@
 """cluster: which images are similar, and whether similar images have the same label.
 
 Without a run, images are compared by their pixels; with a run, by the features of its encoder and also by pixels.
-Writes features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and the page cluster.html to OUT; with
---image also asked.csv.
+Writes features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and the page cluster.html to OUT.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,10 +12,10 @@ import numpy as np
 import tyro
 
 from foveal.cluster import words
-from foveal.cluster.features import choose, computed, encoder_of, learned_from, stored_features, unit_rows
+from foveal.cluster.features import choose, computed, learned_from, stored_features, unit_rows
 from foveal.cluster.look import differences, look, why_not
 from foveal.cluster.methods import draw_maps, map_listing, propose, reduce
-from foveal.cluster.neighbours import ask, listing, read_asked
+from foveal.cluster.neighbours import listing
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import check_free, json_ready, write_json, write_table, write_text
@@ -41,8 +40,6 @@ class ClusterConfig:
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
     # Number of clusters; 0 means the number of classes or, without classes, the one with the clearest clusters.
     clusters: int = 0
-    # New photograph whose nearest images to show; repeat the option for more.
-    image: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     # auto, cpu, cuda or mps.
     device: str = "auto"
 
@@ -67,7 +64,6 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     if count > len(images) // 2:
         what = f"--clusters {count} is too many for {len(images)} images"
         raise FovealError("option.value", what, expected=f"at most {len(images) // 2}")
-    photographs = read_asked(config.image, images) if config.image else None
     learned, taught, judged = np.zeros(len(images), bool), False, images.labels >= 0
     if config.run is not None:
         learned, taught = learned_from(images, config.run), read_model(config.run)["kind"] == "grader"
@@ -98,20 +94,14 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
                  for one in maps],
     })  # fmt: skip
     result["findings"] = [asdict(finding) for finding in words.find(result)]
-    asked = None
-    if photographs is not None:
-        asked = ask(config.image, photographs, encoder_of(config.run, images, config.device), kinds[0], images)
-        write_table(out / "asked.csv", asked.listing(images))
     write_table(out / "maps.csv", map_listing(maps, first.points, images, clusters, learned))
     write_table(out / "neighbours.csv", listing(first.near, images))
     write_table(out / "doubtful.csv", first.doubted.drop(columns="position"))
     write_json(out / "cluster.json", result)
     from foveal.cluster.page import render  # here, because the options do not need the templates
 
-    write_text(out / "cluster.html", render(result, images, first, maps, asked))
+    write_text(out / "cluster.html", render(result, images, first, maps))
     show(result)
-    if asked is not None:
-        asked.show(images)
     say(f"\nwritten: {out}; the page is {out / 'cluster.html'}")
     return result
 

@@ -32,8 +32,6 @@ MOST = 10_000  # images: more make spectral clustering slow and the page large, 
 PIXEL_SIDE = 32  # px: enough for digits and the layout of a retina, too few for a microaneurysm
 AT_ONCE = 64  # images
 
-Encode = Callable[[np.ndarray], np.ndarray]  # uint8 [m, S, S, C] -> float32 [m, D]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
@@ -153,15 +151,6 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
 
 
-def encoder_of(run: Path | None, images: Images, device: str) -> Encode:
-    """The function that computes features of images prepared like these: the encoder of `run`, or small pixels."""
-    if run is None:
-        return small_pixels
-    from foveal.predict.features import open_encoder  # torch is needed only with a run
-
-    return open_encoder(run, images.sets[0], device)
-
-
 def small_pixels(pixels: np.ndarray) -> np.ndarray:
     """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: shrunk to at most 32 x 32 px and flattened."""
     side = min(PIXEL_SIDE, pixels.shape[1])
@@ -171,12 +160,15 @@ def small_pixels(pixels: np.ndarray) -> np.ndarray:
 
 def computed(images: Images, run: Path | None, device: str = "cpu") -> Features:
     """The features of `run`, or shrunk pixels without a run."""
-    encode, first = encoder_of(run, images, device), images.sets[0]
+    first = images.sets[0]
+    encode: Callable[[np.ndarray], np.ndarray] = small_pixels
     if run is None:
         side = min(PIXEL_SIDE, first.size)
         name, source = "pixels", f"{'RGB' if first.channels == 3 else 'grey'} pixels at {side} x {side}"
     else:
-        model = read_model(run)
+        from foveal.predict.features import open_encoder  # torch is needed only with a run
+
+        model, encode = read_model(run), open_encoder(run, first, device)
         kind = "grader" if model["kind"] == "grader" else "pre-trained encoder"
         name, source = "features", f"{model['encoder']} of {run}, a {kind}"
     parts = []

@@ -1,20 +1,14 @@
-"""The nearest images of each image or new photograph, by cosine of features, and the votes of their labels.
+"""The nearest images of each image, by cosine of features, and the votes of their labels.
 
-The search is exact. It leaves out images of the same patient and copies: they are similar for trivial reasons. The
-patients of new photographs are unknown: one that is in the set finds itself and other images of its eye.
+The search is exact. It leaves out images of the same patient and copies: they are similar for trivial reasons.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from foveal.cluster.features import Encode, Features, Images, unit_rows
-from foveal.console import say, show_table, warn
-from foveal.errors import FovealError
-from foveal.fundus.preparation import Preparation, prepare_file
+from foveal.cluster.features import Images
 
 BLOCK = 1024  # images compared with all others at once
 NEAREST = 10  # neighbours to list, and labelled neighbours that vote: enough for a stable vote, few enough to look at
@@ -76,19 +70,12 @@ def doubt(near: Nearest, labels: np.ndarray, *, ordered: bool) -> np.ndarray:
 
 def listing(near: Nearest, images: Images) -> pd.DataFrame:
     """The table for neighbours.csv."""
-    table = _pairs(near, images.table["id"].to_numpy(), images)
-    table.insert(4, "label", images.table["label"].array[np.nonzero(near.index >= 0)[0]])
-    return table
-
-
-def _pairs(near: Nearest, names: np.ndarray, images: Images) -> pd.DataFrame:
-    """A row per image of `names` [m] and neighbour."""
     row, rank = np.nonzero(near.index >= 0)
-    other = near.index[row, rank]
+    other, names, labels = near.index[row, rank], images.table["id"].to_numpy(), images.table["label"].array
     return pd.DataFrame({
-        "id": names[row], "rank": rank + 1, "other": images.table["id"].to_numpy()[other],
+        "id": names[row], "rank": rank + 1, "other": names[other],
         "similarity": near.similarity[row, rank].astype(float).round(5),
-        "other_label": images.table["label"].array[other],
+        "label": labels[row], "other_label": labels[other],
     })  # fmt: skip
 
 
@@ -101,53 +88,3 @@ def doubtful(voted: np.ndarray, doubts: np.ndarray, images: Images) -> pd.DataFr
         "id": part["id"].to_numpy(), "label": part["label"].array, "told": voted[order],
         "doubt": doubts[order].round(3), "split": part["split"].to_numpy(), "position": order,
     })  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """New photographs: prepared pixels uint8 [m, S, S, C], nearest images, and the label of the vote, int [m]."""
-
-    names: Sequence[str]
-    pixels: np.ndarray
-    near: Nearest
-    voted: np.ndarray
-
-    def listing(self, images: Images) -> pd.DataFrame:
-        """The table for asked.csv; the distance is one minus the cosine."""
-        table = _pairs(self.near, np.array(self.names, object), images).rename(columns={"id": "image"})
-        table.insert(4, "distance", (1 - table["similarity"]).clip(0).round(5))
-        return table
-
-    def show(self, images: Images) -> None:
-        """Print the nearest images of each photograph, and the label of their vote."""
-        table = self.listing(images).fillna({"other_label": -1})
-        for name, voted in zip(self.names, self.voted, strict=True):
-            own = table[table["image"] == name][["rank", "other", "distance", "other_label"]]
-            rows = [[str(rank), str(other), f"{distance:.3f}", images.name(label)]
-                    for rank, other, distance, label in own.itertuples(index=False)]  # fmt: skip
-            say()
-            show_table(f"nearest to {name}", ["", "image", "distance", "label"], rows)
-            if voted >= 0:
-                say(f"the {NEAREST} nearest labelled images vote for {images.name(voted)}")
-
-
-def read_asked(files: Sequence[Path], images: Images) -> np.ndarray:
-    """The photographs uint8 [m, S, S, C], prepared like the set; FovealError if one cannot be read."""
-    card, found = images.sets[0].card, []
-    for file in files:
-        try:
-            prepared = prepare_file(file, Preparation(**card["options"]), bool(card["fundus"]))
-        except FovealError as error:
-            what = f"--image {file}: {error.what}"
-            raise FovealError(error.code, what, expected=error.expected, fix=error.fix) from None
-        if prepared.flags:
-            warn(f"{file} is flagged {', '.join(prepared.flags)}: its nearest images may be meaningless")
-        found.append(prepared.pixels)
-    return np.stack(found)
-
-
-def ask(files: Sequence[Path], pixels: np.ndarray, encode: Encode, features: Features, images: Images) -> Asked:
-    """The nearest images of each photograph (prepared, uint8 [m, S, S, C]), by the features of the set."""
-    search = unit_rows(encode(pixels)), np.full(len(files), -1), unit_rows(features.values), images.units
-    voted = vote(nearest(*search, among=images.labels >= 0), images.labels, len(images.classes))
-    return Asked(names=[str(file) for file in files], pixels=pixels, near=nearest(*search), voted=voted)

@@ -4,7 +4,6 @@ The dots of a map are drawn in random order: in class order, the last class woul
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from foveal.cluster import words
 from foveal.cluster.features import Images
 from foveal.cluster.look import Look
 from foveal.cluster.methods import NAMES, Map
-from foveal.cluster.neighbours import NEAREST, Asked, Nearest
+from foveal.cluster.neighbours import NEAREST, Nearest
 from foveal.page import render as rendering
 from foveal.page.charts import fitted
 from foveal.page.parts import SPLITS, Columns, Gallery, Html, Note, Part, Picture, Section, Verdict
@@ -38,7 +37,7 @@ MANY_RIGHT = 0.9  # accuracy of the votes; below it, most doubtful labels may be
 MUTED = ("no label", "no flag", "others")  # kinds that must not stand out
 
 
-def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], asked: Asked | None) -> str:
+def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map]) -> str:
     """The page as HTML."""
     generator = np.random.default_rng(SEED)
     ((lead, beside_maps, beside_doubts),) = rendering.told(
@@ -47,14 +46,11 @@ def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Ma
     drawn = _drawn_maps(images, look, maps, generator)
     at_random = np.sort(generator.choice(len(images), AT_RANDOM, replace=False))
     licence = "; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets))
-    likeness = "Similarity is not a diagnosis: similar images may come from the same camera or show the same eye."
     sections = [
         Section(name="findings", title="What this shows",
                 parts=[Note(lead, "lead"), *(Verdict(**finding) for finding in result["findings"])]),
-        Section(name="asked", title="Images similar to the given photographs", short="Similar images", parts=[
-            f"Each given photograph with its nearest images in the set and their distance (1 − cosine). {likeness}",
-            *([] if asked is None else _asked_rows(images, asked))]),
         Section(name="maps", title="Maps", parts=[beside_maps, drawn]),
+        Section(name="clusters", title="Clusters", parts=list(_clusters(images, look))),
         Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in words.tables(result)], "tables")]),
         Section(name="doubted", title="Doubtful labels", parts=[
             f"{beside_doubts} The most doubtful are shown here with their nearest labelled images. Check "
@@ -64,10 +60,8 @@ def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Ma
             f"Licence of the pictures: {licence}. It also applies to this page.",
             *_rows(images, look, look.near, at_random)]),
     ]  # fmt: skip
-    sections.insert(3, Section(name="clusters", title="Clusters", parts=list(_clusters(images, look))))
-    empty = {"asked" if asked is None else "", "" if len(look.doubted) else "doubted"}
     return rendering.page(
-        [section for section in sections if section.name not in empty],
+        [section for section in sections if section.name != "doubted" or len(look.doubted)],
         title=listed(list(dict.fromkeys(images.table["source"]))), kind="Foveal clusters",
         subtitle="which images are similar", style="cluster.css", script="cluster.js",
         about=" · ".join(dict.fromkeys(prepared.card["title"] for prepared in images.sets)),
@@ -85,7 +79,7 @@ def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.r
                   strict=True)  # fmt: skip
     return Html(rendering.render(
         "dots.html", colourings=colours, points=list(columns), pictured=len(pictures), images=len(images), side=SIDE,
-        maps=[(NAMES[one.name], one.kept, *fitted(one.places, SIDE, MARGIN, outliers=OUTLIERS)) for one in maps],
+        maps=[(NAMES[one.name], one.kept, fitted(one.places, SIDE, MARGIN, OUTLIERS)) for one in maps],
         order=np.random.default_rng(SEED).permutation(len(rows)).tolist(), variance=look.variance[:2].sum(),
         marks=[" ".join(one["marks"][row] for one in colours) for row in rows],
     ))  # fmt: skip
@@ -138,13 +132,6 @@ def ramp(count: int) -> list[str]:
     return [to_hex(colour) for colour in LinearSegmentedColormap.from_list("", RAMP, max(1, count))(range(count))]
 
 
-def _asked_rows(images: Images, asked: Asked) -> Iterator[Part]:
-    for number, name in enumerate(asked.names):
-        own = Picture(source=embedded(asked.pixels[number]), id=Path(name).name, text="given photograph", tone="own")
-        distances = [f"{max(0.0, 1 - cosine):.3f} " for cosine in asked.near.similarity[number]]
-        yield from _row(images, own, asked.near.index[number], asked.voted[number], distances=distances)
-
-
 def _clusters(images: Images, look: Look) -> Iterator[Part]:
     """The images nearest to the centre of each cluster of k-means, and quality flags that are frequent in it."""
     clusters = look.clusterings["k-means"].clusters
@@ -157,32 +144,25 @@ def _clusters(images: Images, look: Look) -> Iterator[Part]:
             text += [f"{within:.0%} {word} (of all {overall:.0%})"] if within > max(FREQUENT, 1.5 * overall) else []
         yield Note(f"{'; '.join(text)}.")
         order = np.argsort(np.linalg.norm(look.points[own] - look.points[own].mean(0), axis=1), kind="stable")
-        yield Gallery([_picture(images, place, tone="") for place in own[order[: ACROSS + 1]]], "small")
+        yield Gallery([_picture(images, place) for place in own[order[: ACROSS + 1]]], "small")
 
 
 def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -> Iterator[Part]:
     """Each image with its nearest images, marked by whether they have the same label."""
     for position in positions:
-        own = _picture(images, position, tone="own")
-        yield from _row(images, own, near.index[position], look.voted[position], label=images.labels[position])
+        label, voted, found = images.labels[position], look.voted[position], near.index[position]
+        pictures, found = [_picture(images, position, "own")], found[found >= 0][:ACROSS]
+        for other in found:
+            tone = "same" if label == images.labels[other] else "other"
+            pictures.append(_picture(images, other, tone if min(label, images.labels[other]) >= 0 else ""))
+        text = "Nearest first." if len(found) else "There are no images of other patients."
+        if voted >= 0:
+            text = f"The {NEAREST} nearest labelled images vote for {images.name(voted)}. {text}"
+        yield Note(text)
+        yield Gallery(pictures, "small")
 
 
-def _row(
-    images: Images, own: Picture, found: np.ndarray, voted: int, *, label: int = -1, distances: Sequence[str] = ()
-) -> list[Part]:
-    """A picture with those at the positions `found`; label: of the own picture, -1 if unknown."""
-    pictures, found = [own], found[found >= 0][:ACROSS]
-    for number, other in enumerate(found):
-        known = label >= 0 and images.labels[other] >= 0
-        tone = ("same" if label == images.labels[other] else "other") if known else ""
-        pictures.append(_picture(images, other, tone=tone, distance=distances[number] if distances else ""))
-    text = "Nearest first." if len(found) else "There are no images of other patients."
-    if voted >= 0:
-        text = f"The {NEAREST} nearest labelled images vote for {images.name(voted)}. {text}"
-    return [Note(text), Gallery(pictures, "small")]
-
-
-def _picture(images: Images, position: int, *, tone: str, distance: str = "") -> Picture:
+def _picture(images: Images, position: int, tone: str = "") -> Picture:
     source, name = embedded(images.pixels(np.array([position]))[0]), images.name(images.labels[position])
     name = name if images.classes else images.table["flags"].iloc[position]
-    return Picture(source=source, id=images.table["id"].iloc[position], text=f"{distance}{name}", tone=tone)
+    return Picture(source=source, id=images.table["id"].iloc[position], text=name, tone=tone)

@@ -4,7 +4,6 @@
     OUT/features/*.npz  features of a frozen encoder, computed once
     OUT/compare.csv     a row per combination and metric: mean over seeds, interval, paired difference from the first
     OUT/compare.png     label-efficiency curves
-    OUT/travel.svg      with --hold-out: trained on (rows) by tested on (columns)
 
 All starting weights use the same image size. Larger label fractions contain the smaller ones. A fraction uses only its
 own labels, also to choose a penalty. The held-out images are the test part or, with --folds, every labelled image in
@@ -27,9 +26,8 @@ from foveal.config import to_toml
 from foveal.console import progress_bar, say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
-from foveal.evaluate.travel import OTHERS, matrices
+from foveal.evaluate.travel import OTHERS
 from foveal.files import read_json, replacing, sha256_of, write_json, write_table, write_text
-from foveal.page.matrix import picture
 from foveal.runs import check_out, open_run, record_weights, sole_writer
 from foveal.sets.held_out import open_together
 from foveal.sets.leaks import TAUGHT, read_seen, refuse_seen
@@ -96,17 +94,15 @@ def _compare(
             bar.advance()
     table = tabulate(Judge(config, prepared, sides), sides, cells, abroad)
     write_table(config.out / "compare.csv", table)
-    curves, judged, pictures = table, "", [config.out / "compare.png"]
+    curves, judged = table, ""
     if abroad:
         show_travel(table, config, sides)
-        write_text(config.out / "travel.svg", picture(matrices(table)))
-        pictures.append(config.out / "travel.svg")
         curves, judged = means(table, OTHERS), "mean over sources not trained on"
     else:
         show_comparison(table, config, sides)
     with replacing(config.out / "compare.png") as partial:
         draw_curves(curves, partial, judged)
-    say(f"table: {config.out / 'compare.csv'}; figures: {', '.join(map(str, pictures))}")
+    say(f"table: {config.out / 'compare.csv'}; figure: {config.out / 'compare.png'}")
     return table
 
 

@@ -3,13 +3,6 @@
 The constant is the value that the same answer for all images would reach. For metrics of grades this answer is the most
 common class. For metrics of probabilities it is the class frequencies, which give an area under the ROC curve of 0.5,
 an average precision equal to the prevalence, and no calibration error.
-
-Ordered grades are also read from the same probabilities by every rule: as given, by the fixed rules of
-readout/decisions.py (argmax, half-way, median, sharpened), and by the sharpened rule with cutoffs fitted on validation
-images that are not evaluated, or else on the evaluated images of other groups.
-
-Errors are also weighted by their potential harm, by our own choice: the squared distance in grades, doubled if a
-sight-threatening eye gets a grade that is not referred, because nobody looks at that eye again.
 """
 
 import math
@@ -22,10 +15,7 @@ from foveal import metrics
 from foveal.evaluate import curves
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
-from foveal.page.words import counted
-from foveal.readout import decisions
 from foveal.readout.predictions import probability_columns
-from foveal.readout.readout import LEAST_IMAGES
 from foveal.readout.scales import Scale
 
 OVERALL = (
@@ -33,18 +23,18 @@ OVERALL = (
     metrics.unweighted_kappa, metrics.macro_f1, metrics.weighted_f1, metrics.mean_absolute_error,
 )  # fmt: skip
 BY_DISTANCE = {metrics.quadratic_kappa, metrics.linear_kappa, metrics.mean_absolute_error}
-MISSED = 2  # factor for sight-threatening disease that is not referred
 
 Confusions = tuple[np.ndarray, np.ndarray, np.ndarray]  # of the grades, their resamples, a constant
 
 
 def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
-    """metrics, confusion, constant_answer, curves, reliability and, for ordered classes, harm of labelled rows.
+    """metrics, confusion, constant_answer, curves and reliability of labelled rows.
 
     "metrics" maps a name to value, low, high, n, noise and constant; None if undefined. Metrics that need an order are
     left out if the classes have none.
     """
-    (probabilities, labels), grades, size = _read(table), table["grade"].to_numpy(np.int64), len(scale.names)
+    probabilities, size = table[probability_columns(table)].to_numpy(float), len(scale.names)
+    labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     total, drawn = metrics.confusion_matrix(labels, grades, size), resampling.confusions(labels, grades, size)
     constant, answer = np.zeros_like(total), int(total.sum(1).argmax())
     constant[:, answer] = total.sum(1)
@@ -61,11 +51,10 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
     for k, name in enumerate(scale.names):
         names = (f"auc of {name}", f"average precision of {name}")
         found |= _areas(probabilities[:, k], labels == k, names, int((labels == k).sum()), resampling)
-    result = {
+    return {
         "metrics": found, "confusion": total.astype(int).tolist(), "constant_answer": scale.names[answer],
         "curves": shapes, "reliability": curves.reliability(probabilities, labels),
     }  # fmt: skip
-    return {**result, "harm": harm((total, drawn, constant), scale, resampling)} if scale.ordered else result
 
 
 def _overall(confusions: Confusions, scale: Scale, resampling: Resampling) -> dict[str, Any]:
@@ -109,60 +98,3 @@ def _per_class(
 
 def _with_constant(entry: dict[str, Any], constant: float) -> dict[str, Any]:
     return {**entry, "constant": None if math.isnan(constant) else constant}
-
-
-def weights(scale: Scale) -> np.ndarray:
-    """float [K, K]: the weight of each error, true (row) by given (column) class; 0 on the diagonal."""
-    classes, cuts = np.arange(len(scale.names), dtype=float), scale.cuts
-    table = (classes[:, None] - classes) ** 2
-    if len(cuts) == 2:
-        table[cuts["sight_threatening"] :, : cuts["referable"]] *= MISSED
-    return table
-
-
-def harm(confusions: Confusions, scale: Scale, resampling: Resampling) -> dict[str, Any]:
-    """The errors sorted by weight x number, the mean weight per image, and the worst error in words."""
-    table, names, confusion = weights(scale), scale.names, confusions[0]
-    errors: list[dict[str, Any]] = [
-        {"true": names[true], "given": names[given], "n": int(confusion[true, given]),
-         "share": float(confusion[true, given] / confusion[true].sum()), "weight": float(table[true, given])}
-        for true, given in zip(*np.nonzero(confusion * (table > 0)), strict=True)
-    ]  # fmt: skip
-    errors.sort(key=lambda error: -error["weight"] * error["n"])
-    value, drawn, constant = ((one * table).sum((-2, -1)) / one.sum((-2, -1)) for one in confusions)
-    index = _with_constant(resampling.entry(value, drawn, int(confusion.sum())), float(constant))
-    return {"errors": errors, "index": index, "worst": worst(confusion, scale)}
-
-
-def worst(confusion: np.ndarray, scale: Scale) -> str:
-    """How often the highest class was not referred (or, without referral, graded as the lowest), in words."""
-    top, cut = len(scale.names) - 1, scale.cuts.get("referable", 1)
-    called = " or ".join(f"'{name}'" for name in scale.names[:cut])
-    missed, there = int(confusion[top, :cut].sum()), int(confusion[top].sum())
-    return f"'{scale.names[top]}' graded as {called}: {missed} of {counted(there, 'image')}"
-
-
-def measure_rules(table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
-    """rule -> {quadratic_kappa, accuracy}, of labelled rows; chosen_on: validation rows that are not evaluated."""
-    probabilities, labels = _read(table)
-    places, truth = decisions.place_of(probabilities, "sharpened"), np.eye(probabilities.shape[1])
-    if len(chosen_on) >= LEAST_IMAGES:
-        others, known = _read(chosen_on)
-        fitted = decisions.cut(places, decisions.shrunk_cutoffs(decisions.place_of(others, "sharpened"), truth[known]))
-    else:
-        fitted = decisions.out_of_fold(places, truth[labels], resampling.units)
-    rules = {
-        "given": table["grade"].to_numpy(np.int64), "argmax": decisions.decide(probabilities, "most_probable"),
-        "half-way": decisions.decide(probabilities, "expected"), "median": decisions.medians(probabilities),
-        "sharpened": decisions.decide(probabilities, "sharpened"), "fitted": fitted,
-    }  # fmt: skip
-    return {
-        rule: {"quadratic_kappa": resampling.of_grades(metrics.quadratic_kappa, labels, grades, len(truth)),
-               "accuracy": resampling.mean(labels == grades, is_share=True)}
-        for rule, grades in rules.items()
-    }  # fmt: skip
-
-
-def _read(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [n, K] and labels int [n]."""
-    return table[probability_columns(table)].to_numpy(float), table["label"].to_numpy(np.int64)

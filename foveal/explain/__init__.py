@@ -1,1 +1,1 @@
-"""Heat maps of what a grade depends on, and tests of how reliable they are."""
+"""Heat maps of what a grade depends on."""

@@ -5,15 +5,9 @@ Legend: B images, C channels, s pixels a side. A map is float32 [s, s] >= 0: it 
 score. D features, h = w cells per side; A [D, h, w]: a feature map; G: the gradient of the score with respect to A.
 
 gradcam    relu(sum_d mean(G_d) A_d)                                                      Selvaraju et al. 2017
-gradcam++  relu(sum_d w_d A_d), w_d = sum(a relu(G_d)), a = G^2 / (2 G^2 + sum(A_d) G^3)  Chattopadhay et al. 2018
-hirescam   relu(sum_d G_d A_d): the effect on the score at each cell                      Draelos and Carin 2020
 layercam   relu(sum_d relu(G_d) A_d), of an earlier stage, with more cells                Jiang et al. 2021
 integrated-gradients  gradients averaged along the path from a baseline to the picture    Sundararajan et al. 2017
 occlusion             the drop of the score when a window is replaced by a blurred one    Zeiler and Fergus 2014
-saliency              the largest gradient of the channels, unsigned                      Simonyan et al. 2014
-gradient-x-input      gradient times normalised input                                     Shrikumar et al. 2016
-
-If the head uses the mean of the last map, G is the same in all cells, and hirescam equals gradcam.
 """
 
 import math
@@ -28,11 +22,9 @@ from torch import Tensor, nn
 
 from foveal.errors import FovealError
 
-MethodName = Literal[
-    "gradcam", "gradcam++", "hirescam", "layercam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input"
-]
+MethodName = Literal["gradcam", "layercam", "integrated-gradients", "occlusion"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
-WEIGHTED = METHODS[:4]  # those of feature maps
+WEIGHTED = METHODS[:2]  # those of feature maps
 STEPS = 32  # steps of integrated gradients
 WINDOWS = 8  # occlusion windows per side; they move by half their width
 AT_ONCE = 32  # inputs per pass of the network
@@ -75,7 +67,7 @@ def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> A
         return Attribution(*class_activation(method, scorer, image))
     if method not in METHODS:
         raise FovealError("option.value", f"--method {method}", expected=f"one of {', '.join(METHODS)}")
-    from captum.attr import InputXGradient, IntegratedGradients, Occlusion, Saliency
+    from captum.attr import IntegratedGradients, Occlusion
 
     if method == "occlusion":  # the mean drop of the score when a pixel is hidden by a window of `baseline`
         width, channels = max(round(image.shape[3] / WINDOWS), 2), image.shape[1]
@@ -83,10 +75,6 @@ def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> A
         with torch.no_grad():
             falls = Occlusion(scorer).attribute(image, window, step, baseline, perturbations_per_eval=AT_ONCE)
         return Attribution(falls[0, 0].clamp_min(0).float(), 2 * WINDOWS)
-    if method == "saliency":
-        return _smoothed(Saliency(scorer).attribute(image)[0].amax(0))
-    if method == "gradient-x-input":
-        return _smoothed(InputXGradient(scorer).attribute(image)[0].sum(0))
     pixels, missed = IntegratedGradients(scorer).attribute(
         image, baseline, n_steps=STEPS, internal_batch_size=AT_ONCE, return_convergence_delta=True
     )
@@ -95,7 +83,7 @@ def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> A
     return _smoothed(pixels[0].sum(0), abs(float(missed)) / change if change > 0 else math.nan)
 
 
-def _smoothed(pixels: Tensor, delta: float | None = None) -> Attribution:
+def _smoothed(pixels: Tensor, delta: float) -> Attribution:
     """The positive part of a map of pixels [s, s], blurred, with zeros beyond the edge. A cell is two deviations."""
     size = pixels.shape[1]
     sigma = max(SMOOTHING * size, 0.8)
@@ -112,7 +100,8 @@ def class_activation(method: str, scorer: Scorer, image: Tensor) -> tuple[Tensor
         what = f"--method {method} does not work with this encoder: it has no feature map larger than 1 x 1"
         raise FovealError("run.no_maps", what, fix="use --method integrated-gradients")
     features, gradients = seen[_chosen(scorer, seen, EARLIER if method == "layercam" else 0)]
-    return enlarged((weights_of(method, features, gradients) * features).sum(0).relu(), image.shape[3])
+    weights = gradients.mean((1, 2), keepdim=True) if method == "gradcam" else gradients.relu()
+    return enlarged((weights * features).sum(0).relu(), image.shape[3])
 
 
 def enlarged(coarse: Tensor, size: int) -> tuple[Tensor, int]:
@@ -171,15 +160,3 @@ def _chosen(scorer: Scorer, seen: Seen, earlier: int) -> nn.Module:
     named = [encoder.get_submodule(stage["module"]) for stage in getattr(encoder, "feature_info", [])]
     finer = [module for module in named if module in seen and len(seen[module][0][0]) > len(seen[last][0][0])]
     return [*finer, last][-1 - min(earlier, len(finer))]
-
-
-def weights_of(method: str, features: Tensor, gradients: Tensor) -> Tensor:
-    """What a map multiplies A [D, h, w] with, from A and G: [D, h, w] or [D, 1, 1]."""
-    rising = gradients.relu()
-    if method == "gradcam":
-        return gradients.mean((1, 2), keepdim=True)
-    if method == "gradcam++":
-        # The a of the paper, simplified by G^2. It assumes A >= 0: negative sums count as 0, so a is at most 1/2.
-        places = 1 / (2 + features.sum((1, 2), keepdim=True).relu() * rising)
-        return (places * rising).sum((1, 2), keepdim=True)
-    return rising if method == "layercam" else gradients

@@ -1,4 +1,4 @@
-"""explain: heat maps of where a grader looks, and tests of how reliable they are."""
+"""explain: heat maps of what the answers of a grader depend on."""
 
 import hashlib
 import importlib.util
@@ -19,8 +19,7 @@ from foveal.errors import FovealError
 from foveal.explain.attribution import MethodName
 from foveal.explain.explainer import Explainer, Explanation, alarm_of
 from foveal.explain.page import render
-from foveal.explain.trial import try_maps
-from foveal.files import is_free, json_ready, read_json, sha256_of, write_bytes, write_json, write_text
+from foveal.files import is_free, json_ready, write_bytes, write_json, write_text
 from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.decode import decode
 from foveal.fundus.header import MAXIMUM_PIXELS
@@ -52,7 +51,7 @@ class ExplainConfig:
     # Run folder that `foveal train` wrote.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Photographs, folders, zip archives, lists, or prepared sets (of these, the 24 worst errors are explained).
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")] = ()
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
     # Folder for explain.html, explain.json and the maps; by default RUN/explain, which the report shows.
     out: Path | None = None
     # Method of the maps; docs/howto/explain.md describes each, and docs/results.md how well it finds known lesions.
@@ -61,61 +60,37 @@ class ExplainConfig:
     target: str = "grade"
     # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "test"
-    # Number of drawn photographs with known lesions on which to score all methods; 0 for no scores.
-    phantom: int = 0
     # auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.phantom < 0:
-            raise FovealError("option.value", f"--phantom {self.phantom}", expected="0 or more")
-        if not self.images and not self.phantom:
+        if not self.images:
             fix = "give photographs, folders or prepared sets"
-            raise FovealError("option.missing", "neither IMAGES nor --phantom is given", fix=fix)
+            raise FovealError("option.missing", "explain needs IMAGES", fix=fix)
 
 
 def explain(config: ExplainConfig) -> Path:
-    """Write explain.json, maps/*.jpg and the page explain.html; with --phantom also scores. Returns explain.json.
-
-    A later call with the same weights replaces what it computes, maps or scores, and keeps the rest.
-    """
+    """Write explain.json, maps/*.jpg and the page explain.html; returns explain.json. A later call replaces them."""
     if importlib.util.find_spec("captum") is None:
         raise FovealError("package.missing", "foveal explain needs captum", fix="pip install 'foveal[explain]'")
     read_model(config.run)
+    out = config.out or config.run / "explain"
+    made = {"maps", "explain.html", "explain.json"}
+    if not is_free(out) and (not out.is_dir() or {path.name for path in out.iterdir()} - made):
+        what = f"--out {out} exists and was not made by foveal explain"
+        raise FovealError("output.exists", what, fix="choose another --out or delete it")
     holding, sets = sort_inputs(config.images)
     explainer = Explainer(config.run, config.target, choose_device(config.device))
-    out = config.out or config.run / "explain"
-    weights = sha256_of(config.run / "best.pt")[:32]
-    result = {"method": "", "target": config.target, "images": []} | _earlier(out, weights)
-    result |= {"run": str(config.run), "weights": weights, "cannot_show": CANNOT_SHOW}
-    if config.images:
-        explainer.check(config.method)
-        entries = _write_maps(config, holding, sets, explainer, out / "maps")
-        baseline = " with a blurred picture as baseline" if config.method == "integrated-gradients" else ""
-        result |= {"method": f"{config.method}{baseline}", "target": config.target, "images": entries}
-    out.mkdir(parents=True, exist_ok=True)
-    if config.phantom:
-        result["score"] = {"target": config.target} | try_maps(explainer, config.phantom)
-        if read_json(config.run / "card.json")["name"] != "phantom":
-            warn("this grader did not learn from drawn photographs: the scores say little about its maps of real ones")
+    explainer.check(config.method)
+    entries = _write_maps(config, holding, sets, explainer, out / "maps")
+    baseline = " with a blurred picture as baseline" if config.method == "integrated-gradients" else ""
+    result = {"run": str(config.run), "method": f"{config.method}{baseline}", "target": config.target,
+              "images": entries, "cannot_show": CANNOT_SHOW}  # fmt: skip
     write_json(out / "explain.json", json_ready(result))
     write_text(out / "explain.html", render(result, out, explainer.classes))
     say(CANNOT_SHOW)
     say(f"explained: {out / 'explain.json'}; the page is {out / 'explain.html'}")
     return out / "explain.json"
-
-
-def _earlier(out: Path, weights: str) -> dict[str, Any]:
-    """The result of an earlier call with the same weights in `out`; FovealError if explain did not make `out`."""
-    file = out / "explain.json"
-    if file.is_file():
-        found = read_json(file)
-        return found if found.get("weights") == weights else {}
-    ours = {"maps", "explain.html"}  # of an interrupted call
-    if not is_free(out) and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
-        what = f"--out {out} exists and was not made by foveal explain"
-        raise FovealError("output.exists", what, fix="choose another --out or delete it")
-    return {}
 
 
 def _write_maps(

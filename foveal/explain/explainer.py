@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from foveal.errors import FovealError
 from foveal.explain.attribution import WEIGHTED, Attribution, Scorer, attribute, class_activation, enlarged
 from foveal.fundus.overlay import ALARM, border_energy, retina_of
 from foveal.losses.grading import expected_grade
-from foveal.nets.heads import Grader, Looking
 from foveal.predict.predictor import Predictor, look
 from foveal.runs import read_model
 
@@ -99,13 +97,6 @@ class Explainer:
         self.looking = self.predictor.looking
         self.classes = self.predictor.classes
         self.target = resolve(target, self.classes, read_model(run)["referable_from"], self.predictor.decision)
-
-    def with_grader(self, grader: Grader) -> Explainer:
-        """The same explainer with other weights."""
-        other = copy(self)
-        other.grader = grader.eval().requires_grad_(False)
-        other.looking = Looking(other.grader, self.looking.decision, self.looking.maps)
-        return other
 
     def explain(self, pixels: np.ndarray, method: str, target: Target | None = None) -> Explanation:
         """Explain the grade of one prepared picture uint8 [S, S, C]; `target` replaces the target of the explainer."""

@@ -15,11 +15,9 @@ COLOURS = 6  # the palette of Okabe & Ito, distinct also with colour vision defi
 # Shapes around (0, 0) of visually equal size, as SVG paths that start with a relative move.
 SHAPES = {
     "circle": "m-3.6 0a3.6 3.6 0 1 0 7.2 0a3.6 3.6 0 1 0-7.2 0z", "square": "m-3.2-3.2h6.4v6.4h-6.4z",
-    "triangle": "m0-4.2 4 7h-8z", "diamond": "m0-4.5 3.6 4.5-3.6 4.5-3.6-4.5z", "bar": "m-1.6-4.4h3.2v8.8h-3.2z",
-    "cross": "m-1.2-4h2.4v2.8h2.8v2.4h-2.8v2.8h-2.4v-2.8h-2.8v-2.4h2.8z",
-    "dot": "m-1.6 0a1.6 1.6 0 1 0 3.2 0a1.6 1.6 0 1 0-3.2 0z",
+    "triangle": "m0-4.2 4 7h-8z", "diamond": "m0-4.5 3.6 4.5-3.6 4.5-3.6-4.5z",
 }  # fmt: skip
-MARKS = ("circle", "square", "triangle", "diamond")
+MARKS = tuple(SHAPES)
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 # Size of a drawing (width, height), and its plot area (left, top, right, bottom).
 WIDE = ((380, 240), (46, 8, 368, 194))
@@ -172,20 +170,15 @@ def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[fl
     return [number * step for number in range(first, last + 1)]
 
 
-def fitted(
-    places: np.ndarray, side: float, edge: float, *, flattest: float = 1.0, outliers: float = 0.0
-) -> tuple[np.ndarray, int]:
-    """Scale points [n, 2] to a drawing `side` wide, with equal axes and y upwards; returns them and the height.
+def fitted(places: np.ndarray, side: float, edge: float, outliers: float) -> np.ndarray:
+    """Scale points [n, 2] to a square drawing of this side, with equal axes and y upwards.
 
-    edge: margin on all sides. flattest: the least height as a share of the width. outliers: the share of the points at
-    each end that are moved to the edge.
+    edge: margin on all sides. outliers: the share of the points at each end that are moved to the edge.
     """
     low, high = np.quantile(places, [outliers, 1 - outliers], axis=0)
     span = float(max(high - low)) or 1.0
-    inner = side - 2 * edge
-    height = round(2 * edge + inner * max(flattest, min(1.0, float(high[1] - low[1]) / span)))
-    centred = np.clip((places - (low + high) / 2) / span, -0.5, 0.5) * np.array([1, -1]) * inner
-    return centred + np.array([side / 2, height / 2]), height
+    centred = np.clip((places - (low + high) / 2) / span, -0.5, 0.5) * np.array([1, -1])
+    return np.asarray(centred * (side - 2 * edge) + side / 2)
 
 
 def outline(counts: np.ndarray, width: float, height: float) -> str:

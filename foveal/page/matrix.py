@@ -1,7 +1,4 @@
-"""Matrices of figures with intervals: trained on (rows) by tested on (columns), drawn as SVG.
-
-templates/matrix.svg draws a matrix for a page, whose style sheet has its colours; `picture` makes a file of several.
-"""
+"""Matrices of figures with intervals: trained on (rows) by tested on (columns), drawn as SVG (templates/matrix.svg)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +10,6 @@ from foveal.page.render import render
 from foveal.page.words import interval, known, number
 
 LETTER = 7.0  # units: the width of a letter of 12 units, rounded up
-TITLE_LETTER = 8.8  # the same of a title
-NOTE = "A frame marks a source that was not trained on. Below each value: 95 % interval, images."
 CELL = (112.0, 58.0)  # width, height
 TOP, EDGE, GAP = 46.0, 8.0, 4.0
 MOST_LETTERS = 34  # of a name; the rest is cut off, as above a column that is narrower
@@ -65,15 +60,3 @@ class Matrix:
     def size(self) -> tuple[int, int]:
         """Width and height of the drawing."""
         return round(self.left + CELL[0] * len(self.columns) + EDGE), round(TOP + CELL[1] * len(self.rows) + EDGE)
-
-
-def picture(matrices: Sequence[Matrix]) -> str:
-    """An SVG file with the matrices below each other, in the colours of the pages, light or dark as the viewer is."""
-    tops, height = [], EDGE
-    for matrix in matrices:
-        tops.append(height + 22)
-        height += 22 + matrix.size[1] + 14
-    titles = [2 * EDGE + TITLE_LETTER * len(matrix.title) for matrix in matrices]
-    width = max(*(matrix.size[0] for matrix in matrices), *titles, 2 * EDGE + LETTER * len(NOTE))
-    placed = list(zip(tops, matrices, strict=True))
-    return str(render("matrices.svg", placed=placed, width=width, height=height + 22, note=NOTE, **LAYOUT))

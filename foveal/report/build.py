@@ -2,15 +2,12 @@
 
     foveal report RUN
     foveal report FIRST SECOND --out comparison.html
-    foveal report RUN --image ID
-    foveal report RUN --predictions predictions.csv
     foveal report RUN --on clinic/labels.csv
 
 The page is made from the files of the runs alone: it does not need the images, a GPU or torch. It opens offline,
 follows the light or dark mode of the browser, and prints. The same folders give the same page, byte for byte.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +24,7 @@ from foveal.page.words import listed
 from foveal.predict.cohort import folder_of
 from foveal.report import limits, making, pictures, quality, training, words
 from foveal.report.evidence import Evidence, forebears, read_evidence
-from foveal.report.findings import Finding, agree, find
-from foveal.report.image import render_images
-from foveal.report.maps import MOST_POINTS, embedding_map
+from foveal.report.findings import Finding, find
 from foveal.report.operating import operating
 from foveal.report.stress import stress
 from foveal.report.summary import summary
@@ -37,7 +32,7 @@ from foveal.report.travel import beside, is_comparison, read_cohort, travel
 
 # Details behind the summary, the figures and the charts that carry it.
 FOLDED = (
-    "classes", "harm", "reliability", "stress", "map", "doubts", "explanations", "missing", "data", "training",
+    "classes", "reliability", "stress", "doubts", "explanations", "missing", "data", "training",
     "pretraining", "views", "provenance",
 )  # fmt: skip
 FOLDED_BESIDE = ("metrics", "misgraded")  # where several runs are compared
@@ -52,10 +47,6 @@ class ReportConfig:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")]
     # HTML file to write; by default report.html in the last run folder.
     out: Path | None = None
-    # Id of a graded image, as in predictions.csv: write one A4 sheet for it instead of the page. Repeat for more.
-    image: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    # Table of `foveal predict`: write one sheet for each of its images, or for those of --image only.
-    predictions: Path | None = None
     # Cohort that `foveal evaluate RUN --on` has measured: write a page about it, next to the run's own test part.
     on: Path | None = None
 
@@ -66,39 +57,25 @@ class ReportConfig:
         for run, folder in zip(self.runs, folders, strict=True):
             if folders.count(folder) > 1:
                 raise FovealError("option.repeated", f"{run} is given more than once", fix="give each run once")
-        given = [name for name in ("image", "predictions", "on") if getattr(self, name)]
-        if given and len(self.runs) > 1:
-            raise FovealError("option.conflict", f"--{given[0]} works with one run, got {len(self.runs)}")
-        if self.on and len(given) > 1:
-            raise FovealError("option.conflict", f"--on and --{given[0]} are two different pages", fix="give one")
+        if self.on and len(self.runs) > 1:
+            raise FovealError("option.conflict", f"--on works with one run, got {len(self.runs)}")
 
 
 def report(config: ReportConfig) -> Path:
-    """Write one HTML page about one or more runs, or about single images of one; returns its path."""
-    sheets = bool(config.image or config.predictions)
-    compared = [path for path in config.runs if not sheets and is_comparison(path)]
+    """Write one HTML page about one or more runs, or about a cohort; returns its path."""
+    compared = [path for path in config.runs if is_comparison(path)]
     paths = [path for path in config.runs if path not in compared]
-    folder = config.predictions.parent if config.predictions else (paths or compared)[-1]
-    folder = folder_of(folder, config.on) if config.on else folder
-    out = config.out or folder / (_name_of_sheets(config.image) if sheets else "report.html")
+    folder = (paths or compared)[-1]
+    out = config.out or (folder_of(folder, config.on) if config.on else folder) / "report.html"
     if out.is_dir():
         fix = f"give a file, such as {out / 'report.html'}"
         raise FovealError("output.is_folder", f"--out {out} is a folder", fix=fix)
     runs = [read_evidence(path) for path in paths]
-    if config.on:
-        html = render_cohort(read_cohort(runs[0], config.on), runs[0])
-    else:
-        html = render_images(runs[0], config.image, config.predictions) if sheets else render_page(runs, compared)
+    html = render_cohort(read_cohort(runs[0], config.on), runs[0]) if config.on else render_page(runs, compared)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, html)
     say(f"report: {out}")
     return out
-
-
-def _name_of_sheets(images: Sequence[str]) -> str:
-    """images.html, or a safe file name made from the id of a single image."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", images[0]).strip(".-")[:80] if images else ""
-    return f"image-{plain}.html" if len(images) == 1 and plain else "images.html"
 
 
 def render_page(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> str:
@@ -120,7 +97,7 @@ def render_cohort(cohort: Evidence, own: Evidence) -> str:
     """The page about a cohort that the run `own` has graded, as HTML."""
     findings = find([cohort])
     contents = made({
-        "summary": summary([cohort], findings, [], cohort=True) | {"runs": [own]},
+        "summary": summary([cohort], findings, cohort=True) | {"runs": [own]},
         "cohort": beside(cohort, own), **judged(findings), "doubts": pictures.doubts([cohort]),
     })  # fmt: skip
     return page(
@@ -131,22 +108,19 @@ def render_cohort(cohort: Evidence, own: Evidence) -> str:
 
 def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Section]:
     """The sections that have content, in the order of the page."""
-    runs, relabelled = agree(runs)
     findings = find(runs)
     graders = [run for run in runs if run.verb == "train"]
     before = {run.path: forebears(run) for run in runs}
     found = [one for run in runs for one in (run, *before[run.path])]
     everyone = list({run.path.resolve(): run for run in (*found, *runs)}.values())
     pretrainings = [run for run in everyone if run.verb == "pretrain"]
-    shares = max(1, len(graders) / MOST_RUNS_PICTURED)
-    most = int(pictures.MOST_PICTURES / shares) or 1
+    most = int(pictures.MOST_PICTURES * min(1, MOST_RUNS_PICTURED / max(1, len(graders)))) or 1
     return made({
-        "summary": summary(runs, findings, relabelled),
+        "summary": summary(runs, findings),
         "comparison": quality.comparison(findings),
         **judged(findings),
         "travel": travel(findings, graders, compared),
         "misgraded": pictures.worst_errors(graders, most),
-        "map": embedding_map(graders, int(MOST_POINTS / shares)),
         "doubts": pictures.doubts(graders),
         "explanations": pictures.explanations(graders, most),
         "missing": limits.missing(findings, graders),
@@ -163,8 +137,7 @@ def judged(findings: Sequence[Finding]) -> dict[str, Any]:
     """The contents of the sections about the images that were judged."""
     return {
         "metrics": quality.metrics(findings), "operating": operating(findings), "confusion": findings,
-        "classes": quality.by_class(findings), "harm": quality.harm(findings),
-        "reliability": quality.reliability(findings),
+        "classes": quality.by_class(findings), "reliability": quality.reliability(findings),
         "subgroups": quality.subgroups(findings), "stress": stress(findings),
     }  # fmt: skip
 

@@ -26,14 +26,13 @@ from foveal.sets.corrections import FILE as CORRECTIONS
 
 DOCUMENTS = {
     "provenance": "provenance.json", "model": "model.json", "card": "card.json", "health": "health.json",
-    "explained": "explain/explain.json", "clustered": "cluster/cluster.json",
+    "explained": "explain/explain.json",
 }  # fmt: skip
 # File, columns that it must have, and the verb that writes it again.
 TABLES: dict[str, tuple[str, Sequence[str], str]] = {
     "misgraded": ("misgraded.csv", (), "train"),
     "seen": ("seen.csv", (), "train"),
     "doubts": ("label_noise.csv", ("id", "label", "probability", "suspicion", "likely"), "evaluate"),
-    "maps": ("cluster/maps.csv", ("id", "label", "cluster"), "cluster"),
     "neighbours": ("cluster/neighbours.csv", ("id", "rank", "other", "similarity", "label", "other_label"), "cluster"),
 }  # fmt: skip
 
@@ -56,10 +55,8 @@ class Evidence:
     misgraded: pd.DataFrame | None
     seen: pd.DataFrame | None
     doubts: pd.DataFrame | None  # images whose label may be wrong (evaluate)
-    explained: dict[str, Any]  # heat maps of where the grader looked, and how good they are (explain)
-    maps: pd.DataFrame | None  # maps of similar images (cluster)
+    explained: dict[str, Any]  # heat maps of where the grader looked (explain)
     neighbours: pd.DataFrame | None  # the most similar images of each image (cluster)
-    clustered: dict[str, Any]  # clusters compared with labels (cluster)
 
     @property
     def name(self) -> str:

@@ -1,14 +1,11 @@
-"""The graders of a report on the same images, by the same labels, each against a constant answer and the first grader.
+"""The graders of a report on the same images, each against a constant answer and the first grader.
 
-Labels: the last correction (corrections.csv of any of the runs) of an image counts. Where labels differ without one,
-those of the run with the most corrections count, from its training or its evaluation; in a tie, of the latest run.
-
-Images: several graders are compared on the images that all of them graded. Every difference is paired: same images,
-same resampled groups (evaluate/difference.py).
+Several graders are compared on the images that all of them graded. Every difference is paired: same images, same
+resampled groups (evaluate/difference.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -18,12 +15,9 @@ from foveal.evaluate.difference import paired_difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
-from foveal.page.words import counted
 from foveal.readout.scales import Scale
 from foveal.report.evidence import Evidence, confusion_of
 from foveal.report.words import PARTS, SPOKEN, headline_names
-from foveal.sets.corrections import FILE as CORRECTIONS
-from foveal.sets.corrections import label_of, read_corrections
 from foveal.sets.splits import group_codes
 
 
@@ -118,70 +112,3 @@ def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
     about = about | {"images": len(rows), "groups": resampling.groups, "measured_again": True}
     return {**measure(rows, scale, resampling), "operating_points": points, "operating_points_note": note,
             "about": about}  # fmt: skip
-
-
-def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
-    """The runs with the newest label of every image they share, and a sentence for each change."""
-    graders = [run for run in runs if run.verb == "train" and run.predictions is not None]
-    if len(graders) < 2:
-        return list(runs), []
-    newest = max(graders, key=_age_of_labels)
-    found, said = list(runs), []
-    for place, run in enumerate(runs):
-        if run not in graders:
-            continue
-        dated = _last_corrections([one for one in graders if _set_of(one) == _set_of(run)])
-        corrected, count = _relabelled(run, dated)
-        labels = _newer_labels(corrected, newest, dated)
-        found[place], _ = _relabelled(corrected, labels)
-        later = f"graded by {run.name} got a new label later; this page uses the"
-        if count:
-            said.append(f"{counted(count, 'image')} {later} last correction of each image, from whichever run has it.")
-        if len(labels):
-            said.append(f"{counted(len(labels), 'image')} {later} label of {newest.name}, the newest.")
-    return found, said
-
-
-def _age_of_labels(run: Evidence) -> tuple[int, str]:
-    """How many corrections the labels contain, as far as the files tell, and when the run started."""
-    evaluated = (run.result or {}).get("about", {}).get("corrections", {})
-    corrections = max(int(run.card.get("corrections", 0)), int(evaluated.get("all", 0)))
-    return corrections, str(run.provenance.get("started", ""))
-
-
-def _set_of(run: Evidence) -> tuple[str, str]:
-    """The identity of the prepared set, and the scale: runs with the same pair share their labels."""
-    return str(run.card.get("identity", run.card.get("name"))), str(run.card.get("scale"))
-
-
-def _last_corrections(runs: Sequence[Evidence]) -> pd.Series:
-    """id -> label by the latest correction in any of the runs, without labels that were removed."""
-    tables = [read_corrections(run.path / CORRECTIONS) for run in runs if (run.path / CORRECTIONS).is_file()]
-    if not tables:
-        return pd.Series(dtype="Int64")
-    last = pd.concat(tables).sort_values("when", kind="stable").drop_duplicates("id", keep="last").set_index("id")
-    classes = list(runs[0].card.get("classes", []))  # runs of one set have the same
-    return pd.Series([label_of(new, classes) for new in last["new"]], last.index, dtype="Int64").dropna()
-
-
-def _newer_labels(run: Evidence, newest: Evidence, dated: pd.Series) -> pd.Series:
-    """id -> label of the images that `newest` labels differently, except those with a correction in `dated`."""
-    assert run.predictions is not None and newest.predictions is not None
-    own, other = (one.predictions.set_index("id")["label"].dropna() for one in (run, newest))  # type: ignore[union-attr]
-    both = own.index.intersection(other.index).difference(dated.index)
-    labels = other[both][other[both] != own[both]]
-    if len(labels) and _set_of(run) != _set_of(newest):
-        sets = " and ".join(f"{name} on the scale {scale}" for name, scale in map(_set_of, (run, newest)))
-        what = f"{run.path} and {newest.path} label {counted(len(labels), 'image')} differently that both graded"
-        raise FovealError("predictions.labels", f"{what}, and their prepared sets differ: {sets}",
-                          fix="make a separate report of each")  # fmt: skip
-    return labels
-
-
-def _relabelled(run: Evidence, labels: pd.Series) -> tuple[Evidence, int]:
-    """The run with these labels, and the number of images whose label they change."""
-    assert run.predictions is not None
-    before = run.predictions["label"]
-    new = run.predictions["id"].map(labels).astype("Int64").where(before.notna()).fillna(before)
-    changed = int((new != before).fillna(False).sum())
-    return (replace(run, predictions=run.predictions.assign(label=new)) if changed else run), changed

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.explain.page import score_tables
 from foveal.page.parts import Cell, Picture, Shown
 from foveal.page.pictures import embedded, embedded_file
 from foveal.page.words import listed, number
@@ -93,7 +92,7 @@ def picture_of(run: Evidence, name: str) -> Path | None:
 
 
 def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any] | None:
-    """Method, scores and heat maps, without those shown with the first `most_errors` worst errors."""
+    """Method and heat maps, without those shown with the first `most_errors` worst errors."""
     explained = [run for run in graders if run.explained]
     if not explained:
         return None
@@ -102,14 +101,13 @@ def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any
 
 
 def _explained(run: Evidence, most_errors: int) -> dict[str, Any]:
-    images, score = run.explained.get("images", []), run.explained.get("score") or {}
+    images = run.explained.get("images", [])
     beside_errors = {str(row["id"]) for row in worst_of(run, most_errors)}
     new = [image for image in images if str(image.get("id")) not in beside_errors or not run.heat_map(image)]
     return {
         "name": run.name, "images": len(images), "elsewhere": len(images) - len(new),
         "method": run.explained.get("method") or "unknown", "target": run.explained.get("target"),
-        "verdict": score.get("verdict"), "alarms": sum(bool(image.get("alarm")) for image in images),
-        "tables": score_tables(score, "How well the maps find known lesions"),
+        "alarms": sum(bool(image.get("alarm")) for image in images),
         "pictures": [
             _pictured(run, str(image["id"]), f"given {run.class_name(image.get('grade'))}",
                       f"true {run.class_name(image.get('label'))}", image)

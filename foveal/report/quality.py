@@ -1,4 +1,4 @@
-"""How good the graders are: against each other, over all images, by class, by harm, by subgroup, and in reliability."""
+"""How good the graders are: against each other, over all images, by class, by subgroup, and in reliability."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +14,6 @@ from foveal.report.words import LOWER_IS_BETTER, METRIC_NAMES, headline_names
 CLASS_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "area under ROC",
                  "average precision": "average precision"}  # fmt: skip
 BESIDE = ("precision", "recall")  # shown if there are several graders
-MOST_ERRORS = 10  # kinds of errors in the table of harm
 OF_GROUPS = {"sensitivity": "Sensitivity", "specificity": "Specificity"}  # after the headline figures of a subgroup
 MOST_FIGURES = 5  # of a subgroup
 FEW = 10  # answers in a bin of the reliability curve, below which its share says little
@@ -54,10 +53,8 @@ def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
         beside = [number(entry["constant"], 3), *[number(entry.get("noise"), 3)] * noisy, f"{entry['n']:,}"]
         rows.append([METRIC_NAMES[name] + mark, *values, *map(muted, beside)])
     shown = ["value", "95 % interval"] if alone else [finding.name for finding in findings]
-    decisions = first.result.get("decisions") or {} if alone else {}  # not in files of earlier versions
     return {
         "rows": rows, "names": names, "noisy": noisy,
-        "rules": [[rule, *figures.values()] for rule, figures in decisions.items()],
         "columns": ["metric", *shown, "constant", *["noise"] * noisy, "n"], "about": first.result["about"],
         "constant_answer": first.result["constant_answer"], "classes": first.evidence.classes,
         "lower_is_better": any(name in LOWER_IS_BETTER for name in names),
@@ -87,24 +84,6 @@ def by_class(findings: Sequence[Finding]) -> dict[str, Any] | None:
         "groups": [] if alone else [("", 2), *((finding.name, len(kinds)) for finding in findings)],
         "small_class": SMALL_CLASS,
     }  # fmt: skip
-
-
-def harm(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The errors of every grader, most harmful first."""
-    found = [(finding.name, finding.result.get("harm") or {}) for finding in findings]
-    return [{"name": name, **own, **_errors(own["errors"])} for name, own in found if own.get("errors")]
-
-
-def _errors(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Table rows of the kinds of errors that were made, and how many kinds are left out."""
-    made, rows = [error for error in errors if error["n"]], []
-    total = sum(error["n"] * error["weight"] for error in made) or 1.0
-    for error in made[:MOST_ERRORS]:
-        share = error["n"] * error["weight"] / total
-        bar = Cell(text=percent(share), strip=Strip(low=0.0, high=share))
-        kind = f"{error['true']} → {error['given']}"
-        rows.append([kind, error["n"], percent(error["share"], 1), number(error["weight"], 1), bar])
-    return {"rows": rows, "left": len(made) - len(rows)}
 
 
 def subgroups(findings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -26,17 +26,15 @@ LEAST_PATIENTS = 100  # of a cohort
 MISSED_OFTEN = 0.5  # recall of a class below which most of its images are missed
 
 
-def summary(
-    runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: Sequence[str], cohort: bool = False
-) -> dict[str, Any]:  # fmt: skip
+def summary(runs: Sequence[Evidence], findings: Sequence[Finding], cohort: bool = False) -> dict[str, Any]:
     """Answers about one run, or a comparison of several, and the verdicts.
 
-    relabelled: the sentences of `agree`. cohort: whether the images are of the place where the grader is to work.
+    cohort: whether the images are of the place where the grader is to work.
     """
     alone = len(runs) == 1 and bool(findings)
     return {"runs": runs, "findings": findings, "answers": _answers(findings[0]) if alone else None,
             "headline": headline(findings[0], cohort) if alone else None, "verdicts": verdicts(runs, findings),
-            "lines": [*_shared_doubts(findings), *relabelled]}  # fmt: skip
+            "lines": _shared_doubts(findings)}  # fmt: skip
 
 
 def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
@@ -70,7 +68,7 @@ def _answers(finding: Finding) -> dict[str, Any]:
         "labels": finding.evidence.card.get("title", "its data set"),
         "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
         **_missed(finding), "common": _most_common(finding), "group": lowest_group(finding),
-        "worst": (finding.result.get("harm") or {}).get("worst"), "doubts": doubts(finding),
+        "worst": _worst(finding), "doubts": doubts(finding),
         "metric": SPOKEN[headline_names(finding.evidence)[0]],
     }  # fmt: skip
 
@@ -102,6 +100,14 @@ def _most_common(finding: Finding) -> dict[str, Any] | None:
     true, given = np.unravel_index(wrong.argmax(), wrong.shape)
     found = {"n": wrong[true, given], "of": counts[true].sum(), "true": names[true], "given": names[given]}
     return found if wrong.any() else None
+
+
+def _worst(finding: Finding) -> dict[str, Any] | None:
+    """How often the highest class was not referred (or, without referral, graded as the lowest); None without order."""
+    classes, row = finding.evidence.classes, finding.result["confusion"][-1]
+    cut = finding.result["about"]["referable_from"] or 1
+    found = {"true": classes[-1], "given": " or ".join(classes[:cut]), "n": sum(row[:cut]), "of": sum(row)}
+    return found if finding.evidence.ordered else None
 
 
 def doubts(finding: Finding) -> list[str]:

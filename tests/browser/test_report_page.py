@@ -46,10 +46,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, grader_run: Path, phantom_se
         (copy / "config.toml").write_text(lines, encoding="utf-8")
     lengthen(second)
     add_companions(second)
-    maps = foveal.explain(grader_run, phantom_set, out=folder / "maps", method="saliency")
-    judged = pd.read_csv(second / "predictions.csv", dtype=str)["id"]
+    maps = foveal.explain(grader_run, phantom_set, out=folder / "maps", method="gradcam")
     return {
-        "sheets": foveal.report(second, image=tuple(judged[:2]), out=folder / "sheets.html"),
         "full": foveal.report(second, out=folder / "full.html"),
         "one": foveal.report(first, out=folder / "one.html"),
         "two": foveal.report(first, second, out=folder / "two.html"),
@@ -69,12 +67,9 @@ def lengthen(run: Path) -> None:
 
 
 def add_companions(run: Path) -> None:
-    """A map, neighbours, and overlays of the misgraded images, with names that cannot be broken."""
+    """Neighbours, and overlays of the misgraded images, with names that cannot be broken."""
     table = pd.read_csv(run / "predictions.csv", dtype=str, keep_default_na=False)
-    place = pd.Series(range(len(table)), dtype=float)
     (run / "cluster").mkdir()
-    maps = table[["id", "label"]].assign(cluster=0, pca_x=place, pca_y=place % 5, tsne_x=place % 7, tsne_y=place)
-    maps.to_csv(run / "cluster" / "maps.csv", index=False)
     near = table[["id", "label"]].assign(rank=1, other=LONG, similarity=0.9, other_label=table["label"])
     near.to_csv(run / "cluster" / "neighbours.csv", index=False)
     shutil.copytree(run / "misgraded", run / "explain")
@@ -100,7 +95,7 @@ def unfolded(opened):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["one", "two", "encoder", "full", "sheets", "explained"])
+@pytest.mark.parametrize("name", ["one", "two", "encoder", "full", "explained"])
 def test_page_can_be_read(unfolded, assert_fits, pages, name, width, scheme):
     page, troubles = unfolded(pages[name], width, scheme)
     assert_fits(page)
@@ -136,12 +131,6 @@ def test_the_report_can_be_read_in_ten_minutes(unfolded, pages):
     first = page.evaluate("document.querySelector('#summary .level').getBoundingClientRect().top")
     assert first < page.evaluate("innerHeight")
     assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))) <= 6
-
-
-def test_every_sheet_is_one_page_of_paper(unfolded, pages):
-    page, _ = unfolded(pages["sheets"], 800, "light")
-    paper = page.pdf(prefer_css_page_size=True)
-    assert len(re.findall(rb"/Type\s*/Page\b", paper)) == 2
 
 
 def test_the_keyboard_reaches_the_contents_and_every_frame_that_scrolls(unfolded, pages):

@@ -18,7 +18,6 @@ from foveal.cluster.cluster import ClusterConfig
 from foveal.cluster.features import Features, choose, computed
 from foveal.cluster.look import differences, look
 from foveal.cluster.methods import METHODS
-from foveal.sets.records import open_prepared
 from foveal.sources.phantom import draw_phantom
 
 
@@ -63,39 +62,6 @@ def test_files_hold_a_row_per_image_or_pair(made, phantom_set):
     assert pairs.groupby("id")["similarity"].apply(lambda own: own.is_monotonic_decreasing).all()
     units = pd.Series(images.units, images.table["id"])
     assert (pairs["id"].map(units) != pairs["other"].map(units)).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("with_run", [True, False])
-def test_the_nearest_of_a_photograph_outside_the_set_are_shown(phantom_set, grader_run, tmp_path, capsys, with_run):
-    new = draw_phantom(4, "left", 128, np.random.default_rng(99)).image
-    prepared = open_prepared(phantom_set)
-    known = prepared.records.iloc[[7]]
-    copy = np.kron(prepared.pixels(known)[0], np.ones((4, 4, 1), np.uint8))  # as near to one of the set as can be
-    files = [tmp_path / "new.png", tmp_path / "copy.png"]
-    for file, pixels in zip(files, (new, copy), strict=True):
-        cv2.imwrite(str(file), pixels[:, :, ::-1])
-    run = {"run": grader_run} if with_run else {}
-    foveal.cluster(phantom_set, out=tmp_path / "out", image=files, **run)
-    table = pd.read_csv(tmp_path / "out" / "asked.csv")
-    assert list(table.columns) == ["image", "rank", "other", "similarity", "distance", "other_label"]
-    assert table["image"].tolist() == [str(file) for file in files for _ in range(10)]
-    assert table.groupby("image")["distance"].apply(lambda own: own.is_monotonic_increasing).all()
-    assert table["distance"].to_numpy() == pytest.approx(1 - table["similarity"].to_numpy(), abs=2e-5)
-    assert known["id"].iloc[0] in set(table[table["image"] == str(files[1])]["other"])
-    labels = prepared.records.set_index("id")["label"]
-    assert (table["other_label"].fillna(-1).to_numpy() == labels[table["other"]].fillna(-1).to_numpy()).all()
-    page = (tmp_path / "out" / "cluster.html").read_text(encoding="utf-8")
-    assert 'id="asked"' in page and "new.png" in page and f"{table['distance'].iloc[0]:.3f}" in page
-    assert all(str(file) in capsys.readouterr().out for file in files[:1])
-
-
-def test_an_unreadable_photograph_is_refused_before_anything_is_written(phantom_set, tmp_path, refuses):
-    (tmp_path / "no.jpg").write_bytes(b"nothing")
-    for name, code in (("no.jpg", "image.not_a_picture"), ("gone.jpg", "image.missing")):
-        with refuses(code, name):
-            foveal.cluster(phantom_set, out=tmp_path / "out", image=tmp_path / name)
-    assert not (tmp_path / "out").exists()
 
 
 def test_numbers_are_those_of_the_file_and_only_unseen_images_are_scored(made, phantom_set):
@@ -189,13 +155,11 @@ def test_a_set_without_classes_is_clustered(tmp_path):
         image = draw_phantom(number % 5, "left", 64, np.random.default_rng(number)).image
         cv2.imwrite(str(photographs / f"{number}.png"), image)
     data = foveal.prepare(photographs, out=tmp_path / "data", size=32)
-    result = foveal.cluster(data, out=tmp_path / "out", image=photographs / "3.png")
+    result = foveal.cluster(data, out=tmp_path / "out")
     tried = result["about"]["silhouettes"]
     assert list(tried) == [2, 3, 4, 5, 6] and result["about"]["clusters"] == max(tried, key=tried.get)
     assert result["about"]["classes"] == [] and result["doubtful"] == 0
     assert [one["name"] for one in result["maps"]] == ["pca", "tsne"]
-    asked = pd.read_csv(tmp_path / "out" / "asked.csv")
-    assert str(asked["other"][0]) == "3" and asked["other_label"].isna().all()
     assert len(pd.read_csv(tmp_path / "out" / "neighbours.csv")) == 12 * 10
 
 

@@ -152,7 +152,7 @@ def test_the_table_has_every_source_seen_and_unseen_with_paired_differences(comp
 def test_table_and_pictures_are_written_and_nothing_is_computed_twice(compared, three_sources, encoder, monkeypatch):
     out, table = compared
     assert pd.read_csv(out / "compare.csv")["value"].tolist() == pytest.approx(table["value"].tolist())
-    assert (out / "travel.svg").read_text().count("<svg") == 1 + 2 and (out / "compare.png").stat().st_size > 10_000
+    assert (out / "compare.png").stat().st_size > 10_000
     assert json.loads((out / "provenance.json").read_text())["data"]
     from foveal.compare import compare as module
 

@@ -35,8 +35,8 @@ def test_every_metric_has_value_interval_n_noise_and_baseline(tmp_path, predicti
     assert np.sum(result["confusion"]) == 60
     assert pd.read_csv(tmp_path / "confusion.csv", index_col=0).to_numpy().tolist() == result["confusion"]
     assert {*result} == {
-        "metrics", "confusion", "constant_answer", "curves", "reliability", "harm", "operating_points",
-        "operating_points_note", "decisions", "patients", "subgroups", "sets", "second", "about",
+        "metrics", "confusion", "constant_answer", "curves", "reliability", "operating_points",
+        "operating_points_note", "patients", "subgroups", "sets", "second", "about",
     }  # fmt: skip
 
 
@@ -95,13 +95,13 @@ def test_a_kappa_above_that_of_readers_is_warned_of(tmp_path, predictions, write
     assert number[0] == number[1] + 1
 
 
-def test_unordered_classes_have_no_distances_cutoffs_or_harm(tmp_path, predictions, write, refuses):
+def test_unordered_classes_have_no_distances_or_cutoffs(tmp_path, predictions, write, refuses):
     model = {"classes": list("abcde"), "task": "classification", "scale": "none", "referable_from": None}
     (tmp_path / "model.json").write_text(json.dumps(model))
     result = evaluated(write(tmp_path / "predictions.csv", predictions().assign(referable=None)))
     assert not {"quadratic_kappa", "linear_kappa", "mean_absolute_error", "referable_auc"} & set(result["metrics"])
     assert "unweighted_kappa" in result["metrics"] and "f1 of a" in result["metrics"]
-    assert "harm" not in result and result["curves"] == {} and result["operating_points"] == []
+    assert result["curves"] == {} and result["operating_points"] == []
     with refuses("option.value", "--referable-from", 2):
         foveal.evaluate(tmp_path, referable_from=2)
 
@@ -335,7 +335,7 @@ def test_a_broken_promise_of_sets_is_warned_of():
     kept = {"value": 0.88, "low": 0.8, "high": 0.93, "n": 90}
     result = {
         "about": {"classes": ["a"], "coverage": 0.9, "groups": 99}, "confusion": [[90]], "subgroups": [],
-        "operating_points": [], "decisions": {}, "metrics": {}, "sets": {"coverage": kept, "coverage of a": entry},
+        "operating_points": [], "metrics": {}, "sets": {"coverage": kept, "coverage of a": entry},
     }  # fmt: skip
     broken = [line for line in warnings(result) if "90" in line]
     assert len(broken) == 1 and all(value in broken[0] for value in (" a ", "70", "60–80"))

@@ -54,7 +54,7 @@ def test_integrated_gradients_report_the_error_of_their_sum(linear):
     image = torch.rand(1, 3, 32, 32)
     scorer = Scorer(linear, Target("expected grade").score)
     assert attribute("integrated-gradients", scorer, image, torch.zeros_like(image)).delta < 0.01
-    assert attribute("saliency", scorer, image, torch.zeros_like(image)).delta is None
+    assert attribute("occlusion", scorer, image, torch.zeros_like(image)).delta is None
 
 
 @pytest.mark.slow

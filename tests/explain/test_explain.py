@@ -1,4 +1,3 @@
-import hashlib
 import importlib.util
 import json
 import re
@@ -13,11 +12,9 @@ import pytest
 
 import foveal
 from foveal.errors import FovealError
-from foveal.explain import attribution, trial
 from foveal.explain import explain as module
 from foveal.explain.explain import CANNOT_SHOW, note, worst_first
 from foveal.explain.explainer import EXPECTED, Explainer
-from foveal.explain.trial import draw_with_lesions
 from foveal.fundus.crop import crop_square
 from foveal.fundus.preparation import Preparation, prepare_file
 from foveal.predict.inputs import Photograph
@@ -66,7 +63,7 @@ def test_the_value_is_that_of_the_prediction_and_the_overlay_is_the_photograph(g
     expected = {"grade": sum(k * row[f"p{k}"] for k in range(5)), "referable": row["p2"] + row["p3"] + row["p4"]}
     for target, value in expected.items():
         (image,) = read(
-            foveal.explain(grader_run, photograph.parent, out=tmp_path / "o", method="saliency", target=target)
+            foveal.explain(grader_run, photograph.parent, out=tmp_path / "o", method="gradcam", target=target)
         )["images"]
         assert image["value"] == pytest.approx(value, abs=1e-4) and image["label"] is None
         assert image["grade"] == given["grade"]
@@ -75,36 +72,11 @@ def test_the_value_is_that_of_the_prediction_and_the_overlay_is_the_photograph(g
     assert shape[:2] == (4 * 200, 4 * 320)
 
 
-@pytest.mark.slow
-def test_the_trial_scores_all_methods_and_keeps_the_maps_made_before(grader_run, photograph, tmp_path, monkeypatch):
-    monkeypatch.setattr(attribution, "WINDOWS", 2)
-    monkeypatch.setattr(attribution, "STEPS", 2)
-    monkeypatch.setattr(trial, "CORRELATED", 2)
-    foveal.explain(grader_run, photograph, out=tmp_path / "o", method="saliency")
-    result = read(foveal.explain(grader_run, out=tmp_path / "o", phantom=6))
-    assert len(result["images"]) == 1 and result["method"] == "saliency"
-    score = result["score"]
-    assert set(score["methods"]) == {*attribution.METHODS, "contrast"} and score["images"] >= 2
-    entry = score["methods"]["gradcam"]
-    assert entry["trained"]["auc"]["n"] == entry["random"]["auc"]["n"] == score["images"]
-    assert set(score["correlation"]["gradcam"]) == {"head", "head and last half", "all"}
-
-
-def test_maps_of_other_weights_are_not_kept(grader_run, photograph, tmp_path):
-    file = foveal.explain(grader_run, photograph, out=tmp_path / "o", method="saliency")
-    weights = hashlib.sha256((grader_run / "best.pt").read_bytes()).hexdigest()
-    assert weights.startswith(read(file)["weights"])
-    file.write_text(json.dumps(read(file) | {"weights": "other", "score": {"verdict": "old"}}), encoding="utf-8")
-    assert "score" not in read(foveal.explain(grader_run, photograph, out=tmp_path / "o", method="saliency"))
-
-
-def test_drawn_lesions_follow_the_crop():
-    whole = list(draw_with_lesions(6, Preparation(size=64, crop="none"), 1))
-    cropped = list(draw_with_lesions(6, Preparation(size=64, crop="ellipse"), 1))
-    assert whole and all(picture.lesions.any() for picture in whole)
-    for picture in cropped:  # where red blood was drawn, the prepared pixels are darker than the retina
-        green = picture.pixels[..., 1].astype(float)
-        assert abs(green[picture.lesions > 0].mean() - np.median(green[picture.lesions == 0])) > 3
+def test_a_later_call_replaces_the_maps(grader_run, photograph, phantom_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "WORST", 3)
+    for images, count in ((phantom_set, 3), (photograph, 1)):
+        result = read(foveal.explain(grader_run, images, out=tmp_path / "o", method="gradcam"))
+        assert len(result["images"]) == len(list((tmp_path / "o" / "maps").iterdir())) == count
 
 
 @pytest.mark.parametrize("crop", ["ellipse", "disc", "none"])
@@ -134,21 +106,20 @@ def test_without_captum_nothing_is_written(grader_run, photograph, tmp_path, mon
 @pytest.mark.parametrize(
     ("options", "code", "value"),
     [
-        ({}, "option.missing", "--phantom"),
-        ({"phantom": -1}, "option.value", "--phantom -1"),
-        ({"phantom": 1}, "option.value", "--phantom 1"),
-        ({"phantom": 4, "target": "glaucoma"}, "option.value", "no DR"),
+        ({"images": ()}, "option.missing", "IMAGES"),
+        ({"target": "glaucoma"}, "option.value", "no DR"),
     ],
 )
-def test_wrong_use_is_refused(grader_run, tmp_path, options, code, value, refuses):
+def test_wrong_use_is_refused(grader_run, phantom_set, tmp_path, options, code, value, refuses):
+    images = options.pop("images", (phantom_set,))
     with refuses(code, value):
-        foveal.explain(grader_run, out=tmp_path / "o", **options)
+        foveal.explain(grader_run, *images, out=tmp_path / "o", **options)
     assert not any(tmp_path.rglob("*.json"))
 
 
 def test_a_folder_with_other_files_is_refused(grader_run, photograph, refuses):
     with refuses("output.exists", photograph.parent):
-        foveal.explain(grader_run, photograph, out=photograph.parent, method="saliency")
+        foveal.explain(grader_run, photograph, out=photograph.parent, method="gradcam")
 
 
 def test_a_set_without_the_part_is_refused(grader_run, phantom_set, tmp_path, refuses):
@@ -176,7 +147,7 @@ def test_an_unreadable_photograph_has_its_place(tmp_path):
 def test_photographs_in_an_archive_are_explained(grader_run, photograph, tmp_path):
     with ZipFile(tmp_path / "eyes.zip", "w") as archive:
         archive.write(photograph, "eye.png")
-    (image,) = read(foveal.explain(grader_run, tmp_path / "eyes.zip", out=tmp_path / "o", method="saliency"))["images"]
+    (image,) = read(foveal.explain(grader_run, tmp_path / "eyes.zip", out=tmp_path / "o", method="gradcam"))["images"]
     assert image["id"].endswith("eyes.zip/eye.png") and (tmp_path / "o" / image["overlay"]).is_file()
 
 

@@ -127,14 +127,13 @@ def test_a_chart_shows_its_values_and_breaks_where_there_is_none():
 
 
 def test_places_keep_their_proportions_and_stay_inside():
-    places = np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 4.0]])
-    found, height = fitted(places, 400, 10, flattest=0.5)
-    assert height == 210 and found[1, 0] - found[0, 0] == pytest.approx(380)
+    found = fitted(np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 4.0]]), 400, 10, 0.0)
+    assert found[1, 0] - found[0, 0] == pytest.approx(380)
     assert found[0, 1] - found[2, 1] == pytest.approx(152)  # y grows upwards
     far = np.vstack([np.random.default_rng(0).normal(size=(1000, 2)), [[1e6, 0]]])
-    squeezed, _ = fitted(far, 400, 10, outliers=0.002)
+    squeezed = fitted(far, 400, 10, 0.002)
     assert squeezed[:1000, 0].std() > 20 and squeezed.max() <= 390
-    assert np.isfinite(fitted(np.zeros((3, 2)), 400, 10)[0]).all()
+    assert np.isfinite(fitted(np.zeros((3, 2)), 400, 10, 0.0)).all()
 
 
 def test_an_outline_is_as_high_as_its_peak():

@@ -2,9 +2,8 @@
 
 from xml.etree import ElementTree
 
-from foveal.page.matrix import Matrix, Square, picture
+from foveal.page.matrix import Matrix, Square
 
-SVG = "{http://www.w3.org/2000/svg}"
 SEEN, LOST = {"value": 0.8, "low": 0.71, "high": 0.9, "n": 60}, {"value": None, "low": None, "high": None, "n": 1}
 MATRIX = Matrix(
     title="Quadratic kappa", rows=["all", "all but a & b"], columns=["a & b", "c"],
@@ -31,10 +30,3 @@ def test_everything_is_inside_the_drawing_and_what_is_unknown_is_a_dash():
     long = Matrix(title="t", rows=["r" * 90], columns=["c" * 90], squares=[[Square(SEEN)]])
     names = [text.text for text in ElementTree.fromstring(long.drawing).iter("text") if text.get("class") == "name"]
     assert names[1].endswith("…") and len(names[0]) < 20 < len(names[1])
-
-
-def test_a_picture_is_a_file_of_its_own_with_all_matrices():
-    drawn = ElementTree.fromstring(picture([MATRIX, MATRIX]))
-    assert drawn.tag == f"{SVG}svg" and len(list(drawn.iter(f"{SVG}svg"))) == 3
-    assert "--tint" in drawn.find(f"{SVG}style").text
-    assert [one.text for one in drawn.iter(f"{SVG}text") if one.get("class") == "title"] == ["Quadratic kappa"] * 2

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from foveal.readout.decisions import DECISIONS, POWER, decide, expected_grades, half_way, medians, place_of
+from foveal.readout.decisions import DECISIONS, POWER, decide, expected_grades, half_way, place_of
 
 PROBABILITIES = np.array([[0.4, 0.0, 0.3, 0.3, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0], [0.5, 0.5, 0.0, 0.0, 0.0]])
 
@@ -10,7 +10,6 @@ def test_every_rule_on_examples_by_hand(refuses):
     assert expected_grades(PROBABILITIES).tolist() == pytest.approx([1.5, 4.0, 0.5])
     assert decide(PROBABILITIES, "most_probable").tolist() == [0, 4, 0]
     assert decide(PROBABILITIES, "expected").tolist() == [2, 4, 1]
-    assert medians(PROBABILITIES).tolist() == [2, 4, 0]
     # (2 x 27 + 3 x 27) / (64 + 27 + 27) = 1.14
     assert place_of(PROBABILITIES, "sharpened").tolist() == pytest.approx([135 / 118, 4.0, 0.5])
     assert decide(PROBABILITIES, "sharpened").tolist() == [1, 4, 1]

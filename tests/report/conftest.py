@@ -143,9 +143,6 @@ def write_metrics(run: Path) -> None:
     group = {"column": "camera", "value": "Kowa", "n": 44, "groups": 22, "small": False,
              "metrics": {"quadratic_kappa": {**entry, "value": 0.4321}, "accuracy": entry}}  # fmt: skip
     few = {**group, "value": "Optos", "n": 4, "groups": 2, "small": True}
-    harm = {"errors": [{"true": "severe", "given": "none", "n": 2, "share": 0.1, "weight": 8.0},
-                       {"true": "none", "given": "mild", "n": 2, "share": 0.1, "weight": 1.0}],
-            "index": {**entry, "value": 0.2468}, "worst": "'severe' called 'none': 2 of 20 images"}  # fmt: skip
     bins = [{"low": 0.1, "high": 0.5, "confidence": 0.41, "accuracy": 0.31, "n": 30},
             {"low": 0.5, "high": 1.0, "confidence": 0.82, "accuracy": 0.72, "n": 30}]  # fmt: skip
     about = {"split": "test", "images": 60, "groups": 30, "classes": list(CLASSES), "referable_from": 1,
@@ -169,45 +166,29 @@ def write_metrics(run: Path) -> None:
     (run / "metrics.json").write_text(json.dumps({
         "metrics": dict.fromkeys(names, entry), "confusion": confusion, "constant_answer": "none", "about": about,
         "curves": {"referable": curve, "sight_threatening": curve}, "reliability": {"bins": bins, "luck": 0.0505},
-        "operating_points": [given, point], "subgroups": [group, few], "harm": harm, "sets": held,
+        "operating_points": [given, point], "subgroups": [group, few], "sets": held,
         "stress": altered,
-        "decisions": {"half-way": {"quadratic_kappa": {**entry, "value": 0.6161}, "accuracy": share}},
     }), encoding="utf-8")  # fmt: skip
 
 
 def write_companions(run: Path) -> None:
-    """Doubts, a map, neighbours and one explained image."""
+    """Doubts, neighbours and one explained image."""
     rows = [("i1", 1, 0.05, 0.9512, 2), ("i2", 2, 0.7, 0.2, 2)]
     columns = ["id", "label", "probability", "suspicion", "likely"]
     pd.DataFrame(rows, columns=columns).to_csv(run / "label_noise.csv", index=False)
     (run / "cluster").mkdir()
-    places = pd.DataFrame({"id": [f"i{k}" for k in range(60)], "label": [k % 3 for k in range(60)]})
-    places = places.assign(cluster=places.index % 2, pca_x=places.index * 1.0, pca_y=places.index % 5)
-    places = places.assign(learned=(places.index < 15).astype(int))
-    places.loc[0, ["pca_x", "pca_y"]] = np.nan
-    places.to_csv(run / "cluster" / "maps.csv", index=False)
     near = [("i1", 2, "i5", 0.8, 1, 1), ("i1", 1, "i4", 0.9, 1, 2), ("i1", 3, "i7", 0.7, 1, 2)]
     columns = ["id", "rank", "other", "similarity", "label", "other_label"]
     pd.DataFrame(near, columns=columns).to_csv(run / "cluster" / "neighbours.csv", index=False)
-    score = {"value": 0.6123, "low": 0.5, "high": 0.7, "n": 45, "groups": 22, "chance": 0.3789, "constant": 0.3333}
-    method = {"name": "k-means", "note": "", "sizes": [30, 30],
-              "scores": dict.fromkeys(("accuracy", "purity", "nmi", "ari"), score)}  # fmt: skip
-    clustered = {"about": {"clusters": 2, "judged": 45, "taught": True},
-                 "looks": [{"name": name, "methods": [method]} for name in ("features", "pixels")]}  # fmt: skip
-    (run / "cluster" / "cluster.json").write_text(json.dumps(clustered), encoding="utf-8")
     write_explained(run)
 
 
 def write_explained(run: Path) -> None:
-    """Two maps, one of them of the first misgraded image, and their scores."""
+    """Two maps, one of them of the first misgraded image."""
     (run / "explain" / "maps").mkdir(parents=True)
     (run / "explain" / "maps" / "0.jpg").write_bytes((run / "misgraded" / "00.jpg").read_bytes())
     misgraded = pd.read_csv(run / "misgraded.csv", keep_default_na=False)
     first = misgraded["id"][misgraded["picture"] == "00.jpg"].iloc[0]
     image = {"file": "x.jpg", "overlay": "maps/0.jpg", "grade": 1, "label": 2, "border_energy": 0.31, "alarm": True}
-    figure = {"value": 0.8181, "low": 0.7, "high": 0.9, "n": 9, "chance": 0.5}
-    method = {"trained": {"auc": figure, "pointing": figure}, "random": {"auc": {**figure, "value": 0.5252}}}
-    explained = {"method": "gradcam", "target": "referable", "images": [{**image, "id": first}, {**image, "id": "i3"}],
-                 "score": {"verdict": "lesions are found", "images": 9, "methods": {"gradcam": method},
-                           "correlation": {"gradcam": {"head": 0.61, "all": 0.02}}}}  # fmt: skip
+    explained = {"method": "gradcam", "target": "referable", "images": [{**image, "id": first}, {**image, "id": "i3"}]}
     (run / "explain" / "explain.json").write_text(json.dumps(explained), encoding="utf-8")

@@ -1,16 +1,22 @@
-"""Test every method on drawn photographs with known lesions, and compare it with a network with random weights.
+"""Do the maps of `foveal explain` find lesions? Every method, on drawn photographs with known lesions.
 
-A method that passes may still fail on real photographs; a method that fails here is not reliable at all. A map must
-change when the learned weights are replaced (Adebayo et al. 2018). Legend: s pixels per side, R resamples.
+    python benchmarks/maps.py RUN --count 50
+
+The maps of a grader that has learned from drawn photographs are compared with those of the same network with random
+weights, and with the contrast of the picture, which needs no grader. A method that passes may still fail on real
+photographs; a method that fails here is not reliable at all. A map must change when the learned weights are replaced
+(Adebayo et al. 2018). Legend: s pixels per side, R resamples.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,22 +25,20 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from foveal.console import progress_bar, say
+from foveal.console import progress_bar, say, show_table
+from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.explain.attribution import METHODS
 from foveal.explain.explainer import Explainer, resized, without_lesions
-from foveal.explain.page import score_tables
-from foveal.files import json_ready
 from foveal.fundus.crop import crop_square
 from foveal.fundus.overlay import border_energy, retina_of
 from foveal.fundus.preparation import Preparation, locate, prepare_pixels
 from foveal.metrics import area_under_curve
-from foveal.nets.heads import Grader
+from foveal.nets.heads import Grader, Looking
 from foveal.nets.layers import re_estimate, statistics_layers
-from foveal.page.terminal import print_table
-from foveal.page.words import counted
+from foveal.page.words import counted, number, value_with_interval
 from foveal.sources.phantom import draw_patients
 
 SEED = 20_000  # of the photographs: far from the small seeds of training sets
@@ -42,7 +46,6 @@ LARGEST = 256  # px: phantoms are drawn for 64 to 256
 STATISTICS = 32  # pictures for the batch-norm statistics of random weights
 CORRELATED = 12  # pictures whose maps are compared at each randomisation step
 CONTRAST = "contrast"  # the map that needs no grader
-LEAST_PATIENTS = 10  # with fewer patients, a bootstrap means little
 REACH = 0.03  # share of the side: a point this close to a lesion still counts as a hit in the pointing game
 # Measure -> (numerator, denominator), fields of PictureScore. Enrichment is the ratio of two means, not the mean of
 # ratios: there, a picture with a single small lesion would outweigh all others.
@@ -81,14 +84,11 @@ def draw_with_lesions(count: int, preparation: Preparation, seed: int) -> Iterat
             yield Drawn(patient=patient, pixels=pixels, lesions=lesions)
 
 
-def try_maps(explainer: Explainer, count: int) -> dict[str, Any]:
-    """Score every method and print tables; returns `score` of explain.json."""
+def try_maps(explainer: Explainer, count: int) -> None:
+    """Score every method and print what was found."""
     drawn = list(draw_with_lesions(count, explainer.predictor.preparation, SEED))
-    if len({picture.patient for picture in drawn}) < 2:
-        what = f"--phantom {count} gives fewer than two patients with lesions"
-        raise FovealError("option.value", what, fix="draw more photographs")
     inputs = torch.cat([explainer.input(picture.pixels) for picture in drawn[:STATISTICS]])
-    copies = {step: explainer.with_grader(randomised(explainer.grader, share, SEED, inputs))
+    copies = {step: with_grader(explainer, randomised(explainer.grader, share, SEED, inputs))
               for step, share in STEPS.items()}  # fmt: skip
     scores: Scores = {}
     random: Scores = {}
@@ -105,11 +105,31 @@ def try_maps(explainer: Explainer, count: int) -> dict[str, Any]:
         empty = without_lesions(picture.pixels, retina_of(picture.pixels))
         heat = contrast_map(picture.pixels, empty, explainer.predictor.input.image_size)
         scores[CONTRAST].append(score_map(heat, *picture.places(len(heat))))
-    result: dict[str, Any] = json_ready(_summary(drawn, scores, random) | {"correlation": alike})
-    for table in score_tables(result):
-        print_table(table)
-    say("\n".join(entry["verdict"] for entry in result["methods"].values() if "verdict" in entry))
-    return result
+    show(drawn, scores, random, alike)
+
+
+def show(drawn: Sequence[Drawn], scores: Scores, random: Scores, alike: Mapping[str, Mapping[str, float]]) -> None:
+    """Print scores, correlations with the maps of random weights, and a verdict for each method."""
+    resampling = Resampling(np.unique([picture.patient for picture in drawn], return_inverse=True)[1], seed=SEED)
+    rows = []
+    for method, own in scores.items():
+        for name, found in ((method, own), (f"{method}, random weights", random.get(method))):
+            if found is not None:
+                rows.append([name, *(value_with_interval(entry, 3) for entry in summarise(found, resampling).values())])
+    title = f"{len(drawn)} drawn photographs with lesions, {counted(resampling.groups, 'patient')}; 95 % intervals"
+    show_table(title, ["map", *MEASURES], rows)
+    rows = [[method, *(number(own[step]) for step in STEPS)] for method, own in alike.items()]
+    show_table("rank correlation with the original map, by what has random weights", ["map", *STEPS], rows)
+    for method, values in random.items():
+        say(verdict(method, *(ahead(scores[method], other, resampling) for other in (values, scores[CONTRAST]))))
+
+
+def with_grader(explainer: Explainer, grader: Grader) -> Explainer:
+    """The same explainer with other weights."""
+    other = copy(explainer)
+    other.grader = grader.eval().requires_grad_(False)
+    other.looking = Looking(other.grader, explainer.looking.decision, explainer.looking.maps)
+    return other
 
 
 def _scored(
@@ -133,23 +153,6 @@ def _scored(
     return scores, random, {step: float(np.mean(found)) for step, found in alike.items()}
 
 
-def _summary(drawn: Sequence[Drawn], scores: Scores, random: Scores) -> dict[str, Any]:
-    """`score` of explain.json without correlations; the resamples of patients are the same for all methods."""
-    resampling = Resampling(np.unique([picture.patient for picture in drawn], return_inverse=True)[1], seed=SEED)
-    methods: dict[str, Any] = {name: {"trained": summarise(values, resampling)} for name, values in scores.items()}
-    few = f"{counted(resampling.groups, 'patient')}, too few to compare with random weights; draw more photographs"
-    for name, values in random.items():
-        against = [ahead(scores[name], other, resampling) for other in (values, scores[CONTRAST])]
-        methods[name] |= {
-            "random": summarise(values, resampling), "ahead_of_random": against[0],
-            "ahead_of_contrast": against[1],
-            "verdict": f"{name}: {few}" if resampling.groups < LEAST_PATIENTS else verdict(name, *against),
-        }  # fmt: skip
-    sentences = [entry["verdict"] for entry in methods.values() if "verdict" in entry]
-    return {"verdict": ". ".join(sentences) + ".", "images": len(drawn), "patients": resampling.groups,
-            "methods": methods}  # fmt: skip
-
-
 @dataclass(frozen=True, kw_only=True)
 class PictureScore:
     """How well one map finds the lesions of one picture; shares and areas in 0-1."""
@@ -165,11 +168,9 @@ class PictureScore:
 def score_map(heat: np.ndarray, lesions: np.ndarray, retina: np.ndarray) -> PictureScore:
     """Score a map float [s, s] >= 0 against lesions bool [s, s] in a retina bool [s, s]; an empty map has chance.
 
-    The pointing game is that of Zhang et al. 2018 (excitation backprop). FovealError if the retina has no lesions.
+    The pointing game is that of Zhang et al. 2018 (excitation backprop).
     """
     lesions, border = lesions & retina, border_energy(heat, retina)
-    if not lesions.any() or lesions[retina].all():
-        raise FovealError("image.no_lesions", "lesions cover none or all of the retina", expected="a part of it")
     reach = round(REACH * len(heat))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     wide = ((cv2.dilate(lesions.astype(np.uint8), kernel) > 0) & retina)[retina]
@@ -196,14 +197,14 @@ def contrast_map(pixels: np.ndarray, empty: np.ndarray, size: int) -> np.ndarray
 
 
 def summarise(scores: Sequence[PictureScore], resampling: Resampling) -> dict[str, Any]:
-    """Each of `MEASURES` as value, low, high, n, noise and chance; `resampling` is by patient."""
-    hits, everyone = float(np.mean([score.hit_chance for score in scores])), np.ones(len(scores), bool)
-    found = {}
-    for name, chance in {"auc": 0.5, "pointing": hits, "enrichment": 1.0, "border_energy": None}.items():
-        share_of = everyone if name == "pointing" else None
-        entry = resampling.entry(*_drawn(scores, name, resampling), len(scores), share_of=share_of)
-        found[name] = entry | {"chance": chance}
-    return found
+    """Each of `MEASURES` as value, low, high, n and noise; `resampling` is by patient."""
+    everyone = np.ones(len(scores), bool)
+    return {
+        name: resampling.entry(
+            *_drawn(scores, name, resampling), len(scores), share_of=everyone if name == "pointing" else None
+        )
+        for name in MEASURES
+    }
 
 
 def _drawn(scores: Sequence[PictureScore], name: str, resampling: Resampling) -> tuple[float, np.ndarray]:
@@ -254,3 +255,11 @@ def rank_correlation(first: np.ndarray, second: np.ndarray, retina: np.ndarray) 
     """Spearman's correlation of two maps [s, s] within a retina bool [s, s]; nan if one of them is constant."""
     ours, theirs = first[retina], second[retina]
     return float(spearmanr(ours, theirs).statistic) if np.ptp(ours) and np.ptp(theirs) else math.nan
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run folder of foveal train, of a grader of drawn photographs")
+    parser.add_argument("--count", type=int, default=50, help="photographs to draw")
+    given = parser.parse_args()
+    try_maps(Explainer(given.run, "grade", choose_device("auto")), given.count)
