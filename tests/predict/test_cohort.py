@@ -102,7 +102,7 @@ def test_two_runs_are_compared_on_a_cohort(run, clinic, phantom_set, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_report_of_a_cohort_stands_next_to_the_test_part(run, clinic, refuses):
+def test_the_report_of_a_cohort_stands_next_to_the_test_part(run, clinic, tmp_path, refuses):
     with refuses("run.not_evaluated", run, clinic):
         foveal.report(run, on=clinic)
     foveal.evaluate(run)
@@ -111,8 +111,8 @@ def test_the_report_of_a_cohort_stands_next_to_the_test_part(run, clinic, refuse
     assert page == folder_of(run, clinic) / "report.html"
     html = page.read_text(encoding="utf-8")
     assert f"{found['metrics']['accuracy']['value']:.3f}" in html and 'id="cohort"' in html
-    with refuses("option.conflict", "--on", "--image"):
-        foveal.report(run, on=clinic, image=("x",))
+    with refuses("option.conflict", "--on", 2):
+        foveal.report(run, tmp_path / "other", on=clinic)
 
 
 def test_advice_for_labels_names_a_command_that_has_the_option(run, clinic, tmp_path):
