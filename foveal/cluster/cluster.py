@@ -78,12 +78,11 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     first = looks[0]
     say("maps: PCA, t-SNE and, if it is installed, UMAP", "dim")
     maps = draw_maps(first.points, SEED)
-    clusters = first.clusterings["k-means"].clusters
     about = {
         "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
         "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
         "labelled": int((images.labels >= 0).sum()), "classes": images.classes, "ordered": images.ordered,
-        "judged": int(judged.sum()), "clusters": len(np.unique(clusters)), "silhouettes": tried, "taught": taught,
+        "judged": int(judged.sum()), "clusters": len(np.unique(first.clusters)), "silhouettes": tried, "taught": taught,
         "learned": int(learned.sum()), "why_not": why_not(images, judged),
         "interval": "95 %, BCa bootstrap over groups",
     }  # fmt: skip
@@ -94,7 +93,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
                  for one in maps],
     })  # fmt: skip
     result["findings"] = [asdict(finding) for finding in words.find(result)]
-    write_table(out / "maps.csv", map_listing(maps, first.points, images, clusters, learned))
+    write_table(out / "maps.csv", map_listing(maps, first.points, images, first.clusters, learned))
     write_table(out / "neighbours.csv", listing(first.near, images))
     write_table(out / "doubtful.csv", first.doubted.drop(columns="position"))
     write_json(out / "cluster.json", result)

@@ -13,16 +13,14 @@ from scipy.optimize import linear_sum_assignment
 
 from foveal import metrics
 from foveal.cluster.features import Features, Images, unit_rows
-from foveal.cluster.methods import METHODS, Clustering, reduce
+from foveal.cluster.methods import k_means, reduce
 from foveal.cluster.neighbours import Nearest, doubt, doubtful, nearest, vote
 from foveal.console import say
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 
 FEWEST = 20  # labelled images; with fewer, nothing is scored
-NEIGHBOURS = "neighbours"  # stands for the nearest images where a method name is expected
 DEALS = 20  # random clusterings; their mean score is the level of chance
-SHARES = ("accuracy", "purity")  # measures that are shares of the images
 
 
 class Score(NamedTuple):
@@ -39,21 +37,21 @@ class Score(NamedTuple):
 class Look:
     """The analysis of one kind of features.
 
-    points: float32 [n, d], principal components; variance: [d], their shares of it. voters: the nearest labelled images
-    of other groups; voted: int [n], the label that they vote for; doubted: the table of `doubtful`. scores: method ->
-    measure -> Score; neighbours: measure -> Score of the votes; resampling: of both; empty, None for too few labels.
+    points: float32 [n, d], principal components; variance: [d], their shares of it. clusters: int [n], by k-means.
+    voters: the nearest labelled images of other groups; voted: int [n], the label that they vote for; doubted: the
+    table of `doubtful`. scores: "clusters" and "neighbours" (the votes) -> measure -> Score, empty for too few labels;
+    resampling: of all scores, or None.
     """
 
     features: Features
     points: np.ndarray
     variance: np.ndarray
-    clusterings: dict[str, Clustering]
+    clusters: np.ndarray
     scores: dict[str, dict[str, Score]]
     near: Nearest
     voters: Nearest
     voted: np.ndarray
     doubted: pd.DataFrame
-    neighbours: dict[str, Score]
     resampling: Resampling | None
 
     def plain(self) -> dict[str, Any]:
@@ -61,12 +59,8 @@ class Look:
         return {
             "name": self.features.name, "source": self.features.source, "dimensions": self.features.values.shape[1],
             "components": self.points.shape[1], "variance": float(self.variance.sum()),
-            "methods": [
-                {"name": name, "note": found.note, "sizes": np.bincount(found.clusters).tolist(),
-                 "scores": {key: one.entry for key, one in self.scores.get(name, {}).items()}}
-                for name, found in self.clusterings.items()
-            ],
-            "neighbours": {key: one.entry for key, one in self.neighbours.items()},
+            "sizes": np.bincount(self.clusters).tolist(),
+            **{of: {name: one.entry for name, one in scores.items()} for of, scores in self.scores.items()},
         }  # fmt: skip
 
 
@@ -74,24 +68,21 @@ def look(features: Features, images: Images, judged: np.ndarray, *, clusters: in
     """Cluster the images, find their neighbours, and score both on the `judged` images (bool [n])."""
     directions, labels, units = unit_rows(features.values), images.labels, images.units
     points, variance = reduce(directions, seed)
-    say(f"{features.name}: nearest images, and {clusters} clusters by {', '.join(METHODS)}", "dim")
-    clusterings = {name: method(points, clusters, seed) for name, method in METHODS.items()}
+    say(f"{features.name}: nearest images, and {clusters} clusters by k-means", "dim")
+    found = k_means(points, clusters, seed)
     voters = nearest(directions, units, directions, units, among=labels >= 0)
     voted = vote(voters, labels, len(images.classes))
-    scores: dict[str, dict[str, Score]] = {}
-    neighbours: dict[str, Score] = {}
+    scores: dict[str, dict[str, Score]] = {"clusters": {}, "neighbours": {}}
     resampling = None
     if not why_not(images, judged):
         rows = np.flatnonzero(judged)
         resampling = Resampling(np.unique(units[rows], return_inverse=True)[1], seed=seed)
-        scores = {name: score(found.clusters[rows], labels[rows], resampling, seed)
-                  for name, found in clusterings.items()}  # fmt: skip
-        neighbours = judge(voted, images, rows, resampling)
+        scores["clusters"] = score(found[rows], labels[rows], resampling, seed)
+        scores["neighbours"] = judge(voted, images, rows, resampling)
     return Look(
-        features=features, points=points, variance=variance, clusterings=clusterings, scores=scores,
+        features=features, points=points, variance=variance, clusters=found, scores=scores, resampling=resampling,
         near=nearest(directions, units, directions, units), voters=voters, voted=voted,
-        doubted=doubtful(voted, doubt(voters, labels, ordered=images.ordered), images), neighbours=neighbours,
-        resampling=resampling,
+        doubted=doubtful(voted, doubt(voters, labels, ordered=images.ordered), images),
     )  # fmt: skip
 
 
@@ -108,19 +99,17 @@ def why_not(images: Images, judged: np.ndarray) -> str:
 
 
 def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
-    """Features minus pixels in every score, on the same resamples: of (a method or `NEIGHBOURS`), measure, value, ….
+    """Features minus pixels in every score, on the same resamples: of (clusters or neighbours), measure, value, ….
 
     Empty if there is nothing to compare. Clusters are not computed again.
     """
     if len(looks) < 2 or looks[0].resampling is None:
         return []
-    resampling = looks[0].resampling
-    features, pixels = (one.scores | {NEIGHBOURS: one.neighbours} for one in looks)
-    found = []
-    for of, measure in ((of, measure) for of, scores in features.items() for measure in scores):
-        theirs, ours = (one[of][measure][:2] for one in (pixels, features))
-        found.append({"of": of, "measure": measure} | difference(theirs, ours, resampling))
-    return found
+    features, pixels = (one.scores for one in looks)
+    return [
+        {"of": of, "measure": name} | difference(pixels[of][name][:2], one[:2], looks[0].resampling)
+        for of, scores in features.items() for name, one in scores.items()
+    ]  # fmt: skip
 
 
 def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling, seed: int) -> dict[str, Score]:
@@ -160,7 +149,7 @@ def _score(
     name: str, value: float, drawn: np.ndarray, resampling: Resampling, chance: float, constant: float
 ) -> Score:  # fmt: skip
     n = len(resampling.units)
-    entry = resampling.entry(value, drawn, n, share_of=np.ones(n, bool) if name in SHARES else None)
+    entry = resampling.entry(value, drawn, n, share_of=np.ones(n, bool) if name == "accuracy" else None)
     return Score(value, drawn, entry | {"groups": resampling.groups, "chance": chance, "constant": constant})
 
 
@@ -169,23 +158,6 @@ def matched_accuracy(table: np.ndarray) -> np.ndarray:
     flat = table.reshape(-1, *table.shape[-2:])
     right = [one[linear_sum_assignment(one, maximize=True)].sum() / one.sum() for one in flat]
     return np.array(right).reshape(table.shape[:-2])
-
-
-def purity(table: np.ndarray) -> np.ndarray:
-    """Share of images that have the most common label of their cluster; grows with the number of clusters."""
-    return table.max(-1).sum(-1) / table.sum((-2, -1))
-
-
-def mutual_information(table: np.ndarray) -> np.ndarray:
-    """Mutual information divided by the mean of both entropies, 0 to 1; 0 for one cluster and one label."""
-    share = table / table.sum((-2, -1), keepdims=True)
-    joint = _entropy(share.reshape(*share.shape[:-2], -1))
-    total = _entropy(share.sum(-1)) + _entropy(share.sum(-2))
-    return np.divide(total - joint, total / 2, out=np.zeros_like(total), where=total > 0)
-
-
-def _entropy(share: np.ndarray) -> np.ndarray:
-    return -(share * np.log(np.where(share > 0, share, 1))).sum(-1)
 
 
 def rand_index(table: np.ndarray) -> np.ndarray:
@@ -201,6 +173,4 @@ def _pairs(counts: np.ndarray) -> np.ndarray:
     return (counts * (counts - 1) / 2).sum(-1)
 
 
-MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "accuracy": matched_accuracy, "purity": purity, "nmi": mutual_information, "ari": rand_index,
-}  # fmt: skip
+MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"accuracy": matched_accuracy, "ari": rand_index}

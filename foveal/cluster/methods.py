@@ -1,13 +1,13 @@
 """Clusters and maps of the same points: features of length one, projected onto their first principal components.
 
-In few dimensions, k-means is nearly as good as in all (Ding & He 2004), and a mixture has enough images per parameter.
+In few dimensions, k-means is nearly as good as in all (Ding & He 2004).
 """
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,23 +15,13 @@ import pandas as pd
 from foveal.cluster.features import Images
 
 COMPONENTS = 50
-MIXTURE_COMPONENTS = 20
-IMAGES_PER_PARAMETER = 3  # with fewer, mixtures use diagonal covariances
-STARTS, STARTS_OF_MIXTURES = 10, 3
-GRAPH_NEIGHBOURS = 10
+STARTS = 10  # of k-means, of which the best counts
 MOST_PROPOSED, SUBSTANTIAL = 12, 0.25  # clusters; mean silhouette above which there are clusters at all
 PERPLEXITY = 30
 FEW = 1000  # points; with fewer, several threads are slower than one
 CHECKED = 10  # neighbours of each point to compare between map and features
 MOST = 5_000  # points of t-SNE and UMAP: more take minutes and overlap
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
-
-
-class Clustering(NamedTuple):
-    """A cluster 0..k-1 for each point, int [n]; `note` describes how they were found, for the reader."""
-
-    clusters: np.ndarray
-    note: str
 
 
 def reduce(directions: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,54 +41,17 @@ def propose(points: np.ndarray, seed: int) -> dict[int, float]:
 
     found = {}
     for k in range(2, min(MOST_PROPOSED, len(points) // 2) + 1):
-        clusters = k_means(points, k, seed).clusters
+        clusters = k_means(points, k, seed)
         if len(np.unique(clusters)) > 1:
             found[k] = float(silhouette_score(points, clusters, sample_size=min(FEW, len(points)), random_state=seed))
     return found
 
 
-def k_means(points: np.ndarray, k: int, seed: int) -> Clustering:
-    """The best of ten k-means runs that start with k-means++ (Arthur & Vassilvitskii 2007)."""
+def k_means(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """The cluster 0..k-1 of each point, int [n], by k-means from k-means++ (Arthur & Vassilvitskii 2007)."""
     from sklearn.cluster import KMeans
 
-    method = KMeans(k, n_init=STARTS, random_state=seed)
-    return Clustering(clusters=method.fit_predict(points), note=f"best of {STARTS} starts")
-
-
-def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
-    """A mixture of k Gaussians on at most 20 components; covariances are full where there are enough images."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    points = points[:, :MIXTURE_COMPONENTS].astype(float)
-    points /= points.std() or 1.0  # so that reg_covar has the same effect for all features
-    size = points.shape[1]
-    full = len(points) >= IMAGES_PER_PARAMETER * k * size * (size + 3) / 2
-    mixture = GaussianMixture(k, covariance_type="full" if full else "diag", n_init=STARTS_OF_MIXTURES, max_iter=100,
-                              tol=3e-3, reg_covar=1e-3, random_state=seed)  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # reported in the note
-        clusters = mixture.fit_predict(points)
-    note = f"{'full' if full else 'diagonal'} covariances on {size} components, best of {STARTS_OF_MIXTURES} starts"
-    return Clustering(clusters=clusters, note=note + ("" if mixture.converged_ else "; not converged"))
-
-
-def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
-    """Normalised cuts of the graph of 10 nearest neighbours (Shi & Malik 2000, von Luxburg 2007)."""
-    from sklearn.cluster import SpectralClustering
-
-    near = min(GRAPH_NEIGHBOURS, len(points) - 1)
-    method = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=near, n_init=STARTS, random_state=seed)
-    with warnings.catch_warnings():
-        # A graph with several components is fine: they become clusters.
-        warnings.filterwarnings("ignore", message="Graph is not fully connected")
-        clusters = method.fit_predict(points)
-    return Clustering(clusters=clusters, note=f"graph of {near} nearest neighbours")
-
-
-METHODS: dict[str, Callable[[np.ndarray, int, int], Clustering]] = {
-    "k-means": k_means, "Gaussian mixture": gaussian_mixture, "spectral": spectral,
-}  # fmt: skip
+    return np.asarray(KMeans(k, n_init=STARTS, random_state=seed).fit_predict(points))
 
 
 @dataclass(frozen=True, kw_only=True)

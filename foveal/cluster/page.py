@@ -69,7 +69,7 @@ def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Ma
 
 
 def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.random.Generator) -> Html:
-    rows, clusters = maps[0].rows, look.clusterings["k-means"].clusters
+    rows, clusters = maps[0].rows, look.clusters
     colours = colourings(images, clusters)
     pictures = {row: embedded(images.pixels(np.array([row]))[0], DOT_SIDE)
                 for row in generator.permutation(rows)[:MOST_PICTURES]}  # fmt: skip
@@ -134,9 +134,8 @@ def ramp(count: int) -> list[str]:
 
 def _clusters(images: Images, look: Look) -> Iterator[Part]:
     """The images nearest to the centre of each cluster of k-means, and quality flags that are frequent in it."""
-    clusters = look.clusterings["k-means"].clusters
-    for number in np.unique(clusters):
-        own = np.flatnonzero(clusters == number)
+    for number in np.unique(look.clusters):
+        own = np.flatnonzero(look.clusters == number)
         text = [f"Cluster {number + 1}: {counted(len(own), 'image')}, the most typical first"]
         for word in sorted(set(" ".join(images.table["flags"]).split())):
             flagged = images.table["flags"].str.split().map(lambda flags, word=word: word in flags)

@@ -6,14 +6,13 @@ Templates lay out the tables (clusters.txt) and have the sentences (alike.txt).
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from foveal.cluster.methods import CHECKED, NAMES, SUBSTANTIAL
+from foveal.cluster.methods import CHECKED, NAMES, STARTS, SUBSTANTIAL
 from foveal.cluster.neighbours import NEAREST
 from foveal.page.parts import TONES, Cell, Table, Verdict, value_cell
 from foveal.page.render import told
 from foveal.page.words import number
 
-TITLES = {"accuracy": "matched accuracy", "purity": "purity", "nmi": "mutual information",
-          "ari": "adjusted Rand index"}  # fmt: skip
+TITLES = {"accuracy": "matched accuracy", "ari": "adjusted Rand index"}
 
 
 def tables(result: dict[str, Any]) -> list[Table]:
@@ -29,9 +28,8 @@ def tables(result: dict[str, Any]) -> list[Table]:
         found = {row["measure"]: row for row in result["differences"] if row["of"] == of}
         return [found[name] for name in measures]
 
-    notes = dict.fromkeys(f"{method['name']}: {method['note']}." for method in result["looks"][0]["methods"])
     return told("clusters.txt", result=result, titles=TITLES, names=NAMES, nearest=NEAREST, checked=CHECKED,
-                method_notes=notes, entries=entries, level=level, differences=differences)  # fmt: skip
+                starts=STARTS, entries=entries, level=level, differences=differences)  # fmt: skip
 
 
 def find(result: dict[str, Any]) -> list[Verdict]:

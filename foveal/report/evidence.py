@@ -19,7 +19,6 @@ from foveal.evaluate.judged import choose_rows, with_corrections
 from foveal.evaluate.travel import held_out
 from foveal.files import read_json
 from foveal.metrics import confusion_matrix
-from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.runs import WEIGHT_FILES, read_metrics, set_of, started_in
 from foveal.sets.corrections import FILE as CORRECTIONS
@@ -93,11 +92,6 @@ class Evidence:
     def epochs_done(self) -> int:
         """The last epoch in the metrics."""
         return int(self.rows[-1]["epoch"]) if self.rows else 0
-
-    @property
-    def progress(self) -> str:
-        """`1 of 3 epochs is done`."""
-        return f"{self.epochs_done} of {counted(self.epochs, 'epoch')} {'is' if self.epochs_done == 1 else 'are'} done"
 
     @property
     def pools(self) -> list[str]:

@@ -1,7 +1,6 @@
 """Operating points: sensitivity and cost at each threshold, with the ROC and precision-recall curves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from foveal.evaluate.operating import BY_GRADE, IN_USE, REFERABLE
@@ -13,8 +12,6 @@ from foveal.report.findings import Finding
 
 TARGETS = {"referable": "Referable disease", "sight_threatening": "Sight-threatening disease"}
 FIGURES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value", "referred")
-NOT_KNOWN = {"value": None, "low": None, "high": None, "n": None, "prevalence": None}
-SPECIFICITIES = (0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
 SCREENED = 1000  # images in the table for other prevalences
 PREVALENCES = (0.05, 0.1, 0.2, 0.4)
 
@@ -33,30 +30,25 @@ def operating(findings: Sequence[Finding]) -> dict[str, Any] | None:
 def _targets(finding: Finding) -> list[dict[str, Any]]:
     found = []
     for target, title in TARGETS.items():
-        curves = finding.result.get("curves", {}).get(target) or {}
         points = points_of(finding.result, target)
-        if curves or points:
-            first = points[0] if points else None
+        if points:
             found.append({
                 "title": title, "meaning": meaning(finding.evidence, finding.result, target),
-                "rows": [_row(point) for point in points], "first": first, "own_share": first and own_share(first),
-                "panels": _panels(curves, points), "trade": _trade(curves.get("roc") or []),
-                "elsewhere": elsewhere(first) if first else [],
+                "rows": [_row(point) for point in points], "first": points[0], "own_share": own_share(points[0]),
+                "panels": _panels(finding.result["curves"][target], points), "elsewhere": elsewhere(points[0]),
             })  # fmt: skip
     return found
 
 
 def points_of(result: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
-    """The operating points of one target that have a sensitivity, each figure as {value, low, high, n, prevalence}."""
-    points = [_complete(point) for point in result.get("operating_points", []) if point["target"] == target]
+    """The operating points of one target that have a sensitivity, each figure as {value, low, high, …}."""
+    points = [_complete(point) for point in result["operating_points"] if point["target"] == target]
     return [point for point in points if point["sensitivity"]["value"] is not None]
 
 
 def _complete(point: Mapping[str, Any]) -> dict[str, Any]:
-    """The point with all figures: a plain number becomes an entry, and what was not measured is None."""
-    entries = {name: point.get(name) for name in FIGURES}
-    return {**point, **{name: NOT_KNOWN | (dict(entry) if isinstance(entry, Mapping) else {"value": entry})
-                        for name, entry in entries.items()}}  # fmt: skip
+    """The point with the share of referred images as an entry without an interval."""
+    return {**point, "referred": {"value": point["referred"], "low": None, "high": None}}
 
 
 def by_grade(result: Mapping[str, Any], target: str) -> dict[str, Any] | None:
@@ -87,25 +79,21 @@ def _rates(point: Mapping[str, Any]) -> list[Cell]:
 def threshold(point: Mapping[str, Any]) -> str:
     """The threshold, or its effect if all scores are on one side of it."""
     value = point["threshold"]
-    if point.get("name") == BY_GRADE:
-        return "the grade"
     if value is None:
-        return "set in training" if point.get("name") == IN_USE else "–"
+        return "the grade" if point["name"] == BY_GRADE else "set in training"
     return "refers none" if value > 1 else "refers all" if value <= 0 else number(value, 3)
 
 
-def own_share(point: Mapping[str, Any]) -> float | None:
-    """The share of the judged images that have the disease; None if the counts are not known."""
+def own_share(point: Mapping[str, Any]) -> float:
+    """The share of the judged images that have the disease."""
     ill, well = point["sensitivity"]["n"], point["specificity"]["n"]
-    return ill / (ill + well) if ill is not None and well else None
+    return float(ill / (ill + well))
 
 
-def _referred(point: Mapping[str, Any], prevalence: float | None) -> tuple[float, float] | None:
+def _referred(point: Mapping[str, Any], prevalence: float) -> tuple[float, float] | None:
     """The shares of all images that are referred with and without the disease, at a prevalence; None if not known."""
     found, passed = point["sensitivity"]["value"], point["specificity"]["value"]
-    if found is None or passed is None or prevalence is None:
-        return None
-    return found * prevalence, (1 - passed) * (1 - prevalence)
+    return None if passed is None else (found * prevalence, (1 - passed) * (1 - prevalence))
 
 
 def precision_here(point: Mapping[str, Any]) -> float | None:
@@ -126,7 +114,7 @@ def elsewhere(point: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """The ROC and the precision-recall curve with the points on them."""
+    """The ROC and the precision-recall curve with the points on them; none where all images are of one kind."""
     roc: list[Mark] = []
     precision: list[Mark] = []
     for k, point in enumerate(points):
@@ -134,19 +122,13 @@ def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> l
         look: dict[str, Any] = {"label": point["name"], "shape": MARKS[k % 4], "look": series(k % 4 + 1)}
         roc += [] if passed is None else [Mark(x=1 - passed, y=found, **look)]
         precision += [] if right is None else [Mark(x=found, y=right, **look)]
+    lines = {name: Line(label="grader", x=[x for x, _ in curve], y=[y for _, y in curve])
+             for name, curve in curves.items()}  # fmt: skip
     chance = Line(label="chance", x=[0, 1], y=[0, 1], look="dashed muted")
-    panels = {
-        "roc": Panel(title="ROC curve", x_label="1 − specificity", y_label="sensitivity", lines=[chance], marks=roc,
-                     square=True),
-        "precision_recall": Panel(title="Precision and recall", x_label="recall (sensitivity)",
-                                  y_label="precision (PPV)", lines=[], marks=precision, square=True),
-    }  # fmt: skip
-    return [replace(panel, lines=[Line(label="grader", x=[row[0] for row in curve], y=[row[1] for row in curve]),
-                                  *panel.lines])
-            for name, panel in panels.items() if (curve := curves.get(name))]  # fmt: skip
-
-
-def _trade(roc: Sequence[Sequence[float]]) -> list[list[str]]:
-    """The ROC curve in numbers: the sensitivity reached at each specificity."""
-    best = [max((row[1] for row in roc if row[0] <= 1 - wanted + 1e-9), default=None) for wanted in SPECIFICITIES]
-    return [[percent(wanted), percent(reached)] for wanted, reached in zip(SPECIFICITIES, best, strict=True) if roc]
+    panels = [
+        Panel(title="ROC curve", x_label="1 − specificity", y_label="sensitivity", lines=[lines["roc"], chance],
+              marks=roc, square=True),
+        Panel(title="Precision and recall", x_label="recall (sensitivity)", y_label="precision (PPV)",
+              lines=[lines["precision_recall"]], marks=precision, square=True),
+    ]  # fmt: skip
+    return panels if curves["roc"] else []

@@ -17,7 +17,6 @@ from foveal.cluster import page, words
 from foveal.cluster.cluster import ClusterConfig
 from foveal.cluster.features import Features, choose, computed
 from foveal.cluster.look import differences, look
-from foveal.cluster.methods import METHODS
 from foveal.sources.phantom import draw_phantom
 
 
@@ -42,7 +41,7 @@ def entry(value: float, low: float | None, high: float | None, constant: float =
 
 def result_of(votes: dict, ari: dict) -> dict:
     scores = {"ari": ari, "accuracy": entry(0.5, 0.4, 0.6)}
-    look = {"name": "pixels", "methods": [{"name": "k-means", "scores": scores}],
+    look = {"name": "pixels", "clusters": scores,
             "neighbours": {"quadratic kappa": votes, "accuracy": entry(0.6, 0.5, 0.7, 0.5)}}  # fmt: skip
     about = {"run": None, "why_not": "", "ordered": True, "images": 90, "taught": False, "learned": 0}
     return {"about": about, "looks": [look], "differences": [], "doubtful": 3}
@@ -77,10 +76,9 @@ def test_pixels_are_scored_with_n_interval_and_chance(pixels):
     _, result = pixels
     (one,) = result["looks"]
     assert result["differences"] == [] and one["name"] == "pixels" and result["about"]["clusters"] == 5
-    for method in one["methods"]:
-        assert sum(method["sizes"]) == 60 and set(method["scores"]) == {"accuracy", "purity", "nmi", "ari"}
-        for score in method["scores"].values():
-            assert score["n"] == 60 and score["low"] <= score["high"] and score["groups"] == result["about"]["groups"]
+    assert sum(one["sizes"]) == 60 and set(one["clusters"]) == {"accuracy", "ari"}
+    for score in one["clusters"].values():
+        assert score["n"] == 60 and score["low"] <= score["high"] and score["groups"] == result["about"]["groups"]
     assert one["neighbours"]["quadratic kappa"]["constant"] == 0
 
 
@@ -101,20 +99,17 @@ def test_features_and_pixels_are_compared(pixels):
     knowing = Features(name="features", source="labels", values=np.eye(6, dtype=np.float32)[images.labels])
     looks = [look(one, images, everyone, clusters=5, seed=0) for one in (knowing, computed(images, None))]
     found = differences(looks)
-    measures = ["accuracy", "purity", "nmi", "ari"]
-    wanted = [(method, measure) for method in METHODS for measure in measures]
     assert [(row["of"], row["measure"]) for row in found] == [
-        *wanted, ("neighbours", "quadratic kappa"), ("neighbours", "accuracy")
+        ("clusters", "accuracy"), ("clusters", "ari"), ("neighbours", "quadratic kappa"), ("neighbours", "accuracy")
     ]  # fmt: skip
     for row in found:
-        both = [one.neighbours if row["of"] == "neighbours" else one.scores[row["of"]] for one in looks]
-        values = [scores[row["measure"]].value for scores in both]
+        values = [one.scores[row["of"]][row["measure"]].value for one in looks]
         assert row["value"] == values[0] - values[1] and row["low"] <= row["value"] <= row["high"]
         assert row["answer"] == "better"
     result = alone | {"looks": [one.plain() for one in looks], "differences": found}
     clusters, votes, _ = words.tables(result)
     heads = [row[0] for row in clusters.rows]
-    assert heads[:3] == ["k-means on features", "k-means on pixels", "features − pixels"] and len(heads) == 3 * 3 + 2
+    assert heads[:3] == ["k-means on features", "k-means on pixels", "features − pixels"] and len(heads) == 3 + 2
     assert [row[0] for row in votes.rows][:3] == ["features", "pixels", "features − pixels"]
 
 
@@ -124,11 +119,10 @@ def test_a_mixed_comparison_is_unsure():
 
     votes = row("neighbours", "better", "accuracy")
     result = result_of(entry(0.7, 0.6, 0.8), entry(0.7, 0.6, 0.8))
-    result["differences"] = [row("k-means", "cannot tell"), row("mixture", "better"), row("spectral", "worse"), votes]
+    result["differences"] = [row("clusters", "cannot tell"), votes]
     mixed = words.find(result)[-1]
-    assert mixed.tone == "unsure" and all(name in mixed.grounds for name in ("k-means", "mixture", "spectral"))
-    assert "neighbours, accuracy: " in mixed.grounds
-    result["differences"] = [row("k-means", "better"), row("mixture", "better"), votes]
+    assert mixed.tone == "unsure" and "neighbours, accuracy: " in mixed.grounds and "clusters, " in mixed.grounds
+    result["differences"] = [row("clusters", "better"), votes]
     assert words.find(result)[-1].tone == "good"
 
 

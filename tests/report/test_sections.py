@@ -10,7 +10,7 @@ import pytest
 import foveal
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
-from foveal.report.operating import elsewhere, points_of, precision_here, threshold
+from foveal.report.operating import elsewhere, precision_here, threshold
 from foveal.report.quality import kept, lowest_group
 from foveal.report.summary import doubts
 
@@ -127,10 +127,7 @@ def test_damaged_explanations_are_refused(full_run, page_of, refuses):
 
 
 def test_elsewhere_is_arithmetic():
-    point = {"target": "x", "sensitivity": 0.9, "specificity": {"value": 0.8}}
-    (known,), (unknown,) = (
-        points_of({"operating_points": [one]}, "x") for one in (point, point | {"specificity": None})
-    )
+    known, unknown = ({"sensitivity": {"value": 0.9}, "specificity": {"value": value}} for value in (0.8, None))
     row = next(row for row in elsewhere(known) if row[0].startswith("10"))
     assert row[1:5] == ["270", "90", "10", "180"]
     assert elsewhere(unknown) == []
@@ -170,9 +167,9 @@ def test_points_lie_on_the_curve_whatever_prevalence_was_told(full_run, page_of)
     assert "here 5 %, given" in section(page_of(full_run), "operating")
 
 
-@pytest.mark.parametrize(("value", "text"), [(1.4, "refers none"), (-0.3, "refers all"), (0.25, "0.250"), (None, "–")])
+@pytest.mark.parametrize(("value", "text"), [(1.4, "refers none"), (-0.3, "refers all"), (0.25, "0.250")])
 def test_a_threshold_that_no_score_can_pass_is_said_in_words(value, text):
-    assert threshold({"threshold": value}) == text
+    assert threshold({"name": "Youden", "threshold": value}) == text
 
 
 def test_the_gallery_goes_by_corrected_labels(full_run, page_of):
