@@ -13,15 +13,11 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.evaluate.columns import measure_subgroup, read_column
 from foveal.evaluate.intervals import RESAMPLES, Resampling
-from foveal.page.matrix import Matrix, Square
-from foveal.page.words import capital
 from foveal.readout.scales import Scale
 from foveal.sets.held_out import refuse_unknown
 from foveal.sets.splits import HELD_OUT, group_codes
 
 ALL, OTHERS, MEAN = "all", "all but the tested one", "mean"  # names in compare.csv
-MOST_MATRICES = 6  # in one picture
-WAYS = {"probe": "linear probe", "finetune": "fine-tuning"}
 
 
 def with_source(table: pd.DataFrame, data: Path | None) -> pd.DataFrame:
@@ -65,21 +61,3 @@ def by_source(
 def all_but(source: str) -> str:
     """What a grader was trained on, as in compare.csv: "all", or "all but malaysia"."""
     return f"{ALL} but {source}" if source else ALL
-
-
-def matrices(table: pd.DataFrame, most: int = MOST_MATRICES) -> list[Matrix]:
-    """The matrices of a comparison with sources held out: its first metric, for each way, share and starting weights.
-
-    table: compare.csv of `foveal compare --hold-out`. The largest shares of the labels come first; at most `most`.
-    """
-    metric, found = table["metric"].iloc[0], []
-    first = table[(table["metric"] == metric) & (table["tested_on"] != MEAN)]
-    first = first.sort_values("share", ascending=False, kind="stable")
-    across = f"{metric.replace('_', ' ')}, tested on"
-    for (how, labels, init), own in list(first.groupby(["how", "labels", "init"], sort=False))[:most]:
-        rows, columns = list(dict.fromkeys(own["trained_on"])), list(dict.fromkeys(own["tested_on"]))
-        entries = own.rename(columns={"images": "n"}).set_index(["trained_on", "tested_on"]).to_dict("index")
-        squares = [[Square(entries[row, column], row == all_but(column)) for column in columns] for row in rows]
-        title = capital(f"{WAYS.get(how, how)} from {Path(init).name}, {labels} of the labels")
-        found.append(Matrix(title=title, rows=rows, columns=columns, squares=squares, across=across))
-    return found

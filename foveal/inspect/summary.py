@@ -13,7 +13,7 @@ from foveal.fundus.fingerprint import LEAST_SIDE
 from foveal.fundus.quality import FLAGS
 from foveal.inspect.shortcut import CUES, probe
 from foveal.sets.leaks import compare_sets, shared_patients
-from foveal.sets.records import PreparedSet, counts_of, torn_copies
+from foveal.sets.records import PreparedSet, counts_of
 from foveal.sets.splits import group_codes
 
 COLOURS = ("red", "green", "blue")
@@ -52,7 +52,7 @@ def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str
         "name": name, "path": str(prepared.path), "title": card["title"], "fundus": bool(card["fundus"]),
         "task": card["task"], "scale": card["scale"], "classes": classes, "images": len(table),
         "near_compared": _near_comparable(prepared), "without_group": int((table["group"] == "").sum()),
-        "parts": counts_of(table, classes), "groups_on_both_sides": _groups_on_both_sides(table),
+        "parts": counts_of(table, classes), "pool_of_judged": _pool_of_judged(table),
         "sizes": _sizes(table, classes), "colours": _colours(table, classes), "flags": _flags(table, classes),
         "rejected": _rejected(prepared.path / "rejected.csv"), "copies": _copies(prepared, table),
         "shortcut": json_ready(probe_set(prepared, table)),
@@ -77,13 +77,10 @@ def _per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
     return {name: int((labels == k).sum()) for k, name in enumerate(classes)} if len(labels) else {}
 
 
-def _groups_on_both_sides(table: pd.DataFrame) -> dict[str, int]:
-    """The number of groups in several of train, val and test; and of unlabelled images of val or test groups."""
-    known = table[table["group"] != ""]
-    is_pool = known["split"] == "unlabelled"
-    sides = known[~is_pool].groupby("group")["split"].nunique()
-    judged = known["group"].isin(known["group"][known["split"].isin(JUDGED)])
-    return {"labelled": int((sides > 1).sum()), "unlabelled_images": int((is_pool & judged).sum())}
+def _pool_of_judged(table: pd.DataFrame) -> int:
+    """The number of unlabelled images of patients in validation or test."""
+    judged = set(table["group"][table["split"].isin(JUDGED)]) - {""}
+    return int((table["group"].isin(judged) & (table["split"] == "unlabelled")).sum())
 
 
 def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
@@ -146,7 +143,7 @@ def read_copies(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
 def _copies(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
     pairs = read_copies(prepared, table)
     listed = named(pairs[pairs["conflict"] == 1], prepared, prepared)
-    return {**_counted(pairs), "torn": int(torn_copies(table, pairs).sum()), "listed": listed}
+    return {**_counted(pairs), "listed": listed}
 
 
 def _counted(pairs: pd.DataFrame) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Strip:
 class Cell:
     """Text with a smaller second line and a strip below; `picture` (a data: URL) goes before the heading of a row.
 
-    tone: "", "muted", "good", "unsure" or "bad"; "words" for text that may wrap.
+    tone: "", "muted", "good", "unsure" or "bad"; "words" for text that may wrap, "abroad" for a frame.
     """
 
     text: str

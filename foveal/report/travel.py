@@ -12,11 +12,10 @@ from typing import Any
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.evaluate.travel import MEAN, OTHERS, matrices
+from foveal.evaluate.travel import MEAN, OTHERS, all_but
 from foveal.files import read_json
-from foveal.page.matrix import Matrix, Square
-from foveal.page.parts import Shown, muted, percent_cell
-from foveal.page.words import percent
+from foveal.page.parts import Cell, Shown, muted, percent_cell
+from foveal.page.words import capital, interval, number, percent
 from foveal.predict.cohort import ABOUT, FILE, folder_of
 from foveal.readout.predictions import read_predictions
 from foveal.report.evidence import Evidence, read_table
@@ -26,6 +25,8 @@ from foveal.report.quality import by_column
 from foveal.report.words import METRIC_NAMES, PARTS, headline_names
 
 FOLDER, TABLE = "compare", "compare.csv"  # in the folder of a run, and in that one
+MOST_MATRICES = 6  # of one comparison
+WAYS = {"probe": "linear probe", "finetune": "fine-tuning"}
 UNITS = {"eyes": "per eye", "patients": "per patient"}
 RATES = {"sensitivity": "Sensitivity of referral", "specificity": "Specificity of referral"}
 NUMBERS = ("value", "low", "high", "difference", "difference_low", "difference_high", "gap", "gap_low", "gap_high")
@@ -47,21 +48,48 @@ def travel(
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         table = pd.read_csv(folder / TABLE, dtype={"tested_on": str, "labels": str, "init": str}, keep_default_na=False,
                             na_values={name: [""] for name in NUMBERS})  # fmt: skip
-        tables.append({"name": "/".join(folder.parts[-2:]), "matrices": matrices(table), **_means(table)})
+        tables.append({"name": "/".join(folder.parts[-2:]), "matrices": _matrices(table), **_means(table)})
     return {"matrix": _matrix(found), "runs": runs, "compared": tables} if runs or tables else None
 
 
-def _matrix(findings: Sequence[Finding]) -> Matrix | None:
+def _matrix(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """Runs by sources, with the first headline metric; None without any."""
     if not findings:
         return None
     name = headline_names(findings[0].evidence)[0]
     columns = list(dict.fromkeys(one["source"] for finding in findings for one in finding.result["sources"]))
-    own = [{one["source"]: Square(one["metrics"][name], one["held_out"])
-            for one in finding.result["sources"] if name in one["metrics"]} for finding in findings]  # fmt: skip
-    squares = [[row.get(column) for column in columns] for row in own]
-    rows = [finding.name for finding in findings]
-    return Matrix(title=METRIC_NAMES[name], rows=rows, columns=columns, squares=squares, down="run")
+    rows: list[list[Shown]] = []
+    for finding in findings:
+        own = {one["source"]: _square(one["metrics"][name], one["held_out"])
+               for one in finding.result["sources"] if name in one["metrics"]}  # fmt: skip
+        rows.append([finding.name, *map(own.get, columns)])
+    return {"title": f"{METRIC_NAMES[name]} of each source", "columns": ["", *columns], "rows": rows}
+
+
+def _matrices(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Trained on by tested on: the first metric of a comparison, for each way, share and starting weights.
+
+    The largest shares of the labels come first; at most `MOST_MATRICES`.
+    """
+    metric, found = table["metric"].iloc[0], []
+    first = table[(table["metric"] == metric) & (table["tested_on"] != MEAN)]
+    first = first.sort_values("share", ascending=False, kind="stable").rename(columns={"images": "n"})
+    for (how, labels, init), own in list(first.groupby(["how", "labels", "init"], sort=False))[:MOST_MATRICES]:
+        rows, columns = own["trained_on"].unique(), own["tested_on"].unique()
+        entries = own.set_index(["trained_on", "tested_on"]).to_dict("index")
+        found.append({
+            "title": capital(f"{WAYS[how]} from {Path(init).name}, {labels} of the labels: {metric.replace('_', ' ')}"),
+            "columns": ["trained on", *columns],
+            "rows": [[row, *(_square(entries[row, column], row == all_but(column)) for column in columns)]
+                     for row in rows],
+        })  # fmt: skip
+    return found
+
+
+def _square(entry: Mapping[Any, Any], abroad: bool) -> Cell:
+    """An entry with its number of images, framed where the source was not among those trained on."""
+    small = f"{interval(entry)}, n = {entry['n']:,}"
+    return Cell(text=number(entry["value"]), small=small, tone="abroad" if abroad else "")
 
 
 def _table(finding: Finding) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import foveal
 from foveal.evaluate.judged import choose_rows
-from foveal.evaluate.travel import all_but, matrices
 from foveal.metrics import confusion_matrix, quadratic_kappa
 from foveal.readout.predictions import read_predictions
 from foveal.sets.splits import HELD_OUT
@@ -88,20 +86,3 @@ def test_a_source_with_one_class_has_what_can_be_measured(table, tmp_path, write
     table.loc[table["source"] == "east", "label"] = 0
     one = measured(table, tmp_path, write)["sources"][1]
     assert one["metrics"]["referable_auc"]["value"] is None and one["metrics"]["accuracy"]["value"] is not None
-
-
-def test_a_matrix_has_a_row_for_each_training_and_marks_what_it_has_not_seen():
-    rows = [
-        {"init": init, "how": "probe", "labels": labels, "share": share, "trained_on": all_but(without),
-         "tested_on": tested, "metric": metric, "value": 0.5, "low": 0.4, "high": 0.6, "images": 30}
-        for init in ("random", "runs/simclr") for labels, share in (("10%", 0.1), ("100%", 1.0))
-        for without in ("", "north", "east") for tested in ("north", "east", "mean") for metric in ("kappa", "accuracy")
-    ]  # fmt: skip
-    found = matrices(pd.DataFrame(rows))
-    assert len(found) == 4 and len(matrices(pd.DataFrame(rows), most=1)) == 1
-    first = found[0]
-    assert "100%" in first.title and "random" in first.title and "simclr" in found[1].title
-    assert (first.rows, first.columns) == (["all", "all but north", "all but east"], ["north", "east"])
-    assert [[square.abroad for square in row] for row in first.squares] == [
-        [False, False], [True, False], [False, True],
-    ]  # fmt: skip

@@ -226,12 +226,12 @@ def test_it_is_shown_how_a_grader_travels(full_run, write_grader, page_of, tmp_p
     page = page_of(full_run)
     shown = section(page, "travel")
     assert all(word in shown for word in ("north", "0.712", "0.612", "0.312", "25 groups", "25 groups, few"))
-    assert shown.count('class="square') == 3 and shown.count("square abroad") == 1
+    assert shown.count("n = 50") == 3 and shown.count('class="abroad"') == 1
     assert "south" in section(page, "summary") and "0.31" in section(page, "summary")
     other = write_grader(tmp_path / "other", right=0.6)
     read_evidence(other)
     change(other, sources=[{**one, "held_out": False} for one in SOURCES[1:]])
-    assert section(page_of(full_run, other), "travel").count('class="square') == 5
+    assert section(page_of(full_run, other), "travel").count("n = 50") == 5
 
 
 def test_a_comparison_in_the_folder_of_a_run_is_shown(full_run, page_of):
@@ -251,13 +251,13 @@ def test_a_comparison_in_the_folder_of_a_run_is_shown(full_run, page_of):
     pd.DataFrame(rows).to_csv(full_run / "compare" / "compare.csv", index=False)
     shown = section(page_of(full_run), "travel")
     assert all(word in shown for word in ("0.432", "−0.123 worse", "+0.046 better", "+0.010 to +0.080", "simclr"))
-    assert shown.count('class="square') == 8 and shown.count("square abroad") == 2
+    assert shown.count("n = 30") == 8 and shown.count('class="abroad"') == 2
     other = full_run.with_name("travel")
     shutil.copytree(full_run / "compare", other)
     alone = page_of(other)
-    assert (other / "report.html").is_file() and section(alone, "travel").count('class="square') == 8
+    assert (other / "report.html").is_file() and section(alone, "travel").count("n = 30") == 8
     both = page_of(full_run, other)
-    assert section(both, "travel").count('class="square') == 16 and section(both, "metrics")
+    assert section(both, "travel").count("n = 30") == 16 and section(both, "metrics")
     assert (full_run / "report.html").read_text(encoding="utf-8") == both
     plain = pd.DataFrame(rows).drop(columns=["trained_on", "tested_on"])  # without sources held out
     plain.to_csv(full_run / "compare" / "compare.csv", index=False)
@@ -271,4 +271,4 @@ def test_sources_held_out_by_an_evaluation_are_held_out_on_the_page(write_grader
     table.to_csv(run / "predictions.csv", index=False)
     foveal.evaluate(run, hold_out=("south",))
     page = page_of(run)
-    assert section(page, "travel").count("square abroad") == 1 and "45 test images" in section(page, "summary")
+    assert section(page, "travel").count('class="abroad"') == 1 and "45 test images" in section(page, "summary")
