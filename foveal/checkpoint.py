@@ -50,11 +50,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, fix
     """Load `state` into `module`; every key and shape must match, or FovealError lists those that do not, and `fix`."""
     own = module.state_dict()
     missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
-    shapes = [
-        f"{key} (file {tuple(state[key].shape)}, network {tuple(own[key].shape)})"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
+    shapes = other_shapes(own, state)
     if not missing and not unexpected and not shapes:
         module.load_state_dict(state)
         return
@@ -66,6 +62,12 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, fix
         what += f"  every key in the file starts with '{first.pop()}.': it was saved from a larger module\n"
     fix = fix or "use the encoder, channels and image size that the weights were made with"
     raise FovealError("weights.mismatch", what, fix=fix)
+
+
+def other_shapes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """The keys of a network that have another shape in a file, with both shapes."""
+    pairs = [(key, tuple(state[key].shape), tuple(value.shape)) for key, value in own.items() if key in state]
+    return [f"{key} (file {theirs}, network {ours})" for key, theirs, ours in pairs if theirs != ours]
 
 
 def shortened(keys: list[str], limit: int = 12) -> str:

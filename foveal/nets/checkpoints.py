@@ -6,6 +6,7 @@ class is refused by name.
 
 import pickletools
 import re
+import warnings
 import zipfile
 from collections import OrderedDict
 from contextlib import suppress
@@ -76,13 +77,18 @@ def _unpickled(path: Path) -> Any:
     standing: dict[str, Any] = {}
     while len(standing) < MOST_NAMES:
         try:
-            with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in standing.items()]):
-                return torch.load(path, map_location="cpu", weights_only=True)
+            known_as: list[Any] = [(stand_in, name) for name, stand_in in standing.items()]
+            with torch.serialization.safe_globals(known_as), warnings.catch_warnings(action="ignore"):
+                return torch.load(path, map_location="cpu", weights_only=True)  # warns of other pickle protocols
         except (OSError, MemoryError):
             raise
         except Exception as error:
             known = _class_in_the_way(str(error))
             name = known or _class_in_pickle(path)
+            if name is None and re.search(r"Unsupported operand 1(4\d|5[012])", str(error)):
+                what = f"{path} is in a pickle protocol above 3, which torch does not read safely"
+                fix = "save it again without pickle_protocol: torch.save(STATE, FILE)"
+                raise FovealError("weights.unsupported", what, fix=fix) from error
             if name is None:
                 what = f"{path} is damaged, or is not a file of weights of PyTorch"
                 raise FovealError("weights.damaged", what, fix="download or copy it again") from error

@@ -1,7 +1,8 @@
 """Encoders: any timm network by its name, or one of Foveal's three small networks; features [B, D].
 
 A program can give a network of its own in place of a name (`foveal.given`).
-A transformer NAME:avg averages its patches instead of taking the class token, as fine-tuned MAE and RETFound do.
+A transformer NAME:avg averages its patches instead of taking the class token, as fine-tuned MAE and RETFound do, and
+NAME:1e-12 has that epsilon in its layer norms, as those of Hugging Face have.
 
 The first stages can be frozen or learn more slowly; stage 0 is the stem.
 """
@@ -10,6 +11,7 @@ import copy
 import difflib
 import math
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import timm
@@ -21,6 +23,7 @@ from foveal.errors import FovealError
 from foveal.given import PREFIX, Given
 
 AVERAGE = ":avg"  # after the name of a transformer: it averages its patches, and has its last norm behind that
+FINE = ":1e-12"  # after the name of a transformer: the epsilon of its layer norms; timm's is 1e-6
 LEAST_IMAGE = 16
 ANY_SIZE = 96  # from this side on, convolutional networks take every multiple of 32
 SMALL_IMAGE = 48  # up to this side a ResNet gets a 3x3 stem without pooling (Chen et al. 2020, B.9)
@@ -96,7 +99,7 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
         raise FovealError("option.value", f"--image-size {image_size} is too small", expected=expected)
     if name in OWN:
         return OWN[name](channels, image_size).to(memory_format=torch.channels_last)
-    if not timm.is_model(name.removesuffix(AVERAGE)):
+    if not timm.is_model(timm_name(name)):
         near = difflib.get_close_matches(name, [*OWN, *timm.list_models()], 5) or list(OWN)
         expected = f"a name such as {', '.join(near)}"
         raise FovealError("option.value", f"--encoder {name} is not a network of timm", expected=expected)
@@ -148,9 +151,20 @@ def _created(name: str, channels: int, image_size: int) -> Any:
 def timm_options(name: str, channels: int, image_size: int) -> dict[str, Any]:
     """What `timm.create_model` needs for this encoder."""
     size = {} if takes_any_size(name) else {"img_size": image_size}
-    pool = {"global_pool": "avg"} if name.endswith(AVERAGE) else {}
+    pool = {"global_pool": "avg"} if AVERAGE in name else {}
     grey = {} if channels == 3 else {"in_chans": channels}
-    return {"model_name": name.removesuffix(AVERAGE), "num_classes": 0, **grey, **size, **pool}
+    norm = {"norm_layer": _Norm(nn.LayerNorm, eps=1e-12)} if name.endswith(FINE) else {}
+    return {"model_name": timm_name(name), "num_classes": 0, **grey, **size, **pool, **norm}
+
+
+class _Norm(partial[nn.LayerNorm]):
+    def __repr__(self) -> str:  # for the README of an export
+        return f"functools.partial(torch.nn.LayerNorm, eps={self.keywords['eps']})"
+
+
+def timm_name(name: str) -> str:
+    """The name without :avg and the like, which are no names of timm."""
+    return name if name.startswith(PREFIX) else name.partition(":")[0]
 
 
 def _sizes_near(name: str, image_size: int) -> list[int]:
@@ -166,9 +180,7 @@ def _sizes_near(name: str, image_size: int) -> list[int]:
 
 def timm_card(name: str) -> Any:
     """timm's configuration of a network (mean, std, classifier, fixed_input_size); None for networks of others."""
-    return (
-        None if name in OWN or name.startswith(PREFIX) else timm.models.get_pretrained_cfg(name.removesuffix(AVERAGE))
-    )
+    return None if name in OWN or name.startswith(PREFIX) else timm.models.get_pretrained_cfg(timm_name(name))
 
 
 def takes_any_size(name: str) -> bool:

@@ -13,6 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from foveal.checkpoint import other_shapes
 from foveal.errors import FovealError
 from foveal.nets.encoder import AVERAGE, create_encoder, timm_card
 from foveal.nets.layouts import HEADS, Found, State, counted
@@ -32,10 +33,10 @@ ENDS = {24: "v2_s v2_m", 32: "_b0 _b1 _b2 _lite0 _lite1 _lite2 v2_b0 v2_l", 40: 
 STEM = re.compile(r"(patch_embed\.proj|conv1(\.0)?|_?conv_stem|stem\.(0|conv)|\w+\.0\.0)\.weight")
 # A key of the file -> networks to try.
 FAMILIES = {
-    r"^(layer1|4)\.0\.conv1": "resnet10t resnet18 resnet34 resnet26 resnet50 resnet101 resnet152 wide_resnet50_2 "
-    "wide_resnet101_2 resnext50_32x4d resnext101_32x8d resnet50d seresnet50",
-    r"^features\.denseblock1": "densenet121 densenet169 densenet201",
-    r"^stages\.0\.(blocks\.)?0\.(conv_dw|dwconv)": " ".join(
+    r"^(layer\d|[4-7])\.\d+\.conv\d": "resnet10t resnet18 resnet34 resnet26 resnet50 resnet101 resnet152 "
+    "wide_resnet50_2 wide_resnet101_2 resnext50_32x4d resnext101_32x8d resnet50d seresnet50",
+    r"^features\.denseblock\d": "densenet121 densenet169 densenet201",
+    r"^stages\.\d\.(blocks\.)?\d+\.(conv_dw|dwconv)": " ".join(
         f"convnext{version}_{size}" for version in ("", "v2")
         for size in ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge", "huge")),
     r"^visual\.attnpool\.": "resnet50_clip resnet101_clip", r"^Mixed_7c\.": "inception_v3",
@@ -140,7 +141,8 @@ class Fit:
     channels: int
     dropped: dict[str, int]
     nearest: str  # where none fits: the encoder with the fewest keys in the way, "" if they are many
-    missing: list[str]  # keys of the nearest that are not in the file, or have another shape in it
+    missing: list[str]  # keys of the nearest that are not in the file
+    shapes: list[str]  # its keys that have another shape in the file, with both shapes
     strange: list[str]  # keys of the file that the nearest does not have
 
 
@@ -150,7 +152,8 @@ def fitting_encoders(found: Found) -> Fit:
     side, size = _sides_of(first)
     stem = next((value for key, value in first.items() if STEM.fullmatch(key)), None)
     channels = 3 if stem is None else stem.shape[1]
-    fit = Fit(names=[], image_size=size, channels=channels, dropped=found.dropped, nearest="", missing=[], strange=[])
+    fit = Fit(names=[], image_size=size, channels=channels, dropped=found.dropped, nearest="", missing=[], shapes=[],
+              strange=[])  # fmt: skip
     fewest = math.inf
     for name in _candidates(first, side):
         try:
@@ -159,14 +162,15 @@ def fitting_encoders(found: Found) -> Fit:
         except FovealError:
             continue
         own = blueprint.state_dict()
-        missing = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
-        strange = [key for key in state if key not in own]
-        if not resized and not missing and not strange:
+        missing, strange = ([key for key in one if key not in other] for one, other in ((own, state), (state, own)))
+        shapes = other_shapes(own, state)
+        wrong = len(missing) + len(shapes) + len(strange)
+        if not resized and not wrong:
             fit = replace(fit, names=[*fit.names, name], dropped=fit.dropped if fit.names else dropped)
-        elif len(missing) + len(strange) < min(fewest, len(own) / 4):
-            fewest = len(missing) + len(strange)
-            fit = replace(fit, nearest=name, missing=missing, strange=strange)
-    return replace(fit, nearest="", missing=[], strange=[]) if fit.names else fit
+        elif wrong < min(fewest, len(own) / 4):
+            fewest = wrong
+            fit = replace(fit, nearest=name, missing=missing, shapes=shapes, strange=strange)
+    return replace(fit, nearest="", missing=[], shapes=[], strange=[]) if fit.names else fit
 
 
 def _sides_of(state: State) -> tuple[int, int]:
@@ -186,16 +190,18 @@ def _grid(tokens: int) -> int:
 
 def _candidates(state: State, side: int) -> list[str]:
     keys = "\n".join(state)
-    if side and "blocks.0.norm1.weight" in state:
-        width = WIDTHS.get(state["blocks.0.norm1.weight"].shape[0], "base")
+    norms = [value for key, value in state.items() if re.fullmatch(r"blocks\.\d+\.norm[12]\.weight", key)]
+    if norms:
+        width = WIDTHS.get(norms[0].shape[0], "base")
         names = [name.format(width) for name in VITS]
         names += [f"vit_{width}_plus_patch16_dinov3", "vit_huge_patch14_224"]
         pooled = AVERAGE * ("fc_norm.weight" in state)
-        return [name + pooled for name in names if f"patch{side}" in name]
-    for key, value in state.items():
-        if re.fullmatch(r"(_?conv_stem|features\.0\.0|stem\.conv)\.weight", key):
-            both = [f"{kind}efficientnet{end}" for end in ENDS.get(value.shape[0], "").split() for kind in ("", "tf_")]
-            return [name for name in both if not re.match("efficientnet(_lite|v2_b)", name)]  # only TensorFlow's
+        return [name + pooled for name in names if f"patch{side or ''}" in name]
+    stems = re.compile(r"(_?conv_stem|features\.0\.[01]|stem\.(conv|bn)|_bn0|bn1)\.weight")
+    stem = next((value.shape[0] for key, value in state.items() if stems.fullmatch(key)), 0)
+    if stem and re.search(r"^(_?blocks|features)\.\d+\.", keys, re.MULTILINE):
+        both = [f"{kind}efficientnet{end}" for end in ENDS.get(stem, "").split() for kind in ("", "tf_")]
+        return [name for name in both if not re.match("efficientnet(_lite|v2_b)", name)]  # only TensorFlow's
     return [name for sign, names in FAMILIES.items() if re.search(sign, keys, re.MULTILINE) for name in names.split()]
 
 

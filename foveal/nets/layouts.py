@@ -27,7 +27,7 @@ WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|_fsdp_wrapped_module\.)+")
 # Heads, by the first part of a key: those inside the encoder's prefix, and those beside it.
 HEADS = (
     r"fc|head|heads|head_dist|\w*classifier|_fc|pre_logits|projection_head|prediction_head|projector|prototypes|"
-    r"decoder_\w+|mask_token|pooler|rope_embed|lm_head|contrast_head|AuxLogits"
+    r"decoder_\w+|mask(ed)?_(token|embed)|pooler|rope_embed|lm_head|contrast_head|AuxLogits"
 )
 BESIDE = (
     HEADS + r"|predictor|\w+_head|decoder|bn|dino_loss|ibot_patch_loss|online_\w+|momentum_\w+|callbacks\w*|"
@@ -61,6 +61,7 @@ class Layout:
     ordered: bool = False  # other names than timm's, but the same order of layers
     encoders: str = ""  # pattern of the encoders that are the same network, where others have the same shapes
     tensorflow: str = ""  # pattern of the encoders whose batch norm has TensorFlow's epsilon
+    fine: bool = False  # the layer norms of its transformers have an epsilon of 1e-12
 
     def convert(self, state: State, own: list[str]) -> State:
         """The weights, without prefix, under the keys that timm reads; own: the keys of the encoder, if known."""
@@ -296,11 +297,13 @@ LAYOUTS = (
     Layout(name="Hugging Face DINOv3", signs=(r"^embeddings\.patch_embeddings\.weight$",), rules=DINOV3 + PLAIN_MLP),
     Layout(name="DINOv2", signs=(r"^(register|mask)_tokens?$", "^cls_token$")),
     Layout(name="Hugging Face DINOv2", signs=(r"^encoder\.layer\.0\.layer_scale1\.",), rules=HUGGING_FACE),
-    Layout(name="Hugging Face ViTMAE", signs=(r"^vit\.embeddings", r"^decoder\."), prefix="vit.", rules=HUGGING_FACE),
-    Layout(name="Hugging Face DeiT", signs=(r"^embeddings\.distillation_token$",), rules=HUGGING_FACE),
-    Layout(name="Hugging Face DeiT", signs=(r"^deit\.embeddings\.",), prefix="deit.", rules=HUGGING_FACE),
+    Layout(name="Hugging Face ViTMAE", signs=(r"^vit\.embeddings", r"^decoder\."), prefix="vit.", rules=HUGGING_FACE,
+           fine=True),
+    Layout(name="Hugging Face DeiT", signs=(r"^embeddings\.distillation_token$",), rules=HUGGING_FACE,
+           fine=True),
+    Layout(name="Hugging Face DeiT", signs=(r"^deit\.embeddings\.",), prefix="deit.", rules=HUGGING_FACE, fine=True),
     Layout(name="Hugging Face ViT", signs=(r"^embeddings\.patch_embeddings\.projection\.",), normalisation=HALF,
-           assumed=True, rules=HUGGING_FACE),
+           assumed=True, rules=HUGGING_FACE, fine=True),
     Layout(name="torchvision ViT", signs=(r"^conv_proj\.weight$",), rules=TORCHVISION_VIT),
     Layout(name="torchvision ConvNeXt", signs=(r"^features\.1\.0\.layer_scale$",), rules=TORCHVISION_CONVNEXT),
     Layout(name="ConvNeXt of its authors or of DINOv3", signs=(r"^downsample_layers\.",)),

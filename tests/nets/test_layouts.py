@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 import foveal
 from foveal.nets.encoder import create_encoder
 from foveal.nets.layouts import CLIP, HALF, IMAGENET, UNIT
-from foveal.nets.weights import WeightsConfig, load_encoder_weights, normalisation_for, weights
+from foveal.nets.weights import WeightsConfig, fitting_name, load_encoder_weights, normalisation_for, weights
+from foveal.predict.features import open_run
 
 torchvision = pytest.importorskip("torchvision")
 NAMESPACE = argparse.Namespace(lr=0.1)
@@ -431,7 +432,7 @@ CASES = {
         },
     ),
     "DINO": (T, "DINO", IMAGENET, lambda s: s),
-    "iBOT, extracted": (T, "iBOT", IMAGENET, lambda s: {"state_dict": s}),
+    "iBOT, extracted": (T, "iBOT", IMAGENET, lambda s: {"state_dict": s | {"masked_embed": torch.zeros(1, 192)}}),
     "DINOv2": (D, "DINOv2", IMAGENET, lambda s: s | mask()),
     "DINOv2 with registers": (G, "DINOv2", IMAGENET, registers),
     "DINOv2, training": (
@@ -712,16 +713,65 @@ def test_a_fine_tuned_mae_averages_its_patches(tmp_path, refuses):
 def test_weights_that_nearly_fit_name_the_keys_in_the_way(tmp_path, refuses):
     state = blueprint("resnet18", 64)
     lacking = {key: value for key, value in state.items() if key != "bn1.weight"}
+    headless = {key: value for key, value in state.items() if key != "layer1.0.conv1.weight"}
+    wider = state | {"conv1.weight": torch.zeros(64, 3, 5, 5)}
     for part, key, contents in (
         ("strange", "attention.weight", state | zeros("attention.weight")),
         ("missing", "bn1.weight", lacking),
+        ("missing", "layer1.0.conv1.weight", headless),
+        ("shapes", "conv1.weight (file (64, 3, 5, 5), network (64, 3, 7, 7))", wider),
     ):
         torch.save(contents, tmp_path / "file.pth")
         known = weights(WeightsConfig(file=tmp_path / "file.pth"))
         assert (known["encoders"], known["nearest"]) == ([], "resnet18") and key in known[part]
+        assert [name for name in ("missing", "shapes", "strange") if name in known] == [part]
         with refuses("weights.mismatch", key) as caught:
             load_encoder_weights(create_encoder("resnet18", 3, 64), "resnet18", str(tmp_path / "file.pth"))
         assert key in caught.value.fix
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(T, "blocks.0.norm1.weight"), (T, "patch_embed.proj.weight"), ("tf_efficientnet_b0", "conv_stem.weight"),
+     ("densenet121", "features.denseblock1.denselayer1.conv1.weight"),
+     ("convnext_atto", "stages.0.blocks.0.conv_dw.weight")],
+)  # fmt: skip
+def test_the_nearest_encoder_is_named_whichever_key_is_missing(name, key, tmp_path):
+    state = blueprint(name, 224)
+    torch.save({other: value for other, value in state.items() if other != key}, tmp_path / "file.pth")
+    known = weights(WeightsConfig(file=tmp_path / "file.pth"))
+    assert known["nearest"].removeprefix("tf_") == name.removeprefix("tf_") and known["missing"].endswith(f": {key}")
+
+
+@pytest.mark.parametrize("saved", [hugging_face_vit, lambda s: prefixed(hugging_face_vit(s), "deit.")])
+def test_the_epsilon_of_hugging_face_is_kept_also_when_a_run_opens_again(saved, tmp_path, phantom_set):
+    source = scrambled(create_encoder(T, 3, 32))
+    for module in source.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-12
+    source.patch_embed.proj.weight.data *= 1e-3  # small values are what an epsilon changes
+    source.pos_embed.data *= 1e-3
+    torch.save(saved(source.state_dict()), tmp_path / "file.pth")
+    init, images = str(tmp_path / "file.pth"), torch.randn(2, 3, 32, 32)
+    name = fitting_name(T, init)
+    encoder = create_encoder(name, 3, 32).eval()
+    load_encoder_weights(encoder, name, init)
+    with torch.no_grad():
+        expected = source(images)
+        assert torch.allclose(encoder(images), expected, rtol=0, atol=1e-5)
+        assert not torch.allclose(create_and_load(T, init)(images), expected, rtol=0, atol=1e-5)
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", init=init, encoder=T, epochs=1, batch_size=8)
+    model = json.loads((run / "model.json").read_text())
+    assert model["encoder"] == name == fitting_name(model["encoder"], str(run))
+    opened = open_run(run, "cpu").network
+    assert {module.eps for module in opened.modules() if isinstance(module, torch.nn.LayerNorm)} == {1e-12}
+
+
+def create_and_load(name, init):
+    encoder = create_encoder(name, 3, 32).eval()
+    load_encoder_weights(encoder, name, init)
+    return encoder
 
 
 def test_what_another_network_than_clips_is_told_is_short(tmp_path, refuses):
@@ -745,8 +795,9 @@ def test_endings_do_not_matter(tmp_path):
     source = {key: value.contiguous() for key, value in source.items()}
     save_file(source, tmp_path / "a.safetensors")
     save_file(source, tmp_path / "a.bin")
-    for ending, new in (("pth.tar", False), ("pt", True), ("ckpt", False)):
-        torch.save({"state_dict": source}, tmp_path / f"a.{ending}", _use_new_zipfile_serialization=new)
+    for ending, new, protocol in (("pth.tar", False, 2), ("pt", True, 2), ("ckpt", False, 3), ("pth", True, 3)):
+        file = tmp_path / f"a.{ending}"  # torch warns of protocol 3, and a warning is an error here
+        torch.save({"state_dict": source}, file, pickle_protocol=protocol, _use_new_zipfile_serialization=new)
     for file in tmp_path.iterdir():
         encoder = create_encoder("test_resnet", 3, 96)
         load_encoder_weights(encoder, "test_resnet", str(file))
@@ -881,6 +932,7 @@ def test_a_run_records_what_it_started_from(tmp_path, phantom_set):
     assert (record["layout"], record["branch"], record["prefix"]) == ("MoCo v1 or v2", "state_dict", "encoder_q.")
     assert record["sha256"] == hashlib.sha256((tmp_path / "moco.pth.tar").read_bytes()).hexdigest()
     mean = json.loads((run / "model.json").read_text())["mean"]
+    assert (record["mean"], record["std"]) == (mean, list(IMAGENET[1]))
     known = weights(WeightsConfig(file=run))  # its own file would fit others as well
     assert (known["encoders"], known["image_size"], known["mean"]) == (["test_resnet"], 32, mean)
     assert tuple(mean) == IMAGENET[0] != timm.models.get_pretrained_cfg("test_resnet").mean
