@@ -29,9 +29,10 @@ import numpy as np
 from foveal.console import hushed, warn
 from foveal.errors import FovealError
 from foveal.fundus.header import START, is_picture
+from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher, is_file
 from foveal.sources.source import HIDDEN, PICTURES, READ, TABLES, UNREAD, list_pictures, say_left_out
-from foveal.sources.tables import read_rows, usual_columns
+from foveal.sources.tables import read_rows
 
 LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")  # of several, the first here counts
 LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive
@@ -186,7 +187,7 @@ def _names_in(table: Path) -> list[str]:
     """The names in a list, from the first of LIST_COLUMNS that it has, or its only column with another usual name."""
     if table.stat().st_size == 0:
         raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
-    rows = read_rows(table)
+    rows = row_per_picture(read_rows(table))
     usual = usual_columns(rows, "image")
     usual = [column for column in usual if rows[column].any()] or usual
     known = ([column for column in usual if column.lower() == name] for name in LIST_COLUMNS)

@@ -13,6 +13,7 @@ from foveal.console import say, show_table, warn
 from foveal.files import write_json, write_table
 from foveal.fundus.preparation import Preparation
 from foveal.fundus.quality import FLAGS, UNGRADABLE
+from foveal.page.words import counted
 from foveal.sets import corrections, growth
 from foveal.sets.duplicates import describe_pairs, find_duplicates
 from foveal.sets.options import PrepareConfig
@@ -20,8 +21,8 @@ from foveal.sets.records import COLUMNS, COLUMNS_FILE, PreparedSet, counts_of, o
 from foveal.sets.shards import FACTS, Shards, read_facts
 from foveal.sets.splits import decide_splits
 from foveal.sources.cards import Card
+from foveal.sources.columns import usual_columns
 from foveal.sources.source import KEPT, Source
-from foveal.sources.tables import usual_columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,15 +132,15 @@ def report(out: Path) -> None:
         there, asked = counts.get(part, {"images": 0})["images"], prepared.card["asked"][option]
         if there < asked or (option == "labelled" and 0 < asked < there):
             why = "; the images of a patient stay together" if option == "labelled" else ""
-            warn(f"--{option} {asked:,}: there are {there:,} such images{why}")
+            warn(f"--{option} {asked:,}: the source has {counted(there, 'such image')}{why}")
     copies = pd.read_csv(out / "duplicates.csv")
     if len(copies):
         kinds = ", ".join(f"{count} {kind}" for kind, count in copies["kind"].value_counts().items())
-        say(f"{len(copies)} pairs of copies ({kinds}), each pair in one split: {out / 'duplicates.csv'}")
+        say(f"{counted(len(copies), 'pair')} of copies ({kinds}), each pair in one split: {out / 'duplicates.csv'}")
     if conflicts := int(copies["conflict"].sum()):
-        warn(f"{conflicts} of them have different labels")
+        warn(f"different labels in {conflicts} of them")
     if prepared.card["rejected"]:
-        warn(f"{prepared.card['rejected']} images are not used; reasons: {out / 'rejected.csv'}")
+        warn(f"not used: {counted(prepared.card['rejected'], 'image')}; reasons: {out / 'rejected.csv'}")
     for flag, count in prepared.records["flags"].str.split().explode().value_counts().items():
         say(f"  {count:>6} {flag}: {FLAGS.get(str(flag), 'a flag of the source')}")
     say_patients(prepared)
@@ -152,7 +153,8 @@ def say_patients(prepared: PreparedSet) -> None:
     if not prepared.card["fundus"] or not len(groups):
         return
     if unknown:
-        what = "no patient is known" if unknown == len(groups) else f"the patient of {unknown:,} images is unknown"
+        some = f"the patient of {counted(unknown, 'image')} is unknown"
+        what = "no patient is known" if unknown == len(groups) else some
         warn(f"{what}: two photographs of one person may be in training and test; --group-column names the patients")
     else:
-        say(f"{groups.nunique():,} patients or examinations, each in one part")
+        say(f"{counted(groups.nunique(), 'patient')} (or examinations), each in one part")

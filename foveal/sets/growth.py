@@ -13,6 +13,7 @@ from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.files import sha256_of
 from foveal.fundus.fingerprint import from_text
+from foveal.page.words import counted
 from foveal.sets.candidates import Pictures
 from foveal.sets.corrections import CHANGES
 from foveal.sets.duplicates import find_duplicates
@@ -53,9 +54,11 @@ def check_moved(config: PrepareConfig, card: dict[str, Any], source: Source, sta
         likely = [source.root / file for file, stamp in there if stamp.partition("@")[0] in sizes]
         found |= records["file_sha256"].isin([sha256_of(file) for file in likely if file.is_file()])
     old, new = (", ".join(asked["source"]) for asked in (card["asked"], config.asked))
-    what = f"{config.out} was made from {old}; {int(found.sum()):,} of its {len(records):,} pictures are in {new}"
+    what = f"{config.out} was made from {old}; in {new}: {int(found.sum()):,} of its {counted(len(records), 'picture')}"
     if found.mean() < SAME_SOURCE:
-        fix = f"give a source with {SAME_SOURCE:.0%} of them, or another --out"
+        fix = f"give a source with {SAME_SOURCE:.0%} of them and the new ones, or another --out"
+        gone = [path for path in card["asked"]["source"] if not Path(path).exists()]
+        what += f"; {', '.join(gone)} does not exist any more" * bool(gone)
         raise FovealError("output.other_source", what, fix=fix)
     say(what)
 
@@ -129,12 +132,13 @@ def check_moves(moves: pd.DataFrame, out: Path, accepted: bool) -> None:
         return
     columns = ["id", "before", "after", "why"]
     rows = moves.sort_values("accept", ascending=False, kind="stable")[columns].head(20).to_numpy().tolist()
-    show_table(f"{len(moves):,} images of {out} change sides", columns, rows)
+    show_table(f"changing sides: {counted(len(moves), 'image')} of {out}", columns, rows)
     need = moves[moves["accept"]]
     if len(need) and not accepted:
         listed = "; ".join(f"{row.id} from {row.before} to {row.after}: {row.why}" for row in need.head(3).itertuples())
         fix = "correct the source, or add --accept-moves and train the graders of this set again"
-        raise FovealError("split.moves", f"{len(need)} images of {out} would change sides ({listed})", fix=fix)
+        what = f"{counted(len(need), 'image')} of {out} would change sides ({listed})"
+        raise FovealError("split.moves", what, fix=fix)
 
 
 def report_growth(earlier: pd.DataFrame, same: pd.DataFrame, records: pd.DataFrame, out: Path) -> None:
@@ -145,6 +149,6 @@ def report_growth(earlier: pd.DataFrame, same: pd.DataFrame, records: pd.DataFra
     before, now = (table.set_index("id")["sha256"].drop(same["id"], errors="ignore") for table in (earlier, records))
     before = before.drop(same["was"], errors="ignore")
     gone, other = before[~before.index.isin(now.index)], now[now != before.reindex(now.index).fillna(now)]
-    for images, what in ((other, "show another picture now"), (gone, "are no longer in the source")):
+    for images, what in ((other, "another picture than before"), (gone, "no longer in the source")):
         if len(images):
-            warn(f"{len(images):,} images of {out} {what}, such as {images.index[0]}")
+            warn(f"{what}: {counted(len(images), 'image')} of {out}, such as {images.index[0]}")

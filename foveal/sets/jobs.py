@@ -15,6 +15,7 @@ import numpy as np
 from foveal.console import progress_bar, say
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
+from foveal.page.words import counted
 from foveal.sets.shards import ShardJob, read_facts, shard_numbers, write_shard
 from foveal.sources.source import Source
 
@@ -61,7 +62,7 @@ def check_space(jobs: list[ShardJob], folder: Path) -> None:
     needed, free = images * side**2 * channels, shutil.disk_usage(folder).free
     if needed > free:
         what = f"{folder} has {free / 2**20:,.1f} MiB free"
-        expected = f"{needed / 2**20:,.1f} MiB for {images:,} images at {side} px"
+        expected = f"{needed / 2**20:,.1f} MiB for {counted(images, 'image')} at {side} px"
         raise FovealError("output.full", what, expected=expected, fix="give another --out or a smaller --size")
 
 
@@ -69,7 +70,7 @@ def run_jobs(jobs: list[ShardJob], source: Source, address: str) -> None:
     """Write all shards, here or, with an `address`, on a Ray cluster."""
     left, total = sum(len(job.files) for job in jobs), source.table["file"].nunique()
     if left < total:
-        say(f"{total - left:,} of {total:,} images are decoded already; {left:,} to go")
+        say(f"decoded already: {total - left:,} of {counted(total, 'image')}; {left:,} to go")
     with progress_bar("prepare", total, done=total - left) as bar:
         if not address:
             for job in jobs:

@@ -15,6 +15,7 @@ from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import write_table
 from foveal.fundus.fingerprint import from_text
+from foveal.page.words import counted
 from foveal.sets.candidates import Pictures, candidates
 from foveal.sets.duplicates import describe_pairs, find_duplicates
 from foveal.sets.records import PreparedSet, open_prepared, patients, read_records
@@ -42,7 +43,7 @@ def refuse_seen(
     if not len(leaked):
         return
     listed = ", ".join(f"{row.id} ({row.split}, {row.how} {row.other})" for row in leaked.head(8).itertuples())
-    what = f"{len(leaked)} judged images of {prepared.path} are also in {where}, such as {listed}"
+    what = f"{counted(len(leaked), 'judged image')} of {prepared.path} found in {where}, such as {listed}"
     if not allow:
         raise FovealError("leak.seen", what, fix="remove them, or continue with --allow-leaks and results too good")
     warn(what)
@@ -77,7 +78,7 @@ def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     if len(gone):
         names = ", ".join(sorted(set(gone["set"]) - {""}))
         why = f"{names} can no longer be read" if names else "an exported model has no pixels of its training images"
-        warn(f"{why}: {len(gone):,} images are compared by their fingerprints alone")
+        warn(f"{why}: by their fingerprints alone, {counted(len(gone), 'image')} could be compared")
     prints, others = (from_text(part["fingerprint"].tolist()) for part in (ours, gone))
     first, second, _, _ = candidates(prints, others, CERTAIN)
     return pd.concat([near, ours.iloc[first].assign(how="very much like", other=gone["id"].to_numpy()[second])])

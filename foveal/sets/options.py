@@ -36,7 +36,7 @@ class PrepareConfig:
     """Options of `foveal prepare`."""
 
     ## What to read
-    # Folder, CSV or array file; phantom:600 for 600 drawn photographs; or several prepared sets to join.
+    # Folder, ZIP archive, CSV or array file; phantom:600 for 600 drawn photographs; or several prepared sets to join.
     source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ()
     # Folder for the prepared set; a set made there earlier with the same options is extended by new pictures.
     out: Path = Path()

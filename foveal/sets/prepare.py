@@ -20,6 +20,7 @@ from foveal.errors import FovealError
 from foveal.files import check_free, read_json, remove_unfinished, write_json
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.given import Given
+from foveal.page.words import counted
 from foveal.runs import sole_writer
 from foveal.sets import joined
 from foveal.sets.assemble import Assembly, assemble, report, say_patients
@@ -28,6 +29,7 @@ from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
 from foveal.sets.options import ALL, PrepareConfig, is_drawn
 from foveal.sets.records import open_prepared
 from foveal.sets.shards import RETRY, in_threads, read_facts, shard_numbers
+from foveal.sources.archive import content_of, unpacked, within
 from foveal.sources.cards import CARDS, ICDR, Card
 from foveal.sources.given import CARD, given_source
 from foveal.sources.registry import list_cards, read_source
@@ -47,7 +49,14 @@ def prepare(config: PrepareConfig) -> Path:
     if existing and not is_there(config):
         say(f"{out} is prepared already; its source {config.source[0]} is not available here")
         return out
-    assembly = read(config, existing)
+    first = config.source[0]
+    with unpacked(first, out) if is_archive(first) else contextlib.nullcontext() as root:
+        return prepare_from(root, config, existing)
+
+
+def prepare_from(root: Path | None, config: PrepareConfig, existing: dict[str, Any] | None) -> Path:
+    """Make a set, or extend the `existing` one; root: the files of a source that is an archive."""
+    out, assembly = config.out, read(config, existing, root)
     if not existing:
         make(assembly)
         report(out)
@@ -110,7 +119,8 @@ def decode(folder: Path, assembly: Assembly) -> None:
     facts = read_facts(images)
     if not (facts["row"] >= 0).any():
         first = f"the first is {facts['file'].iloc[0]}: {facts['reason'].iloc[0]}"
-        raise FovealError("source.unreadable", f"{source.root}: none of {len(facts)} pictures can be read; {first}")
+        what = f"{source.root}: none of {counted(len(facts), 'picture')} can be read; {first}"
+        raise FovealError("source.unreadable", what)
 
 
 def is_joined(config: PrepareConfig) -> bool:
@@ -119,21 +129,30 @@ def is_joined(config: PrepareConfig) -> bool:
     return len(config.source) > 1 or (not is_drawn(first) and (first / "records.csv").is_file())
 
 
+def is_archive(path: Path | Given) -> bool:
+    """Whether a source is a ZIP archive."""
+    return not isinstance(path, Given) and path.suffix.lower() == ".zip" and path.is_file()
+
+
 def is_there(config: PrepareConfig) -> bool:
     """Whether any of the sources can be read."""
     return any(is_drawn(path) or path.exists() for path in config.source)
 
 
-def read(config: PrepareConfig, existing: dict[str, Any] | None) -> Assembly:
-    """What the source holds and how to prepare it; existing: the card of the set if there is one."""
+def read(config: PrepareConfig, existing: dict[str, Any] | None, root: Path | None = None) -> Assembly:
+    """What the source holds and how to prepare it; existing: the card of the set; root: the files of an archive."""
     if is_joined(config):
         name, card, source, preparation, stamps = joined.load(config.source)
+    elif root is None and is_archive(config.source[0]):
+        with unpacked(config.source[0], config.out) as files:
+            return read(config, existing, files)
     else:
         first = config.source[0]
         if isinstance(first, Given):
             name, source = "given", given_source(first, config.scale)
         else:
-            name, source = read_source(first, config.dataset, pick(SourceOptions, config))
+            name, source = read_source(content_of(root) if root else first, config.dataset, pick(SourceOptions, config))
+            source = within(source, root) if root else source
         source = limit_unlabelled(source, config)
         card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))
         preparation, stamps = choose_preparation(config, card, source, existing), file_stamps(source)
@@ -176,8 +195,8 @@ def decide_fundus(config: PrepareConfig, name: str, source: Source, existing: di
     found = [p for _, p in in_threads(lambda file: prepare_file(file, look, True), files) if isinstance(p, Prepared)]
     without = sum("not-a-retina" in prepared.flags for prepared in found)
     if 2 * without > len(found):
-        say(f"{without} of {len(found)} pictures in a sample show no retina, so none is cropped, and only exact copies "
-            "are found; --fundus yes treats all as fundus photographs")  # fmt: skip
+        say(f"no retina in {without} of {counted(len(found), 'picture')} in a sample, so none is cropped, and only "
+            "exact copies are found; --fundus yes treats all as fundus photographs")  # fmt: skip
     return 2 * without <= len(found)
 
 
@@ -220,11 +239,19 @@ def check_out(config: PrepareConfig) -> dict[str, Any] | None:
     card = open_prepared(config.out).card
     before, now = card["asked"], config.asked
     different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    old, new = (", ".join(asked["source"]) for asked in (before, now))
+    gone = [path for path in before["source"] if not is_drawn(Path(path)) and not Path(path).exists()]
+    missing = f"; {', '.join(gone)}, which it was made from, does not exist any more" if gone else ""
+    if different == ["source"] and not is_there(config):
+        what = f"there is no {new}; --out {config.out} was made from {old}{missing}"
+        raise FovealError("source.missing", what, fix="give the place where its pictures are now, with the new ones")
     # The source may have moved, see check_moved.
-    if different and (different != ["source"] or not is_there(config) or any(map(is_drawn, config.source))):
+    if different and (different != ["source"] or any(map(is_drawn, config.source))):
         listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
-        what = f"--out {config.out} exists already, made with other options ({listed})"
-        raise FovealError("output.other_options", what, fix="choose another --out, or delete it")
+        what = f"--out {config.out} exists already, made with other options ({listed}){missing}"
+        fix = "choose another --out, or delete it"
+        fix = f"give the new place of its pictures with the same options as before, or {fix}" if gone else fix
+        raise FovealError("output.other_options", what, fix=fix)
     return card
 
 

@@ -26,6 +26,7 @@ import pandas as pd
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import read_json
+from foveal.page.words import counted
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import apply_corrections, later_names, read_changes, read_corrections
 from foveal.sets.shards import Shards, gather
@@ -121,7 +122,7 @@ def open_prepared(path: Path) -> PreparedSet:
     torn = copies[torn_copies(records, copies)]
     if len(torn):
         pair = f"such as {torn['id'].iloc[0]} and {torn['other'].iloc[0]}"
-        raise FovealError("split.copies", f"{path}: {len(torn)} pairs of copies are in different splits, {pair}")
+        raise FovealError("split.copies", f"{path}: {counted(len(torn), 'pair')} of copies in different splits, {pair}")
     last_rows = records.groupby("shard")["row"].max()
     for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
         if prepared.shards.rows(number) <= last:

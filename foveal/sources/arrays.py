@@ -16,6 +16,7 @@ import pandas as pd
 
 from foveal.console import progress_bar
 from foveal.errors import FovealError
+from foveal.page.words import counted
 from foveal.sources.cards import CARDS, ICDR
 from foveal.sources.phantom import draw_patients
 from foveal.sources.source import Layout, Source, SourceOptions, make_table
@@ -53,7 +54,7 @@ def array_source(
             found = f"{where} holds images {array.dtype} {array.shape}"
             raise FovealError("source.arrays", found, expected="uint8 [n, h, w], or [n, h, w, 3]")
         if labels.size != len(images):
-            counts = f"{where} has {labels.size} labels for {len(images)} images"
+            counts = f"{where} has {counted(labels.size, 'label')} for {counted(len(images), 'image')}"
             raise FovealError("source.arrays", counts, expected="one label per image")
         if pictures and images.shape[1:] != pictures[0].shape[1:]:
             what = f"{where} holds images {images.shape[1:]}, but another part of them {pictures[0].shape[1:]}"

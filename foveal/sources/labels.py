@@ -11,10 +11,11 @@ from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources.cards import ICDR
+from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher
 from foveal.sources.names import MASKS, UNGRADABLE, grade_of, is_missing, patients_and_eyes, plain_label
 from foveal.sources.source import Source, list_files, make_table, picture_ids, without_ending
-from foveal.sources.tables import has_labels, keep_columns, read_rows, usual_columns
+from foveal.sources.tables import has_labels, keep_columns, read_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,8 @@ class Labelled:
     table: Path
     folder: Path
     rows: pd.DataFrame
-    first_row: int = 2  # number of the first row of labels in the file: row 1 holds the names of the columns
+    first_row: int | None = 2  # number of the first row of labels in the file, whose row 1 holds the names of columns;
+    # None where a row of the file became two
 
 
 def label_rows(
@@ -60,7 +62,7 @@ def check_cells(
             raise FovealError(code, f"{file}, row {row}: {what} of image {name} is '{cell}'", expected=expected)
 
 
-def read_labels(cells: Iterable[str], file: Path, scale: str) -> tuple[list[str], list[str]]:
+def read_labels(cells: pd.Series, file: Path, scale: str) -> tuple[list[str], list[str]]:
     """Labels in words, "" for missing ones, and flags, `ungradable` for those that say so, from a column of a table.
 
     FovealError for numbers among names, other signs among numbers, and a grade 5 beside 0-4, as ungradable is in DDR.
@@ -74,21 +76,22 @@ def read_labels(cells: Iterable[str], file: Path, scale: str) -> tuple[list[str]
     named = set(labels) - whole - {""}
     if whole and named and (scale == "none" or any(grade_of(label) is None for label in named)):
         bad = named if 2 * sum(label in whole for label in labels) >= sum(map(bool, labels)) else whole
-        rows = [f"{label!r} in row {row}" for row, label in enumerate(labels, 2) if label in bad]
-        what = f"{file} has {len(rows)} labels such as {', '.join(rows[:5])}"
+        rows = [f"{label!r} in row {row}" for row, label in zip(cells.index + 2, labels, strict=True) if label in bad]
+        what = f"{file} has {counted(len(rows), 'label')} such as {', '.join(rows[:5])}"
         raise FovealError("label.value", what, fix="correct these cells, or empty them")
-    check_grades(labels, file, scale)
+    check_grades(labels, file, scale, cells.index + 2)
     return labels, flags
 
 
-def check_grades(labels: Sequence[str], where: Path, scale: str) -> None:
-    """FovealError where one or two other numbers are beside grades 0-4, as 5 is in DDR; where: a table or a folder."""
+def check_grades(labels: Sequence[str], where: Path, scale: str, numbers: Iterable[int] | None = None) -> None:
+    """FovealError where one or two other numbers are beside grades 0-4, as 5 is in DDR; numbers: of rows in a table."""
     whole = {label for label in labels if label.isdecimal()}
     bad = whole - set("01234")
     are_classes = len(whole) > 6 and whole == set(map(str, range(len(whole))))
     if scale not in ("auto", "icdr") or not 0 < len(bad) <= 2 or len(whole - bad) < 3 or are_classes:
         return
-    rows = [f"'{label}'" + f" in row {n}" * where.is_file() for n, label in enumerate(labels, 2) if label in bad]
+    places = [""] * len(labels) if numbers is None else [f" in row {number}" for number in numbers]
+    rows = [f"'{label}'{place}" for place, label in zip(places, labels, strict=True) if label in bad]
     advice = "write ungradable, or empty the label, if that is meant; give --scale none if they are classes"
     listed = ", ".join(list(dict.fromkeys(rows))[:5])
     raise FovealError("label.value", f"{where} has {counted(len(rows), 'label')} beside grades: {listed}", fix=advice)
@@ -108,7 +111,7 @@ def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICD
 def _check_unread(root: Path, used: Sequence[Path], left: Sequence[Path], tables: Iterable[Path]) -> None:
     """FovealError where a table that is not used has labels of pictures that are left."""
     for file in (file for file in tables if file not in used and has_labels(file)):
-        rows, matcher = read_rows(file), Matcher(left, root)
+        rows, matcher = row_per_picture(read_rows(file)), Matcher(left, root)
         names = matcher.relative(list(rows[usual_columns(rows, "image")[0]]))
         if named := {path for name in names for path in matcher.find(name)}.intersection(left):
             what = f"{file} has labels, too, of {counted(len(named), 'picture')} that {', '.join(map(str, used))} lacks"
@@ -127,7 +130,7 @@ def add_pictures(
     """
     pictures = [path for path in everything if not any(map(MASKS.search, path.relative_to(root).parts[:-1]))]
     if len(pictures) < len(everything):
-        warn(f"{root}: {len(everything) - len(pictures):,} pictures in folders of masks are left out")
+        warn(f"{root}: left out: {counted(len(everything) - len(pictures), 'picture')} in folders of masks")
     rows: list[pd.DataFrame] = []
     name_of: dict[Path, str] = {}
     for part in parts:
@@ -135,9 +138,10 @@ def add_pictures(
             raise FovealError("source.missing_folder", f"{part.table}: there is no folder {part.folder}")
         names = list(part.rows["file"])
         paths = Matcher(pictures, part.folder).match(names, part.table, first_row=part.first_row)
-        for row, (name, path) in enumerate(zip(names, paths, strict=True), part.first_row):
+        for row, (name, path) in enumerate(zip(names, paths, strict=True), part.first_row or 0):
             if path and name_of.setdefault(path, name) != name:
-                what = f"{part.table}, row {row}: '{name_of[path]}' and '{name}' match one picture, {path}"
+                place = f"{part.table}, row {row}" if part.first_row else part.table
+                what = f"{place}: '{name_of[path]}' and '{name}' match one picture, {path}"
                 raise FovealError("table.ambiguous_image", what, fix="keep one of the rows")
         files = [path or part.folder / name for name, path in zip(names, paths, strict=True)]
         relative = [file.relative_to(root) if file.is_relative_to(root) else file for file in files]

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from foveal.console import say
 from foveal.errors import FovealError
+from foveal.page.words import counted
 from foveal.sources.names import eye_of, part_of
 from foveal.sources.source import without_ending
 
@@ -110,7 +111,7 @@ class Matcher:
         plain = {without_ending(name).lower() for name in there}
         wrong = [name for name in (without_ending(name).lower() for name in missing) if name not in plain]
         what = (
-            f"{table}: {matched} of {len(names)} names match a picture in {self.folder}; names: "
+            f"{table}: {matched} of {counted(len(names), 'name')} match a picture in {self.folder}; names: "
             f"{', '.join(map(repr, missing[:3]))}; files: {', '.join(map(repr, there[:3]))}"
         )
         fix = "correct the names, or delete the rows without a picture"

@@ -1,10 +1,12 @@
 """What names say: patients and eyes, parts of a data set, grades and missing labels in words."""
 
+import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from foveal.errors import FovealError
+from foveal.page.words import counted
 from foveal.sources.cards import CLASSES, ICDR
 
 PARTS = {
@@ -28,8 +30,15 @@ _EYE_OF = {word: eye for eye, words in _EYES.items() for word in words.split()}
 _ORGAN = "eye|auge|ojo|oeil|\u0153il|olho|occhio|oog|oculus"
 # In names of pictures and folders, only words that hardly mean anything else.
 _SIDE = "|".join(word for word in _EYE_OF if len(word) > 4 or word in ("left", "od", "os"))
-_PLACES = f"macula|fovea|dis[ck]|nasal|temporal|central|{_ORGAN}|fundus"
-_FIELD = rf"(?:[_\-. ]?(?:f|field|img|image)?\d{{1,3}}|[_\-. ](?:{_PLACES}))?"
+_PLACES = (
+    "mac(?:ula)?(?:[_\\- ]?cent(?:er|re)e?d?)?|fovea|(?:optic[_\\- ]?)?(?:dis[ck]|nerve)|optic|onh|nasal|temp(?:oral)?|"
+    f"sup(?:erior)?|inf(?:erior)?|cent(?:ral|er|re)|post(?:erior)?(?:[_\\- ]?pole)?|{_ORGAN}|fundus|colou?r"
+)
+_FIELD_WORD = "(?:f|field|img|image|view|photo)"
+_FIELD_PART = rf"[_\-. ]+(?:{_PLACES}|(?:{_FIELD_WORD}[_\-. ]?)?\(?\d{{1,3}}\)?)"
+_FIELD = rf"(?:{_FIELD_WORD}?\d{{1,3}})?(?:{_FIELD_PART}){{0,3}}"
+_FIELD_BEFORE = re.compile(rf"(?:[_\-. ]+(?:{_PLACES}|{_FIELD_WORD}[_\-. ]?\d{{1,3}}))+$", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?P<patient>.*\d)[_\-. ]0?\d$")  # a0_1, whose eye comes next
 _EYE = rf"(?:[_\-. ]+(?:(?:{_ORGAN})[_\-. ]+)?|(?<=\d))(?P<eye>{_SIDE}|(?<=[_\-. ])[LR]|(?<=\d[_\-. ])[LR]E)"
 _EYE_LAST = re.compile(rf"(?P<patient>.+?){_EYE}(?P<field>{_FIELD})", re.IGNORECASE)
 _EYE_FIRST = re.compile(rf"(?P<eye>{_SIDE})[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
@@ -68,6 +77,7 @@ _GRADES = (
     "proliferative proliferate pdr rdp proliferativa proliferativ proliferante proliferatief proliferatieve "
     "proliferatif пролиферативная пролиферативной 增殖 增殖性 增生性 増殖 増殖性 増殖期 증식성",
 )
+_SPELLINGS = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR", "Proliferative", *ICDR)
 _GRADE_OF = {_flat(word): grade for grade, words in enumerate(_GRADES) for word in words.split()}
 _DISEASE = {
     "dr", "rd", "npdr", "rdnp", "nonproliferative", "diabetic", "retinopathy", "retinopatia", "retinopathie",
@@ -97,13 +107,18 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty where a name does not tell them.
 
     among: the names of all pictures, where `ids` are some. A number after the eye, as in left_1, is a patient unless
-    such names repeat in several folders. `18L` is the eye of a patient if nine tenths of all names are like it.
+    such names repeat in several folders. `18L` is the eye of a patient if nine tenths of all names are like it, and so
+    is the 1 in `a0_1_L` a field or visit.
     """
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
     are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
     glued = next((way for way in _GLUED_WAYS if _has_both_eyes(way, places)), None)
-    found = [_patient_and_eye(name, are_fields, glued) for name in ids]
+    found, every = ([_patient_and_eye(name, are_fields, glued) for name in names] for names in (ids, among or ids))
+    named = [patient for patient, eye in every if patient and eye]
+    numbered = [match for match in map(_NUMBERED.fullmatch, named) if match and not DATE.fullmatch(match["patient"])]
+    if numbered and 10 * len(numbered) >= 9 * len(named):
+        found = [(_NUMBERED.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
     return [patient for patient, _ in found], [eye for _, eye in found]
 
 
@@ -147,8 +162,9 @@ def _patient_and_eye(name: str, are_fields: bool, glued: re.Pattern[str] | None)
         match = None  # scan_R2 may be anything
     match = match or _EYE_FIRST.fullmatch(stem)
     if match:
-        without_visit = _VISIT.sub("", match["patient"]).strip("_-. ")
-        return patient or without_visit or match["patient"], eye_of(match["eye"])
+        bare = _FIELD_BEFORE.sub("", match["patient"])
+        without_visit = _VISIT.sub("", bare).strip("_-. ")
+        return patient or without_visit or bare, eye_of(match["eye"])
     return patient, eye_of(folders[-1]) if folders and re.fullmatch(_SIDE, folders[-1], re.IGNORECASE) else ""
 
 
@@ -180,11 +196,14 @@ def grade_of(name: str) -> int | None:
     return named.pop() if named else numbers[0] if counted else None
 
 
-def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int], tuple[str, ...], str, str]:
+def name_classes(
+    values: set[str], scale: str = "auto", places: Mapping[str, Sequence[str]] | None = None
+) -> tuple[dict[str, int], tuple[str, ...], str, str]:
     """(label of each value, class names in label order, scale, note).
 
     "icdr" and "messidor" place every value on that scale, and keep classes without images; "auto" takes values for ICDR
     that are 0-4 (one grade between may be missing) or usual names of its grades. Others keep their names, in order.
+    FovealError for values that have no place, or are hardly but mistyped grades; places: where each value is.
     """
     numbers = all(value.isdecimal() for value in values)
     names, meant = CLASSES.get(scale, ICDR), "messidor" if scale == "messidor" else "icdr"
@@ -194,10 +213,15 @@ def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int],
     grades = {value: grade for value, grade in placed.items() if grade is not None}
     strange = sorted(values - set(grades))
     named = {grade for value, grade in grades.items() if not value.isdecimal()}
-    if strange and (scale in CLASSES or (scale == "auto" and len(named) >= 3 and len(strange) <= 2)):
+    known = {_flat(name): name for name in (*_SPELLINGS, *grades)}
+    near = {value: difflib.get_close_matches(_flat(value), known, 1, 0.8) for value in strange}
+    mistyped = bool(named) and all(near.values())
+    if strange and (scale in CLASSES or (scale == "auto" and (mistyped or len(named) >= 3 >= len(strange) + 1))):
         asked = "the ICDR scale" if scale == "auto" else f"--scale {scale}"
-        what = f"{asked} has no grade for {', '.join(map(repr, strange[:10]))}"
-        fix = "rename them, leave the labels empty, or give --scale none"
+        told = [repr(value) + _places_of(value, places or {}) for value in strange[:10]]
+        what = f"{asked} has no grade for {'; '.join(told)}"
+        meant = "; ".join(f"{value!r} may mean {known[found[0]]!r}" for value, found in near.items() if found)
+        fix = f"{meant and f'{meant}: '}rename them, leave the labels empty, or give --scale none"
         raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
     if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers))):
         order = ", ".join(f"{value} = {grade}" for value, grade in sorted(grades.items(), key=lambda item: item[1]))
@@ -219,6 +243,11 @@ def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int],
         note = f"the classes {', '.join(ordered)} are in the order of the alphabet, since not all are known grades"
         note += ": if they are grades, rename them (No DR, Mild, …) and give --scale icdr"
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note
+
+
+def _places_of(value: str, places: Mapping[str, Sequence[str]]) -> str:
+    where = places.get(value, ())
+    return f" in {counted(len(where), 'row')} ({', '.join(where[:3])}{', …' * (len(where) > 3)})" if where else ""
 
 
 def _is_icdr(grades: dict[str, int], numbers: bool) -> bool:

@@ -11,6 +11,7 @@ from foveal.console import say
 from foveal.errors import FovealError
 from foveal.fundus.dicom import patient_and_eye
 from foveal.fundus.header import DICOM_ENDINGS, ENDINGS
+from foveal.page.words import counted
 from foveal.sources.arrays import Cifar10, MedMnist, Mnist, Phantoms, RetinaMnist
 from foveal.sources.cards import CARDS
 from foveal.sources.folder import Folder
@@ -82,7 +83,7 @@ def _check(table: pd.DataFrame, root: Path) -> None:
         raise FovealError("source.names", what, fix="rename these files")
     repeated = table["id"][table["id"].duplicated()].unique()
     if len(repeated):
-        what = f"{root} names {len(repeated)} images more than once: {', '.join(repeated[:5])}"
+        what = f"{root} names {counted(len(repeated), 'image')} more than once: {', '.join(repeated[:5])}"
         raise FovealError("table.duplicate_image", what, fix="keep one row of each")
     if unknown := sorted(set(table["split"]) - {*SPLITS, ""}):
         raise FovealError("split.unknown", f"{root} has the splits {', '.join(unknown[:5])}", expected=str(SPLITS))

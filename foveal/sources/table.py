@@ -14,11 +14,12 @@ from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources import names as words
 from foveal.sources.cards import CLASSES
+from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.folder import TASKS, parts_note
 from foveal.sources.labels import Labelled, add_pictures, pool_note, read_labels
 from foveal.sources.matching import Matcher
 from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_files, make_table, without_ending
-from foveal.sources.tables import choose_column, keep_columns, known_set, read_rows, tables_at, usual_columns
+from foveal.sources.tables import choose_column, keep_columns, known_set, read_rows, tables_at
 
 METADATA = "metadata.csv"
 
@@ -42,7 +43,7 @@ class Table(Layout[list[Path]]):
             folder, (pictures, tables) = _files_of(root, found)
         except FovealError:
             for file in found:  # a table without labels needs no pictures to be refused
-                choose_column(read_rows(file), options.label_column, "label", file)
+                choose_column(row_per_picture(read_rows(file)), options.label_column, "label", file)
             raise
         read = [_part(file, folder, pictures, options, len(found) > 1) for file in found]
         if len(found) > 1 and not all(words.part_of(file.stem) or file.name == METADATA for file in found):
@@ -50,12 +51,16 @@ class Table(Layout[list[Path]]):
         parts, used = zip(*read, strict=True)
         texts = pd.concat([part.rows["text"] for part in parts])
         counts = Counter(text for text in texts if text)
-        numbers, classes, scale, note = words.name_classes(set(counts), options.scale)
+        places: dict[str, list[str]] = {}
+        for text, place in pd.concat([part.rows[["text", "place"]] for part in parts]).itertuples(index=False):
+            places.setdefault(text, []).append(place)
+        numbers, classes, scale, note = words.name_classes(set(counts), options.scale, places)
         if scale == "none" and options.scale != "none" and len(counts) > 10 and median(counts.values()) <= 2:
             what = f"{found[0]} has {len(counts)} labels in {counts.total()} rows, such as {next(iter(counts))}"
             raise FovealError("label.classes", what, fix="give --label-column, or --scale none if they are classes")
         for part in parts:
             part.rows["label"] = pd.Series([numbers.get(text) for text in part.rows.pop("text")], dtype="Int64")
+            del part.rows["place"]
         table, pool = add_pictures(folder, parts, pictures, tables if options.unlabelled >= 0 else [])
         named = table.index < len(table) - pool
         table.loc[~named, "group"] = _patients_of_pool(table[named], table[~named])
@@ -94,24 +99,28 @@ def _part(
     file: Path, folder: Path, pictures: list[Path], options: SourceOptions, several: bool
 ) -> tuple[Labelled, str]:
     """One file, whose labels are still text in a column `text`, and a note on the columns used."""
-    rows = read_rows(file)
+    plain = read_rows(file)
+    rows = row_per_picture(plain) if options.image_column is None and options.label_column is None else plain
     image = choose_column(rows, options.image_column, "image", file)
     label = "" if options.unlabelled < 0 else choose_column(rows, options.label_column, "label", file)
     group = _optional(rows, options.group_column, "group", file)
     split = "" if options.split_column is None else choose_column(rows, options.split_column, "split", file)
     eye = _eye_column(rows, file)
-    if empty := [f"row {row}" for row, name in enumerate(rows[image], 2) if words.is_missing(name)]:
-        what = f"{file} names no picture in {len(empty)} rows: {', '.join(empty[:5])}"
+    numbers = rows.index + 2  # row 1 holds the names of the columns
+    if empty := [f"row {row}" for row, name in zip(numbers, rows[image], strict=True) if words.is_missing(name)]:
+        what = f"{file} names no picture in {counted(len(empty), 'row')}: {', '.join(empty[:5])}"
         raise FovealError("table.image_name", what, fix=f"fill the column {image}, or delete these rows")
     within = file.parent == folder or any(path.is_relative_to(file.parent) for path in pictures)
     place = file.parent if within else folder
     part = place.relative_to(folder)  # the folder of this part of an image folder; otherwise "."
     names = Matcher(pictures, place).relative(list(rows[image]))
     ids = [(part / without_ending(name)).as_posix() for name in names]
-    text, flags = read_labels(rows[label] if label else [""] * len(rows), file, options.scale)
+    text, flags = read_labels(rows[label] if label else pd.Series("", rows.index), file, options.scale)
     patients, eyes = words.patients_and_eyes(ids, [path.with_suffix("").as_posix() for path in pictures])
     about = {"images": image, "labels": label, "patients": group, "eyes": eye}
-    notes = [f"{what} from column '{column}'" for what, column in about.items() if column]
+    notes = [f"{what} from column '{column}'" for what, column in about.items() if column in plain]
+    if made := [repr(column) for column in plain if column not in rows]:
+        notes.append(f"a picture or a class in each of the columns {', '.join(made)}")
     if group:
         patients = ["" if words.is_missing(cell) else words.plain_number(cell) for cell in rows[group]]
     elif told := words.names_note(ids, patients, eyes):
@@ -120,14 +129,16 @@ def _part(
         eyes = [words.eye_of(cell) or known for cell, known in zip(rows[eye], eyes, strict=True)]
     whole = words.part_of(part.name or (file.stem if several else ""))
     splits = list(rows[split].str.lower().replace(words.PARTS)) if split else whole
-    table = make_table(ids, names, split=splits, eye=eyes, group=patients, flags=flags).assign(text=text)
+    table = make_table(ids, names, split=splits, eye=eyes, group=patients, flags=flags)
+    table = table.assign(text=text, place=[f"row {number} of {file.name}" for number in numbers])
     keep = rows.drop(columns=[column for column in (*about.values(), split) if column])
     known_as = known_set(file, map(str, rows))
     if known_as and label.lower() == "dr" and options.scale in CLASSES:
         what = f"--scale {options.scale}, but {known_as}"
         raise FovealError("label.scale", what, fix="give --scale none for two classes, with and without retinopathy")
     note = f"{file.name}: {', '.join(notes)}" + (f"; {known_as}" if known_as else "")
-    return Labelled(table=file, folder=place, rows=keep_columns(table, keep)), note
+    first_row = 2 if rows.index.is_unique else None
+    return Labelled(table=file, folder=place, rows=keep_columns(table, keep), first_row=first_row), note
 
 
 def _optional(rows: pd.DataFrame, asked: str | None, what: str, file: Path) -> str:

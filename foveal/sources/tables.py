@@ -11,26 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.errors import FovealError
+from foveal.sources.columns import USUAL, has_eyes, row_per_picture, usual_columns
 from foveal.sources.names import is_missing
 from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
-
-# The usual names of columns in lower case, with _ for spaces; a second tuple counts where the first has none.
-USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
-    "image": (
-        ("image", "image_id", "id_code", "file", "filename", "file_name", "image_name", "path", "image_path", "img"),
-        ("id", "name", "image_fname", "file_path", "filepath", "img_id", "image_file", "photo"),
-    ),
-    "label": (
-        ("label", "grade", "diagnosis", "level", "class", "dr_grade", "retinopathy_grade", "dr_level", "icdr"),
-        ("dr_icdr", "final_icdr", "adjudicated_dr_grade", "dr", "stage", "dr_stage", "severity", "retinopathy"),
-    ),
-    "group": (
-        ("patient", "patient_id", "patientid", "pid", "subject", "subject_id", "subjectid"),
-        ("patient_code", "patient_no", "patient_number", "person", "person_id", "participant", "participant_id", "mrn"),
-    ),
-    "eye": (("eye", "laterality", "eye_side", "image_laterality", "side"),),
-    "camera": (("camera", "camera_model", "camera_name", "device", "device_model", "scanner"),),
-}  # fmt: skip
 
 # The usual signs in encodings beside cp1252; of UTF-8, for a text of which some bytes are damaged.
 SIGNS = {
@@ -199,7 +182,7 @@ def has_labels(file: Path) -> bool:
             with file.open("rb") as stream:
                 start = stream.read(500).lower().replace(b"\0", b"")
             made_up = not any(word.encode() in start for word in (*PICTURES, *USUAL["image"][0]))
-        rows = pd.DataFrame() if made_up else read_rows(file)
+        rows = pd.DataFrame() if made_up else row_per_picture(read_rows(file))
         return not made_up and bool(usual_columns(rows, "image") and usual_columns(rows, "label"))
     return False
 
@@ -218,13 +201,6 @@ def known_table(file: Path) -> str:
     return ""
 
 
-def usual_columns(rows: pd.DataFrame, what: str) -> list[str]:
-    """The columns whose name usually means `what`, a key of `USUAL`."""
-    named = {column: re.sub(r"[\s-]+", "_", column.strip().lower()) for column in map(str, rows)}
-    found = ([column for column, name in named.items() if name in names] for names in USUAL[what])
-    return next(filter(None, found), [])
-
-
 def choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) -> str:
     """The column that holds `what`: the one asked for, otherwise the only one with a usual name."""
     matches = usual_columns(rows, what) if asked is None else [asked]
@@ -236,4 +212,7 @@ def choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) 
     code = "table.ambiguous_column" if matches else "table.missing_column"
     problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
     problem += f"; {known}" if (known := known_set(file, map(str, rows))) else ""
-    raise FovealError(code, problem, fix=f"name it with --{what}-column")
+    fix = f"name it with --{what}-column"
+    if has_eyes(map(str, rows)):
+        fix += ", or give both eyes columns of one kind: left_image, right_image, left_grade, right_grade"
+    raise FovealError(code, problem, fix=fix)

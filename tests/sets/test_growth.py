@@ -299,9 +299,16 @@ def test_another_source_is_not_taken_for_one_that_moved(clinic, tmp_path, refuse
     source, rows, out = clinic
     write_table(tmp_path / "other", {name: (grade, patient, n + 50) for name, (grade, patient, n) in rows.items()})
     for place in ("other", "nowhere"):
-        code = {"other": "output.other_source", "nowhere": "output.other_options"}[place]
-        with refuses(code, out, tmp_path / place):
+        code = {"other": "output.other_source", "nowhere": "source.missing"}[place]
+        with refuses(code, out, tmp_path / place, source):
             foveal.prepare(tmp_path / place, out=out, **NOISE)
+    elsewhere = source.rename(tmp_path / "elsewhere")
+    codes = {"other": "output.other_source", "nowhere": "source.missing", "elsewhere": "output.other_options"}
+    for place, code in codes.items():
+        with refuses(code, tmp_path / place, source) as caught:
+            foveal.prepare(tmp_path / place, out=out, **NOISE | {"seed": 3 if place == "elsewhere" else 0})
+        assert "any more" in caught.value.what
+    elsewhere.rename(source)
     assert len(list((out / "images").glob("*.csv"))) == 1 and open_prepared(out).card["source"] == [str(source)]
 
 

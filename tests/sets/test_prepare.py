@@ -1,8 +1,10 @@
 """prepare: what it makes of a source, and what it refuses."""
 
 import errno
+import hashlib
 import os
 import shutil
+import zipfile
 from types import SimpleNamespace
 
 import cv2
@@ -31,6 +33,65 @@ def test_bad_files_are_listed_and_do_not_stop_the_work(write_phantoms, tmp_path)
     assert sorted(rejected["file"]) == ["0/letter.jpg", "1/empty.png", "2/cut.png"]
     assert rejected["reason"].str.len().min() > 5
     assert len(open_prepared(out).records) == 20
+
+
+@pytest.mark.parametrize("top", ["", "clinic/"])
+def test_an_archive_is_read_like_the_folder_and_can_grow(write_phantoms, tmp_path, top):
+    write_phantoms(tmp_path / "photos", 20)
+    pack(tmp_path / "photos", tmp_path / "photos.zip", top)
+    whole = foveal.prepare(tmp_path / "photos", out=tmp_path / "whole", size=32)
+    out = foveal.prepare(tmp_path / "photos.zip", out=tmp_path / "set", size=32)
+    expected, found = open_prepared(whole).records, open_prepared(out).records
+    assert found.drop(columns=["file", "source"]).equals(expected.drop(columns=["file", "source"]))
+    with zipfile.ZipFile(tmp_path / "photos.zip") as archive:
+        digests = [hashlib.sha256(archive.read(file)).hexdigest() for file in found["file"]]
+    assert digests == found["file_sha256"].tolist() and open_prepared(out).card["source"] == [
+        str(tmp_path / "photos.zip")
+    ]
+    shards = {file: file.stat().st_mtime_ns for file in (out / "images").iterdir()}
+    foveal.prepare(tmp_path / "photos.zip", out=out, size=32)
+    assert {file: file.stat().st_mtime_ns for file in (out / "images").iterdir()} == shards
+    shutil.copy(tmp_path / "photos" / "0" / "000.png", tmp_path / "photos" / "0" / "new.png")
+    pack(tmp_path / "photos", tmp_path / "photos.zip", top)
+    foveal.prepare(tmp_path / "photos.zip", out=out, size=32)
+    assert len(open_prepared(out).records) == 21 and len(list((out / "images").glob("*.csv"))) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "photos.zip", "set", "whole"]
+
+
+def pack(folder, archive, top):
+    with zipfile.ZipFile(archive, "w") as opened:
+        for file in sorted(folder.rglob("*.png")):
+            opened.write(file, top + file.relative_to(folder).as_posix())
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [(["../x.png"], "source.unsafe"), (["/x.png"], "source.unsafe"), (["C:\\x.png"], "source.unsafe"),
+     (["a\\..\\..\\x.png"], "source.unsafe"), (["x.png", "x.png"], "source.names"), (["bomb.bmp"], "source.unsafe"),
+     ([], "source.no_pictures"), (["notes.doc"], "source.no_pictures")],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_that_could_do_harm_is_refused_and_nothing_is_left(members, code, tmp_path, refuses, monkeypatch):
+    monkeypatch.setattr("foveal.sources.archive.SMALL", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for member in members:
+            archive.writestr(member, b"\0" * (2 << 20) if "bomb" in member else b"x")
+    with refuses(code, tmp_path / "photos.zip") as caught:
+        foveal.prepare(tmp_path / "photos.zip", out=tmp_path / "new" / "set", size=32)
+    assert ".partial" not in str(caught.value) and [path.name for path in tmp_path.iterdir()] == ["photos.zip"]
+
+
+def test_a_damaged_member_is_listed_and_a_damaged_archive_refused(write_phantoms, tmp_path, refuses):
+    write_phantoms(tmp_path / "photos", 10)
+    pack(tmp_path / "photos", tmp_path / "photos.zip", "")
+    data = bytearray((tmp_path / "photos.zip").read_bytes())
+    data[500] ^= 255
+    (tmp_path / "photos.zip").write_bytes(data)
+    out = foveal.prepare(tmp_path / "photos.zip", out=tmp_path / "set", size=32)
+    assert len(pd.read_csv(out / "rejected.csv")) == 1 and len(open_prepared(out).records) == 9
+    (tmp_path / "photos.zip").write_bytes(data[:2000])
+    with refuses("source.damaged", tmp_path / "photos.zip"):
+        foveal.prepare(tmp_path / "photos.zip", out=tmp_path / "other", size=32)
 
 
 def test_nothing_readable_is_an_error_and_leaves_nothing(refuses, tmp_path):

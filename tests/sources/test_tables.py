@@ -56,10 +56,19 @@ def labels(source):
         (("x00_r90", "x01_r180"), "", ("", "")),
         (("bright", "copyright"), "", ("", "")),
         (("20051020_43808_0100_PP", "IDRiD_001"), "", ("", "")),
+        (("a0_OS_mac", "a0_OD_disc", "a0-OD-onh", "a0 OS optic disc"), "a0", ("left", "right", "right", "left")),
+        (("a0_OS_mac_1", "a0_OD_macula_centered", "a0_OD_field_2 (2)"), "a0", ("left", "right", "right")),
+        (("a0_mac_OS", "a0_f2_R", "OD_a0_disc", "a0_field 2_LE"), "a0", ("left", "right", "right", "left")),
+        (("a0_1_L", "a0_2_L", "a0_1_R", "a0_02_R"), "a0", ("left", "left", "right", "right")),
     ],
 )
 def test_patients_and_eyes_in_names(names, patient, eyes):
     assert patients_and_eyes(names) == ([patient] * len(names), list(eyes))
+
+
+def test_a_number_before_the_eye_is_a_patient_where_the_numbers_go_on():
+    names = [f"site{site}_{number}_{eye}" for site in (1, 2) for number in range(1, 40) for eye in "LR"]
+    assert patients_and_eyes(names)[0] == [name[:-2] for name in names]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +164,64 @@ def test_names_that_the_scale_does_not_have_are_listed(tmp_path, refuses):
     with refuses("label.scale", "--scale icdr", "'drusen'"):
         load(tmp_path, text, scale="icdr")
     assert load(tmp_path, text).classes == ("Mild", "No DR", "drusen")
+
+
+@pytest.mark.parametrize("others", [["No DR", "Mild", "Severe"], ["No DR", "Mild"]])
+def test_a_mistyped_grade_is_named_with_its_rows_and_the_nearest_spelling(tmp_path, refuses, others):
+    grades = [*others, "Moderat", *others, "Moderat"]
+    pictures(tmp_path, *(f"{number}.png" for number in range(len(grades))))
+    rows = [f"{number},{grade}" for number, grade in enumerate(grades)]
+    places = [f"row {row} of labels.csv" for row, grade in enumerate(grades, 2) if grade == "Moderat"]
+    with refuses("label.scale", "'Moderat' in 2 rows", *places, "'Moderate'"):
+        load(tmp_path, "\n".join(["image,grade", *rows]))
+    assert load(tmp_path, scale="none").classes == tuple(sorted(set(grades)))
+
+
+HOT = ["image", "grade_0", "grade_1", "grade_2", "grade_3", "grade_4"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "classes"),
+    [
+        (HOT, "1,0,0,0,0", ICDR),
+        (["image", "male", *HOT[1:]], "1,1.0,0.0,0.0,0.0,0.0", ICDR),
+        (["image", "No_DR", "Mild", "Moderate", "Severe", "Proliferative_DR"], "True,False,False,False,False", ICDR),
+        (["image", "normal", "glaucoma", "cataract"], "1,0,0", ("cataract", "glaucoma", "normal")),
+    ],
+)
+def test_a_column_for_each_class_is_read(tmp_path, header, row, classes):
+    number = len(header) - 1 - ("male" in header)
+    pictures(tmp_path, *(f"{place}.png" for place in range(number)))
+    first, cells = row.split(",")[:-number], row.split(",")[-number:]
+    turned = [[f"{place}", *first, *cells[-place:], *cells[:-place]] if place else ["0", *first, *cells]
+              for place in range(number)]  # fmt: skip
+    source = load(tmp_path, "\n".join(",".join(cells) for cells in [header, *turned]))
+    names = header[-number:]
+    expected = range(5) if classes == ICDR else [classes.index(name) for name in names]
+    assert source.classes == classes and list(source.table["label"]) == list(expected)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["patient,left_image,right_image,left_grade,right_grade", "ID,Image OS,Image OD,Grade OS,Grade OD",
+     "pid,left eye,right eye,left_diagnosis,right_diagnosis", "n,L_file,R_file,level_left_eye,level_right_eye"],
+)  # fmt: skip
+def test_a_row_for_both_eyes_is_read_and_errors_name_its_number(tmp_path, refuses, header):
+    pictures(tmp_path, *(f"{n}{side}.png" for n in range(4) for side in ("a", "b")))
+    rows = [f"P{n},{n}a.png,{n}b.png,{n},{4 - n}" for n in range(4)] + ["P9,,0c.png,,2"]
+    pictures(tmp_path, "0c.png")
+    table = load(tmp_path, "\n".join([header, *rows])).table.set_index("id")
+    assert len(table) == 9 and table["label"].to_dict() == {
+        **{f"{n}a": n for n in range(4)}, **{f"{n}b": 4 - n for n in range(4)}, "0c": 2,
+    }  # fmt: skip
+    assert {name: table["eye"][name] for name in ("1a", "1b", "0c")} == {"1a": "left", "1b": "right", "0c": "right"}
+    assert table["group"]["1a"] == table["group"]["1b"] != "" and table["group"].nunique() == 5
+    with refuses("label.value", "'9' in row 5"):
+        load(tmp_path, "\n".join([header, *rows[:3], "P3,3a.png,3b.png,3,9", rows[4]]))
+    with refuses("table.missing_column", "left_image"):
+        load(
+            tmp_path, "\n".join(["patient,left_image,right_image,grade", *(row[:-2] for row in rows)]), dataset="table"
+        )
 
 
 def test_missing_and_ungradable_labels_are_counted(tmp_path):
