@@ -33,6 +33,7 @@ from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.options import PrepareConfig
 from foveal.sets.prepare import prepare, read
 from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sources.archive import unpacked
 from foveal.sources.cards import CLASSES
 
 FOLDER, FILE, ABOUT = "cohorts", "predictions.csv", "cohort.json"
@@ -91,8 +92,8 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
     }  # fmt: skip
     config = build(PrepareConfig, asked, "prepare")
     if graded:
-        with hushed(), _advising(source):  # prepare says the same; labels are checked before anything is decoded
-            found = read(config, None)
+        with hushed(), _advising(source), unpacked(source, config.out) as root:  # prepare says the same
+            found = read(config, None, root)  # labels are checked before anything is decoded
         _check_labels(run, source, found.source.table["label"], list(found.source.classes), found.scale)
     return open_prepared(prepare(config))
 

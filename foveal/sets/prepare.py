@@ -29,7 +29,7 @@ from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
 from foveal.sets.options import ALL, PrepareConfig, is_drawn
 from foveal.sets.records import open_prepared
 from foveal.sets.shards import RETRY, in_threads, read_facts, shard_numbers
-from foveal.sources.archive import content_of, unpacked, within
+from foveal.sources.archive import unpacked
 from foveal.sources.cards import CARDS, ICDR, Card
 from foveal.sources.given import CARD, given_source
 from foveal.sources.registry import list_cards, read_source
@@ -49,14 +49,13 @@ def prepare(config: PrepareConfig) -> Path:
     if existing and not is_there(config):
         say(f"{out} is prepared already; its source {config.source[0]} is not available here")
         return out
-    first = config.source[0]
-    with unpacked(first, out) if is_archive(first) else contextlib.nullcontext() as root:
-        return prepare_from(root, config, existing)
+    with unpacked(config.source[0], out) as root:
+        return prepare_from(read(config, existing, root), existing)
 
 
-def prepare_from(root: Path | None, config: PrepareConfig, existing: dict[str, Any] | None) -> Path:
-    """Make a set, or extend the `existing` one; root: the files of a source that is an archive."""
-    out, assembly = config.out, read(config, existing, root)
+def prepare_from(assembly: Assembly, existing: dict[str, Any] | None) -> Path:
+    """Make a set, or extend the `existing` one, whose card this is."""
+    config, out = assembly.config, assembly.config.out
     if not existing:
         make(assembly)
         report(out)
@@ -129,11 +128,6 @@ def is_joined(config: PrepareConfig) -> bool:
     return len(config.source) > 1 or (not is_drawn(first) and (first / "records.csv").is_file())
 
 
-def is_archive(path: Path | Given) -> bool:
-    """Whether a source is a ZIP archive."""
-    return not isinstance(path, Given) and path.suffix.lower() == ".zip" and path.is_file()
-
-
 def is_there(config: PrepareConfig) -> bool:
     """Whether any of the sources can be read."""
     return any(is_drawn(path) or path.exists() for path in config.source)
@@ -141,18 +135,14 @@ def is_there(config: PrepareConfig) -> bool:
 
 def read(config: PrepareConfig, existing: dict[str, Any] | None, root: Path | None = None) -> Assembly:
     """What the source holds and how to prepare it; existing: the card of the set; root: the files of an archive."""
+    first = root or config.source[0]
     if is_joined(config):
         name, card, source, preparation, stamps = joined.load(config.source)
-    elif root is None and is_archive(config.source[0]):
-        with unpacked(config.source[0], config.out) as files:
-            return read(config, existing, files)
     else:
-        first = config.source[0]
         if isinstance(first, Given):
             name, source = "given", given_source(first, config.scale)
         else:
-            name, source = read_source(content_of(root) if root else first, config.dataset, pick(SourceOptions, config))
-            source = within(source, root) if root else source
+            name, source = read_source(first, config.dataset, pick(SourceOptions, config))
         source = limit_unlabelled(source, config)
         card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))
         preparation, stamps = choose_preparation(config, card, source, existing), file_stamps(source)

@@ -1,7 +1,6 @@
 """Which column of a table holds what; rows of patients and columns of classes become a row per picture."""
 
 import re
-from collections.abc import Iterable
 
 import pandas as pd
 
@@ -37,11 +36,6 @@ def usual_columns(rows: pd.DataFrame, what: str) -> list[str]:
 
 def _plain(column: str) -> str:
     return re.sub(r"[\s-]+", "_", column.strip().lower())
-
-
-def has_eyes(columns: Iterable[str]) -> bool:
-    """Whether names of columns, such as left_grade, are of one eye."""
-    return any(_OF_EYE.fullmatch(_plain(column)) for column in columns)
 
 
 def row_per_picture(rows: pd.DataFrame) -> pd.DataFrame:

@@ -218,10 +218,13 @@ def name_classes(
     mistyped = bool(named) and all(near.values())
     if strange and (scale in CLASSES or (scale == "auto" and (mistyped or len(named) >= 3 >= len(strange) + 1))):
         asked = "the ICDR scale" if scale == "auto" else f"--scale {scale}"
-        told = [repr(value) + _places_of(value, places or {}) for value in strange[:10]]
-        what = f"{asked} has no grade for {'; '.join(told)}"
-        meant = "; ".join(f"{value!r} may mean {known[found[0]]!r}" for value, found in near.items() if found)
-        fix = f"{meant and f'{meant}: '}rename them, leave the labels empty, or give --scale none"
+        rows = {value: (places or {}).get(value, ()) for value in strange[:10]}
+        told = [f"{v!r}" + f" in {counted(len(at), 'row')} ({', '.join(at[:3])})" * bool(at) for v, at in rows.items()]
+        meant = "".join(f"{value!r} may mean {known[found[0]]!r}; " for value, found in near.items() if found)
+        what, fix = (
+            f"{asked} has no grade for {', '.join(told)}",
+            f"{meant}rename them, empty them, or give --scale none",
+        )
         raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
     if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers))):
         order = ", ".join(f"{value} = {grade}" for value, grade in sorted(grades.items(), key=lambda item: item[1]))
@@ -243,11 +246,6 @@ def name_classes(
         note = f"the classes {', '.join(ordered)} are in the order of the alphabet, since not all are known grades"
         note += ": if they are grades, rename them (No DR, Mild, …) and give --scale icdr"
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note
-
-
-def _places_of(value: str, places: Mapping[str, Sequence[str]]) -> str:
-    where = places.get(value, ())
-    return f" in {counted(len(where), 'row')} ({', '.join(where[:3])}{', …' * (len(where) > 3)})" if where else ""
 
 
 def _is_icdr(grades: dict[str, int], numbers: bool) -> bool:

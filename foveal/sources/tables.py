@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.sources.columns import USUAL, has_eyes, row_per_picture, usual_columns
+from foveal.sources.columns import USUAL, row_per_picture, usual_columns
 from foveal.sources.names import is_missing
 from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
 
@@ -213,6 +213,6 @@ def choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) 
     problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
     problem += f"; {known}" if (known := known_set(file, map(str, rows))) else ""
     fix = f"name it with --{what}-column"
-    if has_eyes(map(str, rows)):
+    if any(re.search("left|right", name.lower()) for name in map(str, rows)):
         fix += ", or give both eyes columns of one kind: left_image, right_image, left_grade, right_grade"
     raise FovealError(code, problem, fix=fix)
