@@ -27,7 +27,7 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 UNREAD = (".json", ".jsonl", ".xml", ".parquet", ".pkl", ".mat", ".yaml", ".yml")  # what else labels are kept in
 READ = f"labels are read from {', '.join(TABLES)}, with a row per picture and the columns image and label"
 ADVICE = {**dict.fromkeys(ARCHIVES, "unpack it first"), **dict.fromkeys(UNREAD, READ)}
-ADVICE[".zip"] += ", or give it by itself"
+ADVICE[".zip"] += ", or give it by itself, as in foveal predict RUN FILE.zip"
 # Names, or paths in an archive, of files that systems put beside others.
 HIDDEN = re.compile(r"(?:^|[/\\])(?:\.+[^./\\]|__MACOSX[/\\]|(?:thumbs\.db|desktop\.ini)$)", re.IGNORECASE)
 KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
