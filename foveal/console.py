@@ -15,8 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 30
-# A pipe or log has no width: tables must not wrap there at 80 characters.
-_console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+# A notebook says that it is a terminal, but shows neither bars nor colours well.
+_NOTEBOOK = "ipykernel" in sys.modules
+# A pipe, log or notebook has no width: tables must not wrap there at 80 characters.
+_console = Console(
+    highlight=False, force_jupyter=False, force_terminal=False if _NOTEBOOK else None,
+    width=None if sys.stdout.isatty() and not _NOTEBOOK else 140,
+)  # fmt: skip
 
 
 def is_first_process() -> bool:

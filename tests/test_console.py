@@ -1,5 +1,9 @@
 """Progress in logs, where there is no bar."""
 
+import importlib.util
+import io
+import sys
+
 import pytest
 
 from foveal import console
@@ -25,3 +29,17 @@ def test_a_log_gets_a_line_each_half_minute_and_where_one_is_asked_for(monkeypat
 @pytest.mark.parametrize(("seconds", "said"), [(89, "89 s"), (91, "2 min"), (5401, "1.5 h"), (180000, "2.1 days")])
 def test_times_are_told_in_the_unit_that_fits(seconds, said):
     assert console.duration(seconds) == said
+
+
+def test_a_notebook_gets_plain_lines_though_it_says_that_it_is_a_terminal(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setitem(sys.modules, "ipykernel", console)
+    spec = importlib.util.spec_from_file_location("console_of_a_notebook", console.__file__)
+    in_notebook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(in_notebook)
+    in_notebook.warn("a" * 100)
+    with in_notebook.progress_bar("train", 2) as bar:
+        bar.advance(2)
+    assert shown.getvalue().count("\n") == 1 and "\x1b" not in shown.getvalue()

@@ -1,0 +1,37 @@
+"""Run the tutorials and store their results in them: `python docs/make_tutorials.py [NAME…]`.
+
+The site shows what is stored. Warnings that depend on the machine are left out.
+"""
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+FOLDER = Path(__file__).with_name("tutorials")
+SECONDS = 1800  # for a cell, on a machine that is busy
+
+
+def executed(path: Path) -> NotebookNode:
+    """The notebook in `path` with new results. CellExecutionError, which shows the cell, if one of them fails."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", coalesce_streams=True).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times
+        if cell.cell_type == "code":
+            cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
+    notebook.metadata["language_info"] = {"name": "python"}  # without the version of Python
+    return notebook
+
+
+def main(names: list[str]) -> None:
+    """Run these tutorials, or all."""
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        if not names or path.stem in names:
+            nbformat.write(executed(path), path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
