@@ -1,7 +1,8 @@
 """cluster: which images are similar, and whether similar images have the same label.
 
 Without a run, images are compared by their pixels; with a run, by the features of its encoder and also by pixels.
-Writes features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and the page cluster.html to OUT.
+Writes cluster.json, maps.csv, neighbours.csv, doubtful.csv and the page cluster.html to OUT; `foveal embed` writes the
+features.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import tyro
 
 from foveal.cluster import words
-from foveal.cluster.features import choose, computed, learned_from, stored_features, unit_rows
+from foveal.cluster.features import choose, computed, learned_from, unit_rows
 from foveal.cluster.look import differences, look, why_not
 from foveal.cluster.methods import draw_maps, map_listing, propose, reduce
 from foveal.cluster.neighbours import listing
@@ -58,7 +59,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     out = config.out
     if out == Path():
         out = Path("clusters") if config.run is None else config.run / "cluster"
-    check_free(out, made="features.npz")
+    check_free(out, made="cluster.json")
     images = choose(config.data, config.split, seed=SEED)
     count = config.clusters or (max(len(images.classes), 2) if images.classes else 0)
     if count > len(images) // 2:
@@ -68,8 +69,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     if config.run is not None:
         learned, taught = learned_from(images, config.run), read_model(config.run)["kind"] == "grader"
         judged &= ~(learned & taught)  # the features of a grader reflect the labels that it has learned
-    out.mkdir(parents=True, exist_ok=True)
-    kinds = [stored_features(images, config.run, out, config.device)]
+    kinds = [computed(images, config.run, config.device)]
     if config.run is not None:
         kinds.append(computed(images, None))
     tried = {} if count else propose(reduce(unit_rows(kinds[0].values), SEED)[0], SEED)
@@ -93,10 +93,11 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
                  for one in maps],
     })  # fmt: skip
     result["findings"] = [asdict(finding) for finding in words.find(result)]
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "cluster.json", result)  # first: a later call may replace what an interrupted one left behind it
     write_table(out / "maps.csv", map_listing(maps, first.points, images, first.clusters, learned))
     write_table(out / "neighbours.csv", listing(first.near, images))
     write_table(out / "doubtful.csv", first.doubted.drop(columns="position"))
-    write_json(out / "cluster.json", result)
     from foveal.cluster.page import render  # here, because the options do not need the templates
 
     write_text(out / "cluster.html", render(result, images, first, maps))

@@ -1,18 +1,12 @@
 """The images of one or more prepared sets, and their features: a row of numbers per image.
 
-    OUT/features.npz    ids str [n], features float32 [n, D], labels int [n] (-1 unknown), splits str [n], key str
-
-They are computed once, and read from the file while the key (a hash of images and weights) is the same. Pixels are the
-baseline: a result that pixels also give needs no network.
+Pixels are the baseline: a result that pixels also give needs no network.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -20,7 +14,6 @@ import pandas as pd
 
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
-from foveal.files import replacing
 from foveal.runs import read_model
 from foveal.sets.joined import prefixes
 from foveal.sets.leaks import compare_sets, find_seen, read_seen
@@ -28,7 +21,7 @@ from foveal.sets.records import PreparedSet, check_alike, open_prepared, patient
 from foveal.sets.splits import group_codes, join_copies
 
 FEWEST = 10  # images: with fewer, neighbours and clusters mean nothing
-MOST = 10_000  # images: more make spectral clustering slow and the page large, without a better result
+MOST = 10_000  # images: more make the page large and t-SNE slow, without a better result
 PIXEL_SIDE = 32  # px: enough for digits and the layout of a retina, too few for a microaneurysm
 AT_ONCE = 64  # images
 
@@ -177,30 +170,3 @@ def computed(images: Images, run: Path | None, device: str = "cpu") -> Features:
             parts.append(encode(images.pixels(positions)))
             bar.advance(len(positions))
     return Features(name=name, source=source, values=np.concatenate(parts))
-
-
-def stored_features(images: Images, run: Path | None, out: Path, device: str) -> Features:
-    """The features of `run`, or pixels without a run; read from OUT/features.npz if it matches."""
-    file, key = out / "features.npz", key_of(images, run)
-    no_features = FileNotFoundError, BadZipFile, KeyError, ValueError, EOFError  # also damaged or of another version
-    with suppress(*no_features), file.open("rb") as stream, np.load(stream) as stored:
-        if str(stored["key"]) == key:
-            say(f"features: read from {file}")
-            return Features(name=str(stored["name"]), source=str(stored["source"]), values=stored["features"])
-    features = computed(images, run, device)
-    with replacing(file) as partial:
-        np.savez(
-            partial, ids=images.table["id"].to_numpy(str), features=features.values, labels=images.labels,
-            splits=images.table["split"].to_numpy(str), name=features.name, source=features.source, key=key,
-        )  # fmt: skip
-    return features
-
-
-def key_of(images: Images, run: Path | None) -> str:
-    """A hash of all that features.npz depends on: images in order, ids, labels and splits, and the weights."""
-    table = images.table
-    known = "\n".join([*table["sha256"], *table["id"], *map(str, images.labels), *table["split"]])
-    digest = hashlib.sha256(known.encode())
-    for file in () if run is None else (run / "model.json", run / "encoder.safetensors"):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

@@ -60,13 +60,11 @@ class Attribution:
 def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
     """The map of one normalised input [1, C, s, s]; `baseline`, of the same shape, is the picture without content.
 
-    FovealError for an unknown method, and for the methods of feature maps if the encoder has none.
+    FovealError for the methods of feature maps if the encoder has none.
     """
     image = image.detach().clone().requires_grad_(True)
     if method in WEIGHTED:
         return Attribution(*class_activation(method, scorer, image))
-    if method not in METHODS:
-        raise FovealError("option.value", f"--method {method}", expected=f"one of {', '.join(METHODS)}")
     from captum.attr import IntegratedGradients, Occlusion
 
     if method == "occlusion":  # the mean drop of the score when a pixel is hidden by a window of `baseline`

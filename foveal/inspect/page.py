@@ -17,7 +17,6 @@ from foveal.page.render import render as render_template
 from foveal.page.words import counted, listed
 from foveal.sets.records import PreparedSet
 
-HEADINGS = {"bad": "Likely to mislead", "unsure": "Worth knowing", "good": "Checked and fine"}
 SEED = 0  # of the images that are drawn
 ACROSS = 8  # pictures in a row
 MOST_CLASSES = 20  # most classes to show
@@ -44,8 +43,7 @@ MEANINGS = {
 def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Sequence[pd.DataFrame]) -> str:
     """The page as HTML; result: the content of inspect.json; described: the measures of each set."""
     summaries = result["sets"]
-    sections = [section("findings", sets=summaries, findings=result["findings"], headings=HEADINGS,
-                        class_totals=class_totals)]  # fmt: skip
+    sections = [section("findings", sets=summaries, findings=result["findings"], class_totals=class_totals)]
     if result["pairs"]:
         by_name = {one["name"]: prepared for one, prepared in zip(summaries, sets, strict=True)}
         parts: list[Part] = [tables.side_by_side(summaries)]

@@ -45,17 +45,16 @@ def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
         return None
     first, alone = findings[0], len(findings) == 1
     names = [name for name in METRIC_NAMES if all(name in finding.metrics for finding in findings)]
-    noisy = any(first.metrics[name].get("noise") is not None for name in names)
     rows: list[list[Shown]] = []
     for name in names:
         entry, mark = first.metrics[name], " ↓" if name in LOWER_IS_BETTER else ""
         values = [number(entry["value"], 3), interval(entry, 3)] if alone else [one.metrics[name] for one in findings]
-        beside = [number(entry["constant"], 3), *[number(entry.get("noise"), 3)] * noisy, f"{entry['n']:,}"]
+        beside = [number(entry["constant"], 3), number(entry["noise"], 3), f"{entry['n']:,}"]
         rows.append([METRIC_NAMES[name] + mark, *values, *map(muted, beside)])
     shown = ["value", "95 % interval"] if alone else [finding.name for finding in findings]
     return {
-        "rows": rows, "names": names, "noisy": noisy,
-        "columns": ["metric", *shown, "constant", *["noise"] * noisy, "n"], "about": first.result["about"],
+        "rows": rows, "names": names,
+        "columns": ["metric", *shown, "constant", "noise", "n"], "about": first.result["about"],
         "constant_answer": first.result["constant_answer"], "classes": first.evidence.classes,
         "lower_is_better": any(name in LOWER_IS_BETTER for name in names),
     }  # fmt: skip

@@ -14,7 +14,6 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pandas as pd
 
-from foveal.errors import FovealError
 from foveal.fundus.fingerprint import even_count, parities
 from foveal.fundus.views import AS_IT_IS, TURNED, VIEWS, view_fingerprints
 from foveal.sets.shards import cores
@@ -51,8 +50,6 @@ def candidates(
     cosine (float32) and whether it is that with a mirrored one (bool), each `[k]`, ordered by i and j.
     Takes n x m x 254 multiplications, and memory for n + m fingerprints and the pairs found.
     """
-    if not 0 < threshold <= 1:
-        raise FovealError("option.value", f"threshold {threshold}", expected="above 0 and at most 1")
     ours = _unit(fingerprints)
     theirs = ours if others is None else _unit(others)
     none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, bool)

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from foveal.errors import FovealError
 from foveal.sets.options import PrepareConfig
 
 HELD_OUT = "held-out"  # in predictions, the part of the images whose source is kept from a grader (held_out.py)
@@ -85,8 +84,6 @@ def assign_parts(
     fractions (rare classes weigh as much as frequent ones); of several random orders the best is kept. A group with two
     decided parts goes to the first one, training: the other way round, images that are learned from would be judged.
     """
-    if abs(sum(fractions.values()) - 1) > 1e-9 or min(fractions.values()) < 0:
-        raise FovealError("option.value", f"fractions {fractions}", expected="shares that sum to 1")
     codes = group_codes(groups)
     table = np.zeros((int(codes.max(initial=-1)) + 1, int(labels.max(initial=0)) + 1))  # images per group and class
     np.add.at(table, (codes, labels), 1)

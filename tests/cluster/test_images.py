@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.cluster.features import PIXEL_SIDE, choose, computed, key_of, learned_from, stored_features, unit_rows
+from foveal.cluster.features import PIXEL_SIDE, choose, computed, learned_from, unit_rows
 from foveal.sets.records import open_prepared
 
 
@@ -83,47 +83,14 @@ def test_directions_have_length_one_and_zeros_stay():
     assert unit_rows(values).tolist() == [pytest.approx([0.6, 0.8]), [0, 0]]
 
 
-def test_features_are_computed_once(phantom_set, tmp_path, capsys):
-    images = choose((phantom_set,))
-    first = stored_features(images, None, tmp_path, "cpu")
-    with np.load(tmp_path / "features.npz") as stored:
-        assert stored["ids"].tolist() == images.table["id"].tolist()
-        assert (stored["features"] == first.values).all() and (stored["labels"] == images.labels).all()
-        changed = dict(stored) | {"features": first.values + 1}
-    np.savez(tmp_path / "features.npz", **changed)
-    assert (stored_features(images, None, tmp_path, "cpu").values == first.values + 1).all()
-    assert str(tmp_path / "features.npz") in capsys.readouterr().out
-    fewer = choose((phantom_set,), most=30)
-    assert (stored_features(fewer, None, tmp_path, "cpu").values == computed(fewer, None).values).all()
-
-
-def test_a_damaged_file_is_written_again(phantom_set, tmp_path):
-    images = choose((phantom_set,))
-    (tmp_path / "features.npz").write_bytes(b"PK\x03\x04 half of it")
-    assert len(stored_features(images, None, tmp_path, "cpu").values) == 60
-    assert stored_features(images, None, tmp_path, "cpu").name == "pixels"
-
-
-def test_the_key_knows_images_labels_and_weights(phantom_set, writable, grader_run, tmp_path):
-    images = choose((phantom_set,))
-    run = Path(shutil.copytree(grader_run, tmp_path / "run"))
-    keys = [key_of(images, None), key_of(images, run), key_of(choose((phantom_set,), "test"), None)]
-    weights = run / "encoder.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    labels = open_prepared(writable).records["label"]
-    change(writable, "records.csv", label=[None if pd.isna(value) else 4 - value for value in labels])
-    keys += [key_of(images, run), key_of(choose((writable,)), None)]
-    assert len(set(keys)) == 5 and key_of(images, None) == keys[0]
-
-
-def test_encoder_features_are_those_that_the_grader_sees(phantom_set, grader_run, tmp_path):
+def test_encoder_features_are_those_that_the_grader_sees(phantom_set, grader_run):
     import torch
 
     from foveal.augment.views import plain_view
     from foveal.predict.predictor import Predictor
 
     images = choose((phantom_set,))
-    found = stored_features(images, grader_run, tmp_path, "cpu")
+    found = computed(images, grader_run)
     predictor = Predictor(grader_run)
     with torch.inference_mode():
         view = plain_view(images.pixels(np.arange(60)), predictor.input, predictor.device)
@@ -142,4 +109,4 @@ def test_what_the_run_learned_from_is_known(phantom_set, grader_run):
 def test_a_set_prepared_differently_is_refused_by_a_run(grader_run, tmp_path, refuses):
     other = foveal.prepare("phantom:12", out=tmp_path / "other", size=40)
     with refuses("set.preparation", tmp_path / "other", "size 40", "size 32"):
-        stored_features(choose((other,)), grader_run, tmp_path, "cpu")
+        computed(choose((other,)), grader_run)

@@ -99,10 +99,3 @@ def test_targets_match_their_names():
 def test_a_target_that_does_not_exist_is_named(wanted, named, refuses):
     with refuses("option.value", f"--target {wanted}", *named):
         resolve(wanted, CLASSES, None, "expected")
-
-
-def test_an_unknown_method_is_named(linear, refuses):
-    with refuses("option.value", "--method lime", *METHODS):
-        attribute(
-            "lime", Scorer(linear, Target("expected grade").score), torch.ones(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
-        )

@@ -47,11 +47,6 @@ def test_a_part_of_no_size_gets_nothing():
     assert set(parts) == {"a"}
 
 
-def test_fractions_must_sum_to_one(refuses):
-    with refuses("option.value", 0.5, 0.6):
-        assign_parts(np.zeros(2, int), np.array(["", ""], dtype=object), {"a": 0.5, "b": 0.6}, generator())
-
-
 def test_kept_labels_are_stratified():
     labels = np.repeat([0, 1], [900, 100])
     keep = keep_labels(labels, np.array([""] * 1000, dtype=object), 100, generator())
