@@ -137,19 +137,16 @@ def charts(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
         values = table[name].dropna()
         several = len(values) >= FEWEST and values.nunique() > 1
         if several and np.histogram(values, BINS)[0].max() < MOST_IN_ONE * len(values):
-            drawn.append({"name": name, **_chart(table, name, classes)})
+            low, high = np.quantile(values, [OUTLIERS, 1 - OUTLIERS])
+            parts = [(label, values[table["label"].loc[values.index] == k]) for k, label in enumerate(classes)]
+            parts = [(label, part) for label, part in parts if len(part) >= FEWEST][:MOST_ROWS]
+            rows = [_row(label, part.to_numpy(float).clip(low, high), low, high)
+                    for label, part in (parts if len(parts) > 1 else [("all images", values)])]  # fmt: skip
+            drawn.append({"name": name, "rows": rows, "low": low, "high": high})
     return drawn
 
 
-def _chart(table: pd.DataFrame, name: str, classes: Sequence[str]) -> dict[str, Any]:
-    values = table[name].dropna()
-    low, high = np.quantile(values, [OUTLIERS, 1 - OUTLIERS])
-    parts = [(label, values[table["label"].loc[values.index] == k]) for k, label in enumerate(classes)]
-    parts = [(label, part) for label, part in parts if len(part) >= FEWEST][:MOST_ROWS]
-    rows = []
-    for label, part in parts if len(parts) > 1 else [("all images", values)]:
-        clipped = part.to_numpy(float).clip(low, high)
-        middle = float(np.median(clipped))
-        path = outline(np.histogram(clipped, BINS, (low, high))[0], WIDTH, HEIGHT)
-        rows.append({"name": label, "path": path, "median": middle, "at": Scale(low, high, 0, WIDTH)(middle)})
-    return {"rows": rows, "low": low, "high": high}
+def _row(label: str, values: np.ndarray, low: float, high: float) -> dict[str, Any]:
+    """The histogram of a class as an SVG path, and its median."""
+    middle, path = float(np.median(values)), outline(np.histogram(values, BINS, (low, high))[0], WIDTH, HEIGHT)
+    return {"name": label, "path": path, "median": middle, "at": Scale(low, high, 0, WIDTH)(middle)}

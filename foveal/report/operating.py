@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foveal.evaluate.operating import BY_GRADE, IN_USE, REFERABLE
+from foveal.evaluate.operating import BY_GRADE, REFERABLE
 from foveal.page.charts import MARKS, Line, Mark, Panel, series
 from foveal.page.parts import Cell, Shown, percent_cell
 from foveal.page.words import number, percent
@@ -49,11 +49,6 @@ def points_of(result: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
 def _complete(point: Mapping[str, Any]) -> dict[str, Any]:
     """The point with the share of referred images as an entry without an interval."""
     return {**point, "referred": {"value": point["referred"], "low": None, "high": None}}
-
-
-def by_grade(result: Mapping[str, Any], target: str) -> dict[str, Any] | None:
-    """The operating point of the rule in use, by grade unless a threshold was set; None for results without it."""
-    return next((point for point in points_of(result, target) if point["name"] in (IN_USE, BY_GRADE)), None)
 
 
 def meaning(run: Evidence, result: Mapping[str, Any], target: str) -> str:

@@ -85,12 +85,6 @@ def _pictured(
     )  # fmt: skip
 
 
-def picture_of(run: Evidence, name: str) -> Path | None:
-    """The picture of image `name` if it was misgraded: a run folder holds no other pictures."""
-    rows = [] if run.misgraded is None else run.misgraded[run.misgraded["id"] == name].to_dict("records")
-    return _file(run, rows[0]) if rows else None
-
-
 def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any] | None:
     """Method and heat maps, without those shown with the first `most_errors` worst errors."""
     explained = [run for run in graders if run.explained]
@@ -142,24 +136,23 @@ def _doubt(run: Evidence, row: Mapping[Any, Any], pictures: Mapping[str, str]) -
         Cell(text=name, picture=pictures.get(name, "")), run.class_name(row["label"]),
         run.class_name(row["grade"]) if "grade" in row else "–", run.class_name(row["likely"]), *map(number, figures),
     ]  # fmt: skip
-    near = neighbour_labels(run, name)
-    return found if run.neighbours is None else [*found, Cell(text=near, tone="words") if near else None]
-
-
-def neighbour_labels(run: Evidence, name: str) -> str:
-    """`4 no DR and 1 mild NPDR`: labels of the images most similar to `name`; empty if they are not known."""
     if run.neighbours is None:
-        return ""
-    own = run.neighbours[run.neighbours["id"] == name]
+        return found
+    near = neighbour_labels(run, run.neighbours[run.neighbours["id"] == name])
+    return [*found, Cell(text=near, tone="words") if near else None]
+
+
+def neighbour_labels(run: Evidence, own: pd.DataFrame) -> str:
+    """`4 no DR and 1 mild NPDR`: labels of the most similar images, from the rows `own` of neighbours.csv."""
     rank = pd.to_numeric(own["rank"], errors="coerce").sort_values(kind="stable")
     counts = Counter(run.class_name(label) for label in own.loc[rank.index, "other_label"].head(MOST_NEIGHBOURS))
     return listed([f"{count} {label}" for label, count in counts.most_common()])
 
 
 def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
-    """Image id -> data: URL of a small picture, for the images that are found."""
-    files = {name: file for name in names if (file := picture_of(run, name)) is not None}
-    found = {name: embedded_file(file, SMALL_SIDE) for name, file in files.items()}
+    """Image id -> data: URL of a small picture, for the images that were misgraded or are in the prepared set."""
+    rows = [] if run.misgraded is None else run.misgraded[run.misgraded["id"].isin(names)].to_dict("records")
+    found = {str(row["id"]): embedded_file(file, SMALL_SIDE) for row in rows if (file := _file(run, row))}
     if (prepared := _prepared_of(run)) is not None:
         records = prepared.records[prepared.records["id"].isin(names)]
         pictures = zip(records["id"], prepared.pixels(records), strict=True)

@@ -20,7 +20,7 @@ from foveal.predict.cohort import ABOUT, FILE, folder_of
 from foveal.readout.predictions import read_predictions
 from foveal.report.evidence import Evidence, read_table
 from foveal.report.findings import Finding
-from foveal.report.operating import by_grade
+from foveal.report.operating import points_of
 from foveal.report.quality import by_column
 from foveal.report.words import METRIC_NAMES, PARTS, headline_names
 
@@ -141,7 +141,7 @@ def beside(cohort: Evidence, own: Evidence) -> dict[str, Any] | None:
     results = [cohort.result, own.result]
     rows: list[list[Shown]] = [["Photographs", *(result["about"]["images"] for result in results)]]
     rows += [[METRIC_NAMES[name], *(result["metrics"].get(name) for result in results)] for name in headline_names(own)]
-    points = [point for result in results if (point := by_grade(result, "referable"))]
+    points = [point for result in results for point in points_of(result, "referable")[:1]]  # the rule in use
     if len(points) == len(results):
         shares = [percent(point["positive_predictive_value"]["prevalence"], 1) for point in points]
         rows.append(["Share with referable disease", *shares])
