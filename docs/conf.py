@@ -15,7 +15,6 @@ version = release = VERSION
 html_title = "Foveal"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_design"]
-exclude_patterns = ["tutorials"]
 highlight_language = "none"  # a block without a language is output
 nb_execution_mode = "off"  # the tutorials are stored with their results
 nb_merge_streams = True
