@@ -13,7 +13,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 export GOMP_SPINCOUNT ?= 20000
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo docs check test lint types fast avx2 slow browser chromium clean
+.PHONY: setup demo docs check test lint types fast avx2 slow browser system clean
 
 setup: .venv/.ready
 
@@ -21,7 +21,7 @@ setup: .venv/.ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Foveal needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,weights,docs,dicom,excel,parquet,ray,explain,umap,mlflow,tensorboard,wandb,serve,postgresql,export]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,weights,docs,dicom,hospital,excel,parquet,ray,explain,umap,mlflow,tensorboard,wandb,serve,postgresql,export]'
 	@touch $@
 
 demo: setup
@@ -56,9 +56,9 @@ avx2: setup
 slow: setup
 	$(BIN)/pytest -m 'slow or gpu or browser or real' --durations=10
 
-# Only the browser tests need this.
-chromium:
-	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium fonts-dejavu-core >/dev/null; }
+# Only tests need these: a browser, and a reader of DICOM structured reports.
+system:
+	command -v chromium >/dev/null && command -v dsrdump >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium fonts-dejavu-core dcmtk >/dev/null; }
 
 clean:
 	rm -rf .venv demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

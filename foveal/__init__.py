@@ -13,14 +13,14 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from foveal.errors import FovealError
 from foveal.verbs import (
-    adapt, audit, cluster, compare, correct, demo, embed, erase, evaluate, explain, export, inspect, load, monitor,
-    predict, prepare, pretrain, probe, pseudolabel, report, select, serve, train, weights,
+    adapt, audit, cluster, compare, correct, demo, document, embed, erase, evaluate, explain, export, inspect, load,
+    monitor, predict, prepare, pretrain, probe, pseudolabel, report, select, serve, train, weights,
 )  # fmt: skip
 from foveal.version import VERSION
 
 __version__ = VERSION
 __all__ = [
-    "FovealError", "adapt", "audit", "cluster", "compare", "correct", "demo", "embed", "erase", "evaluate", "explain",
-    "export", "inspect", "load", "monitor", "predict", "prepare", "pretrain", "probe", "pseudolabel", "report",
-    "select", "serve", "train", "weights",
+    "FovealError", "adapt", "audit", "cluster", "compare", "correct", "demo", "document", "embed", "erase", "evaluate",
+    "explain", "export", "inspect", "load", "monitor", "predict", "prepare", "pretrain", "probe", "pseudolabel",
+    "report", "select", "serve", "train", "weights",
 ]  # fmt: skip

@@ -56,6 +56,7 @@ VERBS = {
     "explain": ("explain.explain", "explain.explain", "show where a grader looks"),
     "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
     "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
+    "document": ("report.document", "report.document", "write a model card, a data sheet and reporting checklists"),
     "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),
     "audit": ("serve.audit", "serve.audit", "check that the log of a server is complete and unchanged"),
     "monitor": ("serve.monitor", "serve.monitor", "chart how often a server refers, fails and is overridden, by week"),
@@ -249,6 +250,11 @@ def erase(database: PathLike, **options: Any) -> dict[str, int]:
 def report(*runs: PathLike, **options: Any) -> Path:
     """Write a page of evidence; returns its path."""
     return _call("report", options, runs=runs)
+
+
+def document(run: PathLike, **options: Any) -> Path:
+    """Write a model card, a data sheet and reporting checklists; returns their folder."""
+    return _call("document", options, run=run)
 
 
 def load(

@@ -1,7 +1,8 @@
 """Read the picture, a pseudonym of the patient, and the eye from a DICOM file.
 
-Only the elements listed here are parsed: names and birth dates cannot end up in a table or a message. Of the patient's
-number only a hash is kept. This is no anonymisation: it has no secret, so whoever has it finds a short number.
+Only the elements listed here are parsed, except by `header_of`: names and birth dates cannot end up in a table or a
+message. Of the patient's number only a hash is kept. This is no anonymisation: it has no secret, so whoever has it
+finds a short number.
 
 pydicom and Pillow read JPEG baseline, JPEG 2000, RLE, deflated and uncompressed files. Other compressions, such as
 JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom finds once it is installed.
@@ -19,7 +20,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from foveal.errors import FovealError
-from foveal.fundus.header import check_pixels, read_header, reader_of
+from foveal.fundus.header import START, check_pixels, is_dicom, read_header, reader_of
 from foveal.fundus.jpeg import decode_jpeg, segments
 
 _TAGS = [
@@ -48,6 +49,21 @@ def patient_and_eye(file: Path | BytesIO) -> tuple[str, str]:
         f"dicom-{hashlib.sha256(name.encode()).hexdigest()[:16]}" if name else "",
         {"L": "left", "R": "right"}.get(image or side, ""),
     )
+
+
+def header_of(file: Path | bytes) -> Any:
+    """All elements of a DICOM file but its picture, a pydicom dataset; None for another file, or without pydicom."""
+    suffix = "" if isinstance(file, bytes) else file.suffix.lower()
+    try:
+        import pydicom
+
+        with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
+            if not is_dicom(stream.read(START), suffix):
+                return None
+            stream.seek(0)
+            return pydicom.dcmread(stream, force=True, stop_before_pixels=True)
+    except Exception:  # noqa: BLE001 - one of a dozen kinds of errors of damaged files
+        return None
 
 
 def camera_of(file: Path | BytesIO) -> str:

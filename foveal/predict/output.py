@@ -59,16 +59,8 @@ class Writer:
 
     def earlier(self) -> Iterator[pd.DataFrame]:
         """The rows written by an interrupted command, some thousand at a time; values from CSV are text."""
-        if self.lines:
-            with self.partial.open(encoding="utf-8") as stream:
-                rows = map(_row, map(json.loads, stream))
-                while part := list(islice(rows, ROWS_AT_ONCE)):
-                    yield pd.DataFrame(part, dtype=object)
-        elif self.partial.stat().st_size:
-            with pd.read_csv(
-                self.partial, dtype=str, keep_default_na=False, lineterminator="\n", chunksize=ROWS_AT_ONCE
-            ) as parts:
-                yield from parts
+        if self.partial.stat().st_size:
+            yield from rows_of(self.partial, lines=self.lines)
 
     def write(self, table: pd.DataFrame) -> None:
         """Append the rows and flush them to disk."""
@@ -119,6 +111,18 @@ class Writer:
         for part in self.earlier():
             self.done.update(part["id"])
             self.columns = [] if self.lines else list(part.columns)
+
+
+def rows_of(file: Path, *, lines: bool) -> Iterator[pd.DataFrame]:
+    """The rows of a table of predictions, some thousand at a time; values from CSV are text. lines: JSON lines."""
+    if lines:
+        with file.open(encoding="utf-8") as stream:
+            rows = map(_row, map(json.loads, stream))
+            while part := list(islice(rows, ROWS_AT_ONCE)):
+                yield pd.DataFrame(part, dtype=object)
+    else:
+        with pd.read_csv(file, dtype=str, keep_default_na=False, lineterminator="\n", chunksize=ROWS_AT_ONCE) as parts:
+            yield from parts
 
 
 def _end_of_rows(file: Path, *, quoted: bool) -> int:

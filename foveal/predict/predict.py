@@ -3,6 +3,7 @@
 foveal predict RUN photograph.jpg folder/ archive.zip list.csv --out predictions.csv
 foveal predict RUN DATA --split test --out predictions.csv
 foveal predict RUN RUN2 RUN3 folder/ --tta flips
+foveal predict RUN dicom/ --fhir reports --dicom-sr reports
 foveal predict exported/model.onnx folder/ --out predictions.jsonl
 
 Rows are written while images are graded: of all photographs, only the names are in memory. The same command resumes.
@@ -10,7 +11,7 @@ Rows are written while images are graded: of all photographs, only the names are
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,20 +22,24 @@ import tyro
 
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
-from foveal.files import write_bytes
+from foveal.files import check_file, write_bytes
 from foveal.fundus.decode import decode
 from foveal.fundus.overlay import overlay, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate
 from foveal.fundus.quality import UNGRADABLE, check_flags
+from foveal.predict.fhir import check_fhir, write_fhir
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
 from foveal.predict.model import Model, Read, batches, check_preparation, set_ungradable
 from foveal.predict.opened import is_model, open_model
 from foveal.predict.output import Tally, Writer
+from foveal.predict.structured import check_structured, write_structured
+from foveal.predict.studies import Study, check_codes, check_dicom, studies_of
 from foveal.predict.workers import tables_on_ray
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.records import PreparedSet, open_prepared
 
 SIDE = 1024  # px: short side to decode photographs to for overlays, if they are large enough
+Report = Callable[[Study, Model, Path], Path]  # writes the report of a study into a folder
 Part = tuple[PreparedSet, pd.DataFrame]  # a prepared set, and its records to grade
 
 
@@ -56,6 +61,10 @@ class PredictConfig:
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
     # Folder to write overlays to: each photograph with the places highlighted that support its grade.
     overlays: Path | None = None
+    # Folder for FHIR reports: a DiagnosticReport for each study of DICOM files, with an Observation per eye.
+    fhir: Path | None = None
+    # Folder for DICOM structured reports (TID 1500), one for each study of DICOM files.
+    dicom_sr: Path | None = None
     # Ray cluster to grade on: its address, auto for a cluster running on this machine, or local to start one.
     ray: str = ""
     # Device: auto, cpu, cuda or mps.
@@ -74,7 +83,8 @@ def predict(config: PredictConfig) -> Path:
     if not images:
         what = f"there are no images to grade, only the models {', '.join(map(str, runs))}"
         raise FovealError("image.none", what, fix="name pictures, a folder or a prepared set")
-    photographs, paths = sort_inputs(images)
+    containers, paths = sort_inputs(images)
+    photographs = list_photographs(containers)  # only once, since folders may be large and on a network
     _check_out(config.out, images)
     sets = _chosen(paths, config.split)
     model = open_model(runs, config.device, config.tta)
@@ -85,6 +95,7 @@ def predict(config: PredictConfig) -> Path:
         raise FovealError(
             "run.no_maps", what, expected="a single grader, such as RUN/fold1, that averages maps", fix=fix
         )
+    reports = _reports(config, model, photographs)
     if len(runs) > 1:
         say(f"ensemble of {len(runs)} runs: averages their probabilities and cutoffs; no prediction sets")
     made_with = {"model": model.key, "images": list(map(str, images)), "split": config.split,
@@ -107,6 +118,8 @@ def predict(config: PredictConfig) -> Path:
         writer.finish()
     tally.show(model.classes)
     say(f"predictions: {config.out}")
+    if reports:
+        _write_reports(reports, model, photographs, config.out)
     return config.out
 
 
@@ -116,6 +129,35 @@ def _check_out(out: Path, images: list[Path]) -> None:
         raise FovealError("option.value", f"--out {out} is not a table", expected="the path of a .csv or .jsonl file")
     if out.exists() and any(path.exists() and path.samefile(out) for path in images):
         raise FovealError("option.conflict", f"--out {out} is one of the inputs", fix="choose another --out")
+
+
+def _reports(config: PredictConfig, model: Model, photographs: list[Photograph]) -> dict[Path, list[Report]]:
+    """The folders for reports and what writes them; FovealError if that would fail, before anything is graded."""
+    wanted = {"--fhir": (config.fhir, check_fhir, write_fhir),
+              "--dicom-sr": (config.dicom_sr, check_structured, write_structured)}  # fmt: skip
+    reports: dict[Path, list[Report]] = {}
+    for option, (folder, check, write) in wanted.items():
+        if folder is None:
+            continue
+        check()
+        check_codes(model, option)
+        check_dicom(photographs, option)
+        check_file(folder / "report", option)
+        reports.setdefault(folder, []).append(write)
+    return reports
+
+
+def _write_reports(reports: dict[Path, list[Report]], model: Model, photographs: list[Photograph], out: Path) -> None:
+    """Write the reports of all studies from the finished table."""
+    for folder in reports:
+        folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for study in studies_of(photographs, out):
+        for folder, writers in reports.items():
+            for write in writers:
+                write(study, model, folder)
+        count += 1
+    say(f"reports of {count} studies: {', '.join(map(str, reports))}")
 
 
 def _chosen(paths: list[Path], split: str) -> list[Part]:
@@ -152,11 +194,10 @@ def _tables_of_sets(
 
 
 def _tables_of_photographs(
-    config: PredictConfig, model: Model, runs: list[Path], paths: list[Path], done: set[str]
+    config: PredictConfig, model: Model, runs: list[Path], photographs: list[Photograph], done: set[str]
 ) -> Iterator[pd.DataFrame]:
-    if not paths:
+    if not photographs:
         return
-    photographs = list_photographs(paths)  # only once, since folders may be large and on a network
     listed = (photograph for photograph in photographs if photograph.id not in done)
     if config.ray:
         tables = tables_on_ray(listed, runs, config.device, config.tta, config.ray)

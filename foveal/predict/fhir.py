@@ -1,0 +1,139 @@
+"""FHIR: a DiagnosticReport for each study with one Observation per eye (FHIR R4B), checked by fhir.resources.
+
+A file is a transaction that a FHIR server takes as it is. Each resource has an identifier that depends only on the
+study and the grader, so that a report that is sent twice is stored once. The status is preliminary: nobody has reviewed
+what the grader said. Patients are referred to by the number in the DICOM file, without name or birth date.
+"""
+
+import re
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import FovealError
+from foveal.files import write_text
+from foveal.predict.model import Model
+from foveal.predict.studies import GRADES, INSUFFICIENT, QUESTIONS, Eye, Study
+from foveal.version import VERSION
+
+LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
+BODY_SITES = {"right": ("18944008", "Right eye structure"), "left": ("8966001", "Left eye structure")}
+REPORT = ("18748-4", "Diagnostic imaging study")
+_CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
+_SECTIONS = "http://terminology.hl7.org/CodeSystem/v2-0074"
+_ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+_URI = "urn:ietf:rfc:3986"
+
+
+def check_fhir() -> None:
+    """FovealError if the package that checks the resources is missing."""
+    try:
+        import fhir.resources.R4B  # noqa: F401
+    except ImportError:
+        raise FovealError("package.missing", "--fhir needs fhir.resources: pip install 'foveal[hospital]'") from None
+
+
+def write_fhir(study: Study, model: Model, folder: Path) -> Path:
+    """Write FOLDER/STUDY.json and return its path."""
+    from fhir.resources.R4B.bundle import Bundle
+
+    names = {part: _uuid(study, part, model.key) for part in ("grader", "report", *(eye.side for eye in study.eyes))}
+    resources = [_device(model, names["grader"])]
+    resources += [_observation(eye, study, model, names) for eye in study.eyes]
+    resources.append(_report(study, names))
+    entries = [_entry(resource) for resource in resources]
+    bundle = Bundle.model_validate({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    path = folder / f"{study.uid}.json"
+    write_text(path, bundle.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def _uuid(study: Study, part: str, grader: str) -> str:
+    return f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, study.uuid_name(part, grader))}"
+
+
+def _entry(resource: dict[str, Any]) -> dict[str, Any]:
+    name, kind = resource["identifier"][0]["value"], resource["resourceType"]
+    request = {"method": "POST", "url": kind, "ifNoneExist": f"identifier={_URI}|{name}"}
+    return {"fullUrl": name, "resource": resource, "request": request}
+
+
+def _device(model: Model, name: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Device",
+        "identifier": [{"system": _URI, "value": name}],
+        "deviceName": [{"name": f"Foveal grader {model.name}", "type": "user-friendly-name"}],
+        "version": [{"type": {"text": "software"}, "value": VERSION},
+                    {"type": {"text": "digest of the grader"}, "value": model.key}],
+    }  # fmt: skip
+
+
+def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) -> dict[str, Any]:
+    observation = {
+        "resourceType": "Observation",
+        **_common(study, names[eye.side]),
+        "category": [_concept(_CATEGORIES, "imaging", "Imaging")],
+        "code": _concept(LOINC, *QUESTIONS[eye.side]),
+        "bodySite": _concept(SNOMED, *BODY_SITES[eye.side]),
+        "device": {"reference": names["grader"]},
+        "derivedFrom": [_imaging_study(study)],
+    }
+    if eye.grade is None:
+        absent = _concept(_ABSENT, "unknown", "Unknown")
+        absent["coding"].append({"system": LOINC, "code": INSUFFICIENT[0], "display": INSUFFICIENT[1]})
+        return {**observation, "dataAbsentReason": {**absent, "text": f"Ungradable: {eye.why}"}}
+    value = {**_concept(LOINC, *GRADES[eye.grade]), "text": f"{eye.grade} {model.classes[eye.grade]}"}
+    share = {"value": round(eye.share, 4), "unit": "1", "system": UCUM, "code": "1"}
+    components = [
+        {"code": {"text": "Referral advised"}, "valueBoolean": eye.referable},
+        {"code": {"text": "Probability of moderate or worse retinopathy"}, "valueQuantity": share},
+    ]
+    return {**observation, "valueCodeableConcept": value, "component": components}
+
+
+def _report(study: Study, names: dict[str, str]) -> dict[str, Any]:
+    return {
+        "resourceType": "DiagnosticReport",
+        **_common(study, names["report"]),
+        "category": [_concept(_SECTIONS, "IMG", "Diagnostic Imaging")],
+        "code": {**_concept(LOINC, *REPORT), "text": "Diabetic retinopathy, graded from fundus photographs"},
+        "issued": datetime.now(UTC).isoformat(timespec="seconds"),
+        "result": [{"reference": names[eye.side]} for eye in study.eyes],
+        "imagingStudy": [_imaging_study(study)],
+        "conclusion": conclusion(study),
+    }
+
+
+def conclusion(study: Study) -> str:
+    """What the eyes of a study mean for the patient: the worse eye decides, and a missing one is told."""
+    refer = [eye.side for eye in study.eyes if eye.referable]
+    without = [eye.side for eye in study.eyes if eye.grade is None]
+    missing = [side for side in QUESTIONS if side not in study.headers]
+    said = [f"Referral advised ({' and '.join(refer)} eye)."] if refer else []
+    said += ["No referable retinopathy found."] if not (refer or without or missing) else []
+    said += [f"Not gradable: {' and '.join(without)} eye; photograph again."] if without else []
+    said += [f"No photograph of the {missing[0]} eye."] if missing else []
+    return " ".join([*said, "Computed by software and not reviewed."])
+
+
+def _common(study: Study, name: str) -> dict[str, Any]:
+    """What observations and reports share: identifier, status, patient and, if known, date."""
+    patient: dict[str, Any] = {"value": study.patient}
+    if issuer := str(study.source.get("IssuerOfPatientID") or ""):
+        patient["assigner"] = {"display": issuer}
+    common = {
+        "identifier": [{"system": _URI, "value": name}],
+        "status": "preliminary",
+        "subject": {"type": "Patient", "identifier": patient},
+    }
+    day = str(study.source.get("AcquisitionDate") or study.source.get("StudyDate") or "")
+    return {**common, "effectiveDateTime": f"{day[:4]}-{day[4:6]}-{day[6:]}"} if re.fullmatch(r"\d{8}", day) else common
+
+
+def _imaging_study(study: Study) -> dict[str, Any]:
+    return {"type": "ImagingStudy", "identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{study.uid}"}}
+
+
+def _concept(system: str, code: str, display: str) -> dict[str, Any]:
+    return {"coding": [{"system": system, "code": code, "display": display}]}
