@@ -21,7 +21,9 @@ from typing import Any
 from foveal.config import flat, plain, read_options, read_toml, to_toml
 from foveal.console import is_first_process, say
 from foveal.errors import FovealError
-from foveal.files import is_free, read_json, remove_unfinished, telling_full, whole_lines, write_json, write_text
+from foveal.files import (
+    is_free, read_json, remove_unfinished, sha256_of, telling_full, whole_lines, write_json, write_text,
+)  # fmt: skip
 from foveal.given import Given
 from foveal.tracking import Tracker, open_trackers
 
@@ -126,6 +128,14 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
     track = getattr(config, "track", ())
     trackers = open_trackers([name for name in track if not isinstance(name, Given)], out, verb, plain(config))
     return Run(out, trackers, [name.given for name in track if isinstance(name, Given)])
+
+
+def failed_maps(run: Path, method: str) -> bool:
+    """Whether `foveal explain --phantom` found the maps of a method not reliable, for the weights of the run."""
+    file = run / "explain" / "explain.json"
+    found = read_json(file) if file.is_file() else {}
+    tried = (found.get("score") or {}).get("methods", {}).get(method, {})
+    return tried.get("reliable") is False and found.get("weights") == sha256_of(run / "best.pt")[:32]
 
 
 def record_weights(out: Path, weights: Mapping[str, Mapping[str, Any]]) -> None:

@@ -125,9 +125,16 @@ class Evidence:
         other = init in ("random", "imagenet") or init.endswith(WEIGHT_FILES)
         return None if other else (self.started_in / init).resolve()
 
+    @property
+    def maps_failed(self) -> bool:
+        """Whether the heat maps were made by a method that failed its check for this grader."""
+        method = next(iter(str(self.explained.get("method") or "").split()), "")
+        tried = (self.explained.get("score") or {}).get("methods", {}).get(method, {})
+        return tried.get("reliable") is False
+
     def explanation(self, name: str) -> dict[str, Any] | None:
-        """The entry of explain.json for image `name`; None if it has no heat map."""
-        images = self.explained.get("images", [])
+        """The entry of explain.json for image `name`; None if it has no heat map, or one that is not evidence."""
+        images = [] if self.maps_failed else self.explained.get("images", [])
         return next((image for image in images if str(image.get("id")) == name and self.heat_map(image)), None)
 
     def heat_map(self, image: Mapping[str, Any]) -> Path | None:

@@ -97,15 +97,16 @@ def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any
 def _explained(run: Evidence, most_errors: int) -> dict[str, Any]:
     images = run.explained.get("images", [])
     beside_errors = {str(row["id"]) for row in worst_of(run, most_errors)}
-    new = [image for image in images if str(image.get("id")) not in beside_errors or not run.heat_map(image)]
+    new = [image for image in images
+           if run.maps_failed or str(image.get("id")) not in beside_errors or not run.heat_map(image)]  # fmt: skip
     return {
-        "name": run.name, "images": len(images), "elsewhere": len(images) - len(new),
+        "name": run.name, "images": len(images), "elsewhere": len(images) - len(new), "failed": run.maps_failed,
         "method": run.explained.get("method") or "unknown", "target": run.explained.get("target"),
         "alarms": sum(bool(image.get("alarm")) for image in images),
         "pictures": [
             _pictured(run, str(image["id"]), f"given {run.class_name(image.get('grade'))}",
                       f"true {run.class_name(image.get('label'))}", image)
-            for image in [image for image in new if run.heat_map(image)][:MOST_PICTURES]
+            for image in [image for image in new if run.heat_map(image) and not run.maps_failed][:MOST_PICTURES]
         ],
     }  # fmt: skip
 

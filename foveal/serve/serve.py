@@ -18,6 +18,7 @@ from foveal.errors import FovealError
 from foveal.predict.model import Model
 from foveal.predict.opened import Exported, open_model, record_of
 from foveal.readout.scales import referable_from
+from foveal.runs import failed_maps
 from foveal.serve.options import Limits, ServeConfig
 from foveal.version import VERSION
 
@@ -28,6 +29,7 @@ PACKAGES = ("fastapi", "uvicorn", "python_multipart", "sqlalchemy", "prometheus_
 NOTICE = "Research use; not a medical device."
 DEFAULTS = Limits()
 PATIENCE = 20  # seconds to wait for a complete request, or for the rest of a refused one
+SHOWN = "gradcam"  # what foveal explain calls the maps that a server shows
 CLOSING_SECONDS = 30  # time for requests in progress when the server stops
 
 
@@ -122,7 +124,8 @@ def describe(model: Model, config: ServeConfig, limits: Limits) -> dict[str, Any
         "name": model.name, "key": model.key, "kind": kind,
         "classes": model.classes, "scale": model.scale, "referable_from": referable_from(model.scale),
         **({} if model.readout.referral is None else {"referral": asdict(model.readout.referral)}),
-        "reads": {"side": model.preparation.size}, "overlay": model.has_maps, "similar": config.cases is not None,
+        "reads": {"side": model.preparation.size}, "overlay": model.has_maps,
+        "maps_failed": kind == "run" and failed_maps(config.run, SHOWN), "similar": config.cases is not None,
         "reviews": bool(config.reviews_address), "keeps_images": config.keep_images is not None,
         "limits": {"images": limits.images, "bytes": limits.megabytes * 10**6, "pixels": limits.megapixels * 10**6},
         "record": record, "version": VERSION, "notice": NOTICE,

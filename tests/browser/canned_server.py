@@ -40,7 +40,7 @@ POLICY = (
 MODEL: dict[str, Any] = {
     "name": "grader", "key": "0" * 64, "kind": "run", "classes": list(ICDR), "scale": "icdr", "referable_from": 2,
     "reads": {"side": 352},
-    "overlay": True, "similar": True, "reviews": True, "keeps_images": False,
+    "overlay": True, "maps_failed": False, "similar": True, "reviews": True, "keeps_images": False,
     "limits": {"images": 16, "bytes": 64 * 10**6, "pixels": 50_000_000},
     "record": [
         {"name": "quadratic_kappa", "value": 0.743, "low": 0.68, "high": 0.795, "n": 1294},

@@ -806,6 +806,17 @@ def test_a_map_on_the_border_and_a_set_of_all_grades_are_told(room):
     expect(page.locator("#set p")).to_have_text(words["set.all"])
 
 
+def test_maps_that_failed_their_check_say_so_on_the_picture(room):
+    model = {**canned.MODEL, "maps_failed": True}
+    page = room()
+    page.route("**/v1/model", lambda route: route.fulfill(json=model))
+    page.reload()
+    page.locator("#record-lead:not(:empty)").wait_for()
+    graded(page, photograph("plain.jpg", 2))
+    words = json.loads((canned.SERVE / "static" / "words.en.json").read_text(encoding="utf-8"))
+    expect(page.locator("#map-alarm")).to_have_text(words["viewer.failed"])
+
+
 LEADS = """() => ['answer-referral', 'answer-grade', 'picture', 'confirm', 'choices', 'correct'].filter(id => {
   const box = document.getElementById(id).getBoundingClientRect();
   return box.top < 0 || box.bottom > innerHeight || box.width === 0;

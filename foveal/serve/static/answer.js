@@ -166,5 +166,5 @@ export function draw(result) {
   drawSet(result);
   drawFlags(result);
   drawSimilar(result);
-  showPicture(result, model.overlay);
+  showPicture(result, model);
 }

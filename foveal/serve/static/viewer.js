@@ -100,8 +100,8 @@ function onPointerMove(event) {
   pointers.set(event.pointerId, { clientX: event.clientX, clientY: event.clientY });
 }
 
-/** `answer`: the result to show, with the addresses of its picture and map; `overlay`: whether the grader draws maps. */
-export function showPicture(answer, overlay) {
+/** `answer`: the result to show, with the addresses of its picture and map; `model`: whether the grader draws maps. */
+export function showPicture(answer, model) {
   const fresh = answer !== shown || answer.picture !== drawn;
   shown = answer;
   drawn = answer.picture;
@@ -111,12 +111,15 @@ export function showPicture(answer, overlay) {
   show(find("no-picture"), answer.picture === null);
   find("no-picture").textContent = say(answer.file === null ? "viewer.again" : "viewer.none");
   for (const id of ["map-sentence", "viewer-how"]) show(find(id), answer.picture !== null);
-  show(find("map-alarm"), answer.heat_at_border === true);
+  const alarms = [answer.heat_at_border === true && "viewer.border", answer.heat !== null && model.maps_failed && "viewer.failed"];
+  const alarm = alarms.filter(Boolean).map((words) => say(words)).join(" ");
+  find("map-alarm").textContent = alarm;
+  show(find("map-alarm"), alarm !== "");
   show(heat, answer.heat !== null);
   show(find("strength-field"), answer.heat !== null);
   stage.setAttribute("aria-label", say("viewer.label", { name: answer.name }));
   picture.alt = say("viewer.picture", { name: answer.name });
-  const sentence = overlay ? "viewer.noMap" : "viewer.noMaps";
+  const sentence = model.overlay ? "viewer.noMap" : "viewer.noMaps";
   find("map-sentence").textContent = say(answer.heat === null ? sentence : "viewer.map");
   paint();
   if (!fresh) return place();
