@@ -22,7 +22,14 @@ from foveal.config import flat, plain, read_options, read_toml, to_toml
 from foveal.console import is_first_process, say
 from foveal.errors import FovealError
 from foveal.files import (
-    is_free, read_json, remove_unfinished, sha256_of, telling_full, whole_lines, write_json, write_text,
+    is_free,
+    read_json,
+    remove_unfinished,
+    sha256_of,
+    telling_full,
+    whole_lines,
+    write_json,
+    write_text,
 )  # fmt: skip
 from foveal.given import Given
 from foveal.tracking import Tracker, open_trackers
