@@ -19,10 +19,11 @@ from foveal.config import check
 from foveal.console import say, show_table
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
+from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.files import check_file, write_table
 from foveal.nets.probes import LogisticRegression, nearest_neighbours
-from foveal.page.words import value_with_interval
+from foveal.page.words import difference_with_interval, value_with_interval
 from foveal.predict.features import encode
 from foveal.sets.leaks import read_seen, refuse_seen
 from foveal.sets.loader import ImageStore
@@ -32,6 +33,7 @@ from foveal.train.task import frozen_encoder, start_from
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # strongest first; each fit starts from the previous one
 RESAMPLES = 500
+DIFFERENCE = {"difference": "value", "difference_low": "low", "difference_high": "high", "answer": "answer"}
 EVERY = 5  # without a spare validation part, every fifth training image is used to choose the penalty
 
 
@@ -64,7 +66,10 @@ class ProbeConfig:
 
 
 def probe(config: ProbeConfig) -> pd.DataFrame:
-    """Probe each encoder; returns a row per encoder, classifier and metric: value, low, high, n, groups."""
+    """Probe each encoder; returns a row per encoder, classifier and metric: value, low, high, n, groups.
+
+    From the second encoder on, also the paired difference from the first: difference, its low and high, and answer.
+    """
     if config.out is not None:
         check_file(config.out)
     device = choose_device(config.device)
@@ -75,6 +80,9 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
     labels, owned = parts[judged]["label"].to_numpy(np.int64), owners(parts[judged]["group"], parts[judged]["id"])
     resampling = Resampling(np.unique(owned, return_inverse=True)[1], RESAMPLES, config.seed)
     rows: list[dict[str, Any]] = []
+    first = dict[
+        tuple[str, str], tuple[float, np.ndarray]
+    ]()  # of the first encoder, which the others are compared with
     for init in config.init:
         start = start_from(init, config.encoder, config.image_size, prepared)
         encoder = frozen_encoder(init, start, prepared, config.seed, device)
@@ -87,21 +95,38 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
         }  # fmt: skip
         for readout, grades in _readouts(config, seen, judged, len(prepared.classes)):
             for metric, of in sorted(metrics_of(prepared).items()):
-                entry = resampling.entry(*resampling.graded(of, labels, grades, len(prepared.classes)), len(labels))
+                drawn = resampling.graded(of, labels, grades, len(prepared.classes))
+                entry = resampling.entry(*drawn, len(labels))
                 del entry["noise"]
-                rows.append({"init": init, "readout": readout, "metric": metric, **entry, "groups": resampling.groups})
+                row = {"init": init, "readout": readout, "metric": metric, **entry, "groups": resampling.groups}
+                found = difference(first.setdefault((readout, metric), drawn), drawn, resampling)
+                compared = init != config.init[0]
+                rows.append(row | {name: found[key] if compared else None for name, key in DIFFERENCE.items()})
     table, lines = pd.DataFrame(rows), []
     for name, part in table.groupby(["init", "readout"], sort=False):
         entries: Any = part.to_dict("records")
         lines.append((", ".join(map(str, name)), *(value_with_interval(entry, 3) for entry in entries)))
     known, n, groups = len(parts["train"]), len(parts[judged]), table["groups"].iloc[0]
     title = f"Frozen features: {known:,} training images, evaluated on {n:,} {judged} images in {groups:,} groups"
-    show_table(title, ["", *(metric.replace("_", " ") for metric in table["metric"].unique())], lines)
+    columns = [metric.replace("_", " ") for metric in table["metric"].unique()]
+    show_table(title, ["", *columns], lines)
+    if len(config.init) > 1:
+        show_table(f"Compared with {config.init[0]} (paired, 95 % intervals)", ["", *columns], _compared(table))
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         write_table(config.out, table)
         say(f"table: {config.out}")
     return table
+
+
+def _compared(table: pd.DataFrame) -> list[tuple[str, ...]]:
+    """The printed lines of paired differences from the first encoder."""
+    lines = []
+    for name, part in table[table["answer"].notna()].groupby(["init", "readout"], sort=False):
+        entries: Any = [{key: row[name] for name, key in DIFFERENCE.items()} for row in part.to_dict("records")]
+        cells = (f"{difference_with_interval(entry)}: {entry['answer']}" for entry in entries)
+        lines.append((", ".join(map(str, name)), *cells))
+    return lines
 
 
 def judged_part(prepared: PreparedSet) -> str:

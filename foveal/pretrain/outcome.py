@@ -14,9 +14,11 @@ from foveal.console import is_first_process, say, warn
 from foveal.files import write_json
 from foveal.nets.encoder import feature_size, freeze_stages
 from foveal.nets.layers import re_estimate
+from foveal.page.words import counted, difference_with_interval
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, NO_FAULT, TOO_EASY, bounds_of, look, verdict
+from foveal.pretrain.probe import helped
 from foveal.pretrain.step import running_statistics_still
 from foveal.runs import Run, read_metrics
 from foveal.sets.loader import epoch_batches
@@ -35,8 +37,10 @@ def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, fe
     rows = read_metrics(run.path)
     last, bounds = rows[-1], bounds_of(rows[-1], built.method.bounds(config.batch_size))
     word, reasons = judged(rows, final, built, feed)
+    probed = helped(run.path)
     known = {} if bounds is None else {"loss_floor": bounds[0], "loss_chance": bounds[1]}
-    write_json(run.path / "health.json", {**last, **known, **final, "verdict": word, "reasons": reasons})
+    write_json(run.path / "health.json", {**last, **known, **final, "verdict": word, "reasons": reasons,
+                                         "helped": {row["probe"]: row["answer"] for row in probed}})  # fmt: skip
     write_json(run.path / "model.json", {
         "kind": "encoder", "encoder": config.encoder, "channels": prepared.channels, "features": feature_size(encoder),
         "image_size": config.image_size, "mean": feed.spec.mean, "std": feed.spec.std,
@@ -46,7 +50,11 @@ def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, fe
     say(f"verdict: {word}" + "".join(f"\n  - {reason}" for reason in reasons))
     if word != NO_FAULT:
         warn("look at the reasons above before using this encoder")
-    else:
+    for row in probed:
+        value = {"value": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
+        figure = f"{row['probe']} probe, {row['metric'].replace('_', ' ')} {difference_with_interval(value)}"
+        say(f"compared with the starting weights: {row['answer']} ({figure}, {counted(row['n'], 'image')})")
+    if word == NO_FAULT and not probed:
         say("  whether it helps is another question, which foveal probe and foveal compare answer")
     say(f"encoder: {run.path / 'encoder.safetensors'}")
 

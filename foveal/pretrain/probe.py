@@ -4,6 +4,7 @@ The training and validation images of a labelled set are judged by cross-validat
 neighbours, and by a linear model in closed form. The result chooses nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from foveal.console import say, warn
 from foveal.errors import FovealError
+from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.files import write_table
 from foveal.metrics import accuracy, quadratic_kappa
@@ -25,6 +27,8 @@ from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, differing, open_prepared
 from foveal.sets.splits import draw_groups, k_folds, owners
 
+START = "probe_start.csv"  # in the run folder: what the encoder before training says about each image of the probe
+DIFFERENCE = ("difference", "difference_low", "difference_high", "answer")
 FOLDS = 5
 MOST_IMAGES = 4000  # a closed form of so many, five times, takes half a minute with 2,048 features on one core
 
@@ -74,14 +78,14 @@ def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> 
     return Probe(ImageStore([(prepared, records)]), labels, folds, units, len(prepared.card["classes"]), ordered)
 
 
-def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
-    """A row for each of knn and linear: probe, metric, value, low, high, n, groups."""
+def judge(probe: Probe, features: Tensor) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """A row for each of knn and linear: probe, metric, value, low, high, n, groups; and the grades of both."""
     if features.device.type == "mps":  # it has no float64
         features = features.cpu()
     labels, folds = torch.from_numpy(probe.labels).to(features.device), torch.from_numpy(probe.folds)
     # Kappa weighs distances between classes, which only ordered classes have.
-    resampling, score = Resampling(probe.units, 500), quadratic_kappa if probe.ordered else accuracy
-    rows = []
+    resampling, score = Resampling(probe.units, 500), _score(probe)
+    rows, given = [], {}
     for name, grade in (("knn", nearest_neighbours), ("linear", ridge)):
         grades = torch.empty(len(labels), dtype=torch.int64)
         for fold in range(FOLDS):
@@ -90,11 +94,34 @@ def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
                 inside, outside = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
                 scores = grade(features[inside], labels[inside.to(labels.device)], features[outside], probe.classes)
                 grades[held_out] = scores.argmax(1).cpu()
-        drawn = resampling.graded(score, probe.labels, grades.numpy(), probe.classes)
-        entry = resampling.entry(*drawn, len(grades))
+        given[name] = grades.numpy()
+        entry = resampling.entry(*resampling.graded(score, probe.labels, given[name], probe.classes), len(grades))
         row = {"probe": name, "metric": score.__name__} | {key: entry[key] for key in ("value", "low", "high", "n")}
         rows.append(row | {"groups": resampling.groups})
-    return rows
+    return rows, pd.DataFrame(given)
+
+
+def _score(probe: Probe) -> Callable[[np.ndarray], np.ndarray]:
+    return quadratic_kappa if probe.ordered else accuracy
+
+
+def against_start(
+    run: Path, epoch: int, probe: Probe, rows: list[dict[str, Any]], grades: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """The rows with the paired difference from the encoder before training, whose grades epoch 0 records."""
+    if epoch == 0:
+        write_table(run / START, grades)
+    if epoch == 0 or not (run / START).is_file():  # an earlier version began the run
+        return rows
+    before, resampling = pd.read_csv(run / START), Resampling(probe.units, 500)
+    found = []
+    for row in rows:
+        old, new = (
+            resampling.graded(_score(probe), probe.labels, table[row["probe"]].to_numpy(), probe.classes)
+            for table in (before, grades)
+        )
+        found.append(row | dict(zip(DIFFERENCE, difference(old, new, resampling).values(), strict=True)))
+    return found
 
 
 def append(run: Path, epoch: int, rows: list[dict[str, Any]]) -> None:
@@ -111,3 +138,10 @@ def describe(rows: list[dict[str, Any]]) -> str:
     """`knn 0.520 (0.440–0.600), linear 0.610 (0.550–0.680) quadratic kappa`."""
     parts = [f"{row['probe']} {value_with_interval(row, 3)}" for row in rows]
     return f"{', '.join(parts)} {rows[0]['metric'].replace('_', ' ')}"
+
+
+def helped(run: Path) -> list[dict[str, Any]]:
+    """The rows of the last probe, with the difference from the start; [] if the run had no probe."""
+    table = pd.read_csv(run / "probe.csv") if (run / START).is_file() else pd.DataFrame({"epoch": []})
+    rows = table[table["epoch"] == table["epoch"].max()]
+    return [] if "answer" not in table else rows.to_dict("records")

@@ -203,7 +203,8 @@ class Training:
         """Probe the encoder, where a probe was asked for."""
         if self.probe is not None and is_first_process():
             features = encode(self.kept.eval(), self.probe.store, self.feed.spec, self.feed.device)
-            rows = probing.judge(self.probe, features)
+            judged = probing.judge(self.probe, features)
+            rows = probing.against_start(self.run.path, epoch, self.probe, *judged)
             probing.append(self.run.path, epoch, rows)
             say(f"probe after epoch {epoch}: {probing.describe(rows)}")
         barrier()

@@ -97,6 +97,9 @@ def test_a_probe_compares_encoders_with_intervals(phantom_set, tmp_path):
     assert list(table["init"].unique()) == ["random", str(run)]
     assert set(table["readout"]) == {"20 nearest", "linear"}
     assert set(table["metric"]) == {"accuracy", "macro_f1", "quadratic_kappa"}
+    own = {init: part.set_index(["readout", "metric"]) for init, part in table.groupby("init")}
+    assert np.allclose(own[str(run)]["difference"], own[str(run)]["value"] - own["random"]["value"])
+    assert own["random"]["answer"].isna().all() and set(own[str(run)]["answer"]) <= {"better", "worse", "cannot tell"}
     assert (table["n"] == 12).all() and len(pd.read_csv(tmp_path / "t" / "probe.csv")) == len(table)
 
 

@@ -525,6 +525,11 @@ def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_p
     labelled = open_prepared(phantom_set).part("train", "val")
     assert (table["n"] == labelled["label"].notna().sum()).all() and (table["metric"] == "quadratic_kappa").all()
     assert foveal.report(run).is_file()
+    last, helped = table[table["epoch"] == 4], json.loads((run / "health.json").read_text(encoding="utf-8"))["helped"]
+    assert table.loc[table["epoch"] == 0, "answer"].isna().all()
+    assert dict(zip(last["probe"], last["answer"], strict=True)) == helped
+    values = {epoch: table[table["epoch"] == epoch].set_index("probe")["value"] for epoch in (0, 4)}
+    assert np.allclose(last.set_index("probe")["difference"], values[4] - values[0])
 
 
 @pytest.mark.slow
