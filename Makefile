@@ -51,10 +51,11 @@ fast: setup
 avx2: setup
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(MAKE) fast
 
-# Everything else, one test at a time, since some of them measure memory, start servers or train in two processes.
+# Everything else; one test at a time those that measure memory or time, or train in several processes.
 # Tests that need a GPU, real data sets or a browser are skipped where these are missing.
 slow: setup
-	$(BIN)/pytest -m 'slow or gpu or browser or real' --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m '(slow or gpu or browser or real) and not alone' -n 2 --dist loadfile --durations=10
+	$(BIN)/pytest -m alone --durations=10
 
 # Only tests need these: a browser, and a reader of DICOM structured reports.
 system:

@@ -34,8 +34,8 @@ def test_the_rule_on_a_few_drawn_validation_sets(program):
 
 
 @pytest.mark.slow
-def test_the_rule_on_500_drawn_validation_sets_of_each_size(program):
-    check(program, 500, program.SIZES)
+def test_the_rule_on_many_drawn_validation_sets_of_each_size(program):
+    check(program, 150, program.SIZES)
 
 
 def test_without_fitting_nothing_is_gained_where_predictions_are_shrunk(program, monkeypatch):

@@ -69,7 +69,7 @@ def mutated(seeds, chances):
 def test_damaged_files_are_answered(client, photographs, seeds):
     kinds = ("image/jpeg", "application/dicom", "application/octet-stream")
 
-    @settings(max_examples=1500, derandomize=True, database=None, **PATIENT)
+    @settings(max_examples=600, derandomize=True, database=None, **PATIENT)
     @given(st.integers(0, 2**32), st.sampled_from(kinds), st.booleans())
     def run(seed, kind, pictures):
         data = mutated(seeds, random.Random(seed))
@@ -95,7 +95,7 @@ def test_odd_requests_are_answered(client, photographs):
     bodies = st.one_of(st.binary(max_size=300), st.lists(pieces, max_size=14).map(b"".join))
     names = st.binary(max_size=60).map(lambda name: name.translate(None, b"\r\n\0"))
 
-    @settings(max_examples=750, derandomize=True, database=None, **PATIENT)
+    @settings(max_examples=300, derandomize=True, database=None, **PATIENT)
     @given(bodies, kinds, names, st.sampled_from(["/v1/grade", "/v1/report"]))
     def run(body, kind, name, path):
         headers = {b"Content-Type": kind.encode(), b"X-Name": name}

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from foveal.runs import read_metrics
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 MEASURED = ["--precision", "fp32", "--micro-batch", "whole"]
 LONGER = [*MEASURED, "--epochs", "12"]
 OPTIONS = ["--epochs", "3", "--batch-size", "16", "--simclr.projection-size", "16", "--device", "cpu"]

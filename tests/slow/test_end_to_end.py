@@ -19,19 +19,8 @@ def run(*arguments, cwd=None, check=True):
 @pytest.mark.slow
 def test_the_whole_way_on_phantoms(tmp_path):
     run("prepare", "phantom:240", "--out", "data", "--size", 48, "--labelled", 100, cwd=tmp_path)
-    run(
-        "pretrain",
-        "data",
-        "--out",
-        "encoder",
-        "--encoder",
-        "resnet10t",
-        "--epochs",
-        2,
-        "--batch-size",
-        32,
-        cwd=tmp_path,
-    )
+    small = ("--encoder", "test_resnet", "--batch-size", 32)
+    run("pretrain", "data", "--out", "encoder", *small, "--epochs", 2, cwd=tmp_path)
     options = ("--init", "encoder", "--epochs", 14, "--batch-size", 16, "--learning-rate", 1e-3)
     trained = run("train", "data", "--out", "grader", *options, cwd=tmp_path)
     assert "* " not in trained.stderr and "epoch  14" in trained.stdout

@@ -14,7 +14,7 @@ import pytest
 import foveal
 from foveal.sources.phantom import draw_phantom
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 OPTIONS = ("--size", "320")  # 218 images a shard: three shards
 COUNT = 600
 

@@ -24,7 +24,7 @@ import foveal.sets.records
 from foveal.sources.phantom import draw_phantom
 
 pytest.importorskip("fastapi")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ROOT = Path(__file__).parents[2]
 START = 120  # seconds
 JPEG = {"Content-Type": "image/jpeg"}
