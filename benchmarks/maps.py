@@ -11,9 +11,7 @@ photographs; a method that fails here is not reliable at all. A map must change 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,8 +20,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from scipy.stats import spearmanr
-from torch import Tensor
 
 from foveal.console import progress_bar, say, show_table
 from foveal.distributed import choose_device
@@ -31,13 +27,12 @@ from foveal.errors import FovealError
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.explain.attribution import METHODS
+from foveal.explain.check import randomised, rank_correlation, with_grader
 from foveal.explain.explainer import Explainer, resized, without_lesions
 from foveal.fundus.crop import crop_square
 from foveal.fundus.overlay import border_energy, retina_of
 from foveal.fundus.preparation import Preparation, locate, prepare_pixels
 from foveal.metrics import area_under_curve
-from foveal.nets.heads import Grader, Looking
-from foveal.nets.layers import re_estimate, statistics_layers
 from foveal.page.words import counted, number, value_with_interval
 from foveal.sources.phantom import draw_patients
 
@@ -122,14 +117,6 @@ def show(drawn: Sequence[Drawn], scores: Scores, random: Scores, alike: Mapping[
     show_table("rank correlation with the original map, by what has random weights", ["map", *STEPS], rows)
     for method, values in random.items():
         say(verdict(method, *(ahead(scores[method], other, resampling) for other in (values, scores[CONTRAST]))))
-
-
-def with_grader(explainer: Explainer, grader: Grader) -> Explainer:
-    """The same explainer with other weights."""
-    other = copy(explainer)
-    other.grader = grader.eval().requires_grad_(False)
-    other.looking = Looking(other.grader, explainer.looking.decision, explainer.looking.maps)
-    return other
 
 
 def _scored(
@@ -229,32 +216,6 @@ def verdict(method: str, random: dict[str, Any], contrast: dict[str, Any]) -> st
         f"{method} {worth}: it is {of_random} the same network with random weights and {of_contrast} the contrast of "
         "the picture, which needs no grader"
     )
-
-
-def randomised(grader: Grader, share: float, seed: int, pictures: Tensor) -> Grader:
-    """A copy whose head, and the last `share` (0-1) of the encoder's layers, have random weights of the same scale.
-
-    Layers are the modules with weights of their own, in the order of the encoder. Batch-norm statistics are measured
-    again on `pictures` [n, C, s, s]: with the old statistics the signal would vanish, and an empty map proves nothing.
-    """
-    copied = deepcopy(grader)
-    layers = [module for module in copied.encoder.modules() if getattr(module, "weight", torch.empty(0)).dim() > 1]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        for layer in [*layers[len(layers) - round(share * len(layers)) :], copied.head]:
-            for weight in layer.parameters(recurse=False):  # mean 0: a negative one would silence units after ReLU
-                drawn = torch.randn(weight.shape).to(weight.device)  # on the CPU: the same numbers on every device
-                weight.copy_(drawn * weight.std(correction=0))
-    for layer in statistics_layers(copied):
-        layer.train()
-    re_estimate(copied, pictures.split(8))
-    return copied.eval()
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray, retina: np.ndarray) -> float:
-    """Spearman's correlation of two maps [s, s] within a retina bool [s, s]; nan if one of them is constant."""
-    ours, theirs = first[retina], second[retina]
-    return float(spearmanr(ours, theirs).statistic) if np.ptp(ours) and np.ptp(theirs) else math.nan
 
 
 if __name__ == "__main__":

@@ -138,11 +138,11 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
 
 
 def failed_maps(run: Path, method: str) -> bool:
-    """Whether `foveal explain --phantom` found the maps of a method not reliable, for the weights of the run."""
+    """Whether `foveal explain` found that the maps of a method do not depend on what the run has learned."""
     file = run / "explain" / "explain.json"
     found = read_json(file) if file.is_file() else {}
-    tried = (found.get("score") or {}).get("methods", {}).get(method, {})
-    return tried.get("reliable") is False and found.get("weights") == sha256_of(run / "best.pt")[:32]
+    failed = found.get("checks", {}).get(method, {}).get("passed") is False
+    return failed and found["weights"] == sha256_of(run / "best.pt")
 
 
 def record_weights(out: Path, weights: Mapping[str, Mapping[str, Any]]) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from foveal.files import sha256_of, write_json, write_text
-from foveal.runs import FINISHED, check_out, failed_maps, open_run, read_metrics, read_model
+from foveal.files import write_text
+from foveal.runs import FINISHED, check_out, open_run, read_metrics, read_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +111,3 @@ def test_text_is_replaced_whole(tmp_path):
     write_text(tmp_path / "a", "one")
     write_text(tmp_path / "a", "two")
     assert (tmp_path / "a").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
-
-
-def test_maps_failed_their_check_only_for_the_weights_that_were_tried(tmp_path):
-    (tmp_path / "best.pt").write_bytes(b"weights")
-    assert not failed_maps(tmp_path, "gradcam")
-    (tmp_path / "explain").mkdir()
-    tried = {"score": {"methods": {"gradcam": {"reliable": False}, "occlusion": {"reliable": True}, "saliency": {}}}}
-    write_json(tmp_path / "explain" / "explain.json", tried | {"weights": sha256_of(tmp_path / "best.pt")[:32]})
-    assert [failed_maps(tmp_path, name) for name in ("gradcam", "occlusion", "saliency")] == [True, False, False]
-    (tmp_path / "best.pt").write_bytes(b"others")
-    assert not failed_maps(tmp_path, "gradcam")

@@ -17,9 +17,10 @@ from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.explain.attribution import MethodName
+from foveal.explain.check import MOST, check_maps
 from foveal.explain.explainer import Explainer, Explanation, alarm_of
 from foveal.explain.page import render
-from foveal.files import is_free, json_ready, write_bytes, write_json, write_text
+from foveal.files import is_free, json_ready, sha256_of, write_bytes, write_json, write_text
 from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.decode import decode
 from foveal.fundus.header import MAXIMUM_PIXELS
@@ -33,6 +34,7 @@ from foveal.readout.predictions import probability_columns
 from foveal.runs import read_model
 from foveal.sets.records import PreparedSet, open_prepared
 
+SHOWN: MethodName = "gradcam"  # the maps that predict and serve show
 WORST = 24  # pictures of a set: as many as the page shows
 MISSED = 0.1  # error of the sum of a map, as a share of the change of the score, above which the note reports it
 UNREADABLE = 0.25  # the same, above which the note warns not to rely on the map
@@ -82,10 +84,12 @@ def explain(config: ExplainConfig) -> Path:
     holding, sets = sort_inputs(config.images)
     explainer = Explainer(config.run, config.target, choose_device(config.device))
     explainer.check(config.method)
-    entries = _write_maps(config, holding, sets, explainer, out / "maps")
+    entries, pictures = _write_maps(config, holding, sets, explainer, out / "maps")
+    methods = dict.fromkeys([config.method, *[SHOWN] * explainer.looking.maps])
     baseline = " with a blurred picture as baseline" if config.method == "integrated-gradients" else ""
     result = {"run": str(config.run), "method": f"{config.method}{baseline}", "target": config.target,
-              "images": entries, "cannot_show": CANNOT_SHOW}  # fmt: skip
+              "checks": check_maps(explainer, pictures, list(methods)), "images": entries,
+              "weights": sha256_of(config.run / "best.pt"), "cannot_show": CANNOT_SHOW}  # fmt: skip
     write_json(out / "explain.json", json_ready(result))
     write_text(out / "explain.html", render(result, out, explainer.classes))
     say(CANNOT_SHOW)
@@ -95,11 +99,15 @@ def explain(config: ExplainConfig) -> Path:
 
 def _write_maps(
     config: ExplainConfig, holding: Sequence[Path], sets: Sequence[Path], explainer: Explainer, folder: Path
-) -> list[dict[str, Any]]:
-    """Write a map of each picture as soon as it is read; earlier maps are deleted once a picture was readable."""
+) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Write a map of each picture as soon as it is read; earlier maps are deleted once a picture was readable.
+
+    Returns the entries of explain.json, and the prepared pixels of the first pictures, for the check.
+    """
     photographs, predictor = list_photographs(holding), explainer.predictor
     worst = [picture for path in sets for picture in from_set(path, config.split, predictor)]
     entries: list[dict[str, Any]] = []
+    pictures: list[np.ndarray] = []
     with progress_bar("explain", len(worst) + len(photographs)) as bar:
         for picture in chain(worst, from_photographs(photographs, predictor)):
             bar.advance()
@@ -110,6 +118,7 @@ def _write_maps(
                 for old in folder.glob("*.jpg"):
                     old.unlink()
             found = explainer.explain(picture.pixels, config.method)
+            pictures += [picture.pixels] if len(pictures) < MOST else []
             file = folder / f"{len(entries):03d}_{file_name(Photograph(picture.id, Path(picture.id)))}.jpg"
             frame, square = picture.frame(predictor.preparation)
             write_bytes(file, to_jpeg(overlay(frame, square, found.heat, found.retina)))
@@ -125,7 +134,7 @@ def _write_maps(
     say(f"{maps}: {folder}")
     if alarms := sum(bool(entry["alarm"]) for entry in entries):
         warn(f"{alarms} of {maps}: {ALARM:.0%} or more is on the border or the rim of the retina")
-    return entries
+    return entries, pictures
 
 
 def note(found: Explanation) -> str:

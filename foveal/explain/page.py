@@ -17,8 +17,9 @@ def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> s
     images = result["images"]
     pictures = [_picture(image, folder, classes) for image in images[:MOST]]
     alarms = sum(bool(image["alarm"]) for image in images)
+    failed = result["checks"][result["method"].split()[0]]["passed"] is False
     sections = [
-        section("maps", result=result, shown=pictures, alarms=alarms),
+        section("maps", result=result, shown=pictures, alarms=alarms, failed=failed),
         Section(name="limits", title="What a map cannot show", parts=[result["cannot_show"]]),
     ]
     title = Path(result["run"]).resolve().name

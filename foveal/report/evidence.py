@@ -129,8 +129,7 @@ class Evidence:
     def maps_failed(self) -> bool:
         """Whether the heat maps were made by a method that failed its check for this grader."""
         method = next(iter(str(self.explained.get("method") or "").split()), "")
-        tried = (self.explained.get("score") or {}).get("methods", {}).get(method, {})
-        return tried.get("reliable") is False
+        return self.explained.get("checks", {}).get(method, {}).get("passed") is False
 
     def explanation(self, name: str) -> dict[str, Any] | None:
         """The entry of explain.json for image `name`; None if it has no heat map, or one that is not evidence."""

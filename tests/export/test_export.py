@@ -237,7 +237,12 @@ def test_numbers_that_overflow_are_no_file(grader_run, tmp_path, monkeypatch, re
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "loss"),
-    [("small_conv", "corn"), ("strided_conv", "coral"), ("residual_conv", "smooth_l1"), ("small_conv", "cross_entropy")],
+    [
+        ("small_conv", "cross_entropy"),
+        ("small_conv", "corn"),
+        ("strided_conv", "coral"),
+        ("residual_conv", "smooth_l1"),
+    ],
 )
 def test_every_head_and_own_network(phantom_set, tmp_path, encoder, loss):
     run = train(phantom_set, tmp_path / "run", encoder=encoder, loss=loss)

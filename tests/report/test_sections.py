@@ -113,6 +113,17 @@ def test_an_overlay_outside_the_folder_is_not_opened(full_run):
     assert run.heat_map({"overlay": None}) is None
 
 
+def test_maps_that_failed_their_check_are_not_shown(full_run, page_of):
+    file = full_run / "explain" / "explain.json"
+    pictures = page_of(full_run).count("where the grader looked")
+    explained = json.loads(file.read_text(encoding="utf-8"))
+    explained["checks"] = {"gradcam": {"correlation": 0.8, "images": 12, "passed": False}}
+    file.write_text(json.dumps(explained), encoding="utf-8")
+    evidence = read_evidence(full_run)
+    assert evidence.maps_failed and evidence.explanation("i3") is None
+    assert page_of(full_run).count("where the grader looked") < pictures
+
+
 @pytest.mark.parametrize("name", ["label_noise.csv", "cluster/neighbours.csv"])
 def test_a_table_without_its_columns_is_refused(full_run, page_of, refuses, name):
     (full_run / name).write_text("id\ni1\n", encoding="utf-8")
