@@ -119,7 +119,7 @@ def verdict(
     """(`NO_FAULT` or "doubtful", reasons with what to do) from the logged rows and the `look` at the end.
 
     bounds: of the method; None where each batch has its own, or where they are not known and the facts alone decide.
-    drawn_together: images of one label or patient attract each other, so the own other view need not be the nearest.
+    drawn_together: images of one label or patient attract each other; the other view of one need not be its nearest.
     """
     doubts = doubts_of(rows, final, bounds, batch_size, drawn_together)
     sizes = list(dict.fromkeys(str(row["statistics_of"]) for row in rows if "statistics_of" in row))
@@ -168,7 +168,7 @@ def doubts_of(
         ("near_0", abs(floor) < 0.05 and abs(loss) < 0.05,
          "at this temperature and batch size a loss near 0 says nothing: raise one of them"),
         ("lost", not drawn_together and accuracy < LOST,
-         f"the own other view is the nearest for only {accuracy:.0%} of images: {_MILDER}"),
+         f"the other view of an image is the nearest for only {accuracy:.0%}: {_MILDER}"),
     )  # fmt: skip
     return {name: words for name, holds, words in doubts if holds}
 
