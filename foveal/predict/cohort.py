@@ -58,7 +58,8 @@ def evaluate(config: EvaluateConfig) -> Path:
 def folder_of(run: Path, source: Path) -> Path:
     """RUN/cohorts/NAME; a table is named by its folder."""
     place = source.resolve()
-    return run / FOLDER / (place.parent if place.is_file() else place).name
+    archive = place.suffix.lower() == ".zip"
+    return run / FOLDER / (place.stem if archive else (place.parent if place.is_file() else place).name)
 
 
 def _graded(config: EvaluateConfig, source: Path, runs: list[Path]) -> EvaluateConfig:

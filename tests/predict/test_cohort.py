@@ -59,6 +59,13 @@ def test_a_table_of_photographs_is_graded_and_judged_in_one_step(run, clinic):
     assert read_json(again)["metrics"]["accuracy"] == found["metrics"]["accuracy"]
 
 
+def test_two_archives_in_one_folder_are_two_cohorts(tmp_path):
+    for name in ("first.zip", "second.ZIP", "labels.csv"):
+        (tmp_path / name).touch()
+    places = [folder_of(tmp_path, tmp_path / name).name for name in ("first.zip", "second.ZIP", "labels.csv")]
+    assert places == ["first", "second", tmp_path.name]
+
+
 def test_grades_0_to_3_are_on_the_scale_of_the_run(run, clinic, tmp_path):
     table = pd.read_csv(clinic / "labels.csv")
     table[table["diagnosis"] < 4].to_csv(clinic / "without_four.csv", index=False)
