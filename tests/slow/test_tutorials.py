@@ -73,6 +73,12 @@ def test_links_of_a_tutorial_resolve(path):
     assert links and not [link for link in links if not (path.parent / link).is_file()]
 
 
+def test_the_pictures_of_pages_are_small():
+    pictures = sorted((DOCS / "pictures").iterdir())
+    assert [path.name for path in pictures] == ["reading_room.webp", "report.webp"]
+    assert max(path.stat().st_size for path in pictures) <= 120_000
+
+
 @pytest.mark.slow
 @by_name
 def test_a_tutorial_runs(path):
