@@ -27,7 +27,7 @@ def cells_of(path, kind):
 def calls_of(path):
     """(verb, names of the options) of each call of a verb in the code."""
     for cell in cells_of(path, "code"):
-        for node in ast.walk(ast.parse(cell.source.removeprefix("%%capture\n"))):
+        for node in ast.walk(ast.parse(cell.source)):
             called = getattr(node, "func", None)
             if isinstance(called, ast.Attribute) and getattr(called.value, "id", "") == "foveal":
                 yield called.attr, [keyword.arg for keyword in node.keywords]
