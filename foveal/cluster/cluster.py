@@ -35,7 +35,7 @@ class ClusterConfig:
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
     # Run folder of pretrain or train whose features to compare; by default, pixels are compared.
     run: Path | None = None
-    # Folder to write; by default RUN/cluster, which the report shows, or clusters if there is no run.
+    # Folder to write; by default RUN/cluster, or clusters if there is no run.
     out: Path = Path()
     # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
