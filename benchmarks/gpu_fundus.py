@@ -215,7 +215,7 @@ class Fundus:
             found["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
         return found | {
             "compile": compile_, "precision": config.precision, "micro_batch": config.micro_batch, "steps": steps,
-            "first_step_seconds": round(first, 1), "batch": config.batch_size, "because": choice.precision_because,
+            "first_step_seconds": round(first, 1), "batch": config.batch_size, "because": choice["precision"],
         }  # fmt: skip
 
     def go(self) -> int:

@@ -36,7 +36,7 @@ def loss_function(name, chunk):
         return lambda a, b: theirs(torch.nn.functional.normalize(a), torch.nn.functional.normalize(b))
     from foveal.losses.ntxent import ntxent
 
-    return lambda a, b: ntxent(a, b, TEMPERATURE, chunk=chunk if name == "foveal chunked" else 0)
+    return lambda a, b: ntxent(a, b, TEMPERATURE, tile=chunk if name == "foveal chunked" else 2 * len(a))
 
 
 def bytes_expected(name, pairs, chunk):

@@ -1,4 +1,4 @@
-"""Contrastive losses: NT-Xent of SimCLR (Chen et al. 2020, equation 1), its decoupled form, SupCon, and InfoNCE.
+"""Contrastive losses: NT-Xent of SimCLR (Chen et al. 2020, equation 1), SupCon, and InfoNCE.
 
 Legend: N pairs, D dimensions. z1[i] and z2[i] are two views of image i; all 2N - 2 other vectors are its negatives.
 
@@ -16,24 +16,25 @@ from torch import Tensor
 
 from foveal.distributed import gather
 from foveal.errors import FovealError
-from foveal.losses.ntxent_chunked import excluded, group_mean, logsumexp_of_others
+from foveal.losses.ntxent_tiles import WHOLE, group_mean, logsumexp_of_others, tile_of_logits
 from foveal.losses.precision import unit
 
 SameGroup = Literal["ignore", "mask", "positive"]
+TILE = 8192  # vectors: with more, the matrix of logits is computed in tiles of so many rows and columns
 
 
 def ntxent(
     z1: Tensor, z2: Tensor, temperature: float, identity: Tensor | None = None, same_group: SameGroup = "ignore",
-    chunk: int = 0,
+    tile: int = TILE,
 ) -> Tensor:  # fmt: skip
     """The loss of two views, [n, D] each: a scalar in float32 (float64 for float64 vectors).
 
     identity: int64 [n], equal for images of the same group (a patient or a class). same_group: images of the group are
     ordinary negatives (ignore), are left out of the denominator (mask), or are further positives with equal weight
     (positive: SupCon, L_out of Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2, without its factor
-    temperature / base_temperature). chunk: above 0, at most chunk x chunk logits are in memory at a time. Under
-    torch.distributed, the mean loss and gradient over processes are those of the whole batch. FovealError if the
-    temperature is not positive, or if identities are needed but missing.
+    temperature / base_temperature). tile: at most tile x tile logits are in memory at a time. Under torch.distributed,
+    the mean loss and gradient over processes are those of the whole batch. FovealError if the temperature is not
+    positive, or if identities are needed but missing.
     """
     _check_temperature(temperature)
     if same_group not in get_args(SameGroup):
@@ -47,37 +48,14 @@ def ntxent(
         group = None if same_group == "ignore" or identity is None else identity.repeat(2)
         groups = None if group is None else gather(group)
         masked = groups if same_group == "mask" else None
-        if not chunk and same_group != "positive":
-            columns = torch.arange(len(everyone), device=own.device)
-            same = None if masked is None else masked[rows, None] == masked
-            logits = (own / temperature) @ everyone.T  # [2n, world * 2n]
-            return F.cross_entropy(logits.masked_fill_(excluded(rows, columns, partner, same), -math.inf), partner)
-        chunk = chunk or len(everyone)
-        denominator = logsumexp_of_others(own, everyone, rows, partner, masked, temperature, chunk)
+        if len(everyone) <= tile and same_group != "positive":
+            logits = tile_of_logits(temperature, WHOLE, WHOLE, own, everyone, rows, partner, masked)
+            return F.cross_entropy(logits, partner)
+        denominator = logsumexp_of_others(own, everyone, rows, partner, masked, temperature, tile)
         positive = own.roll(len(z1), 0)
         if same_group == "positive" and group is not None and groups is not None:
-            positive = group_mean(own, everyone, group, groups, chunk)
+            positive = group_mean(own, everyone, group, groups, tile)
         return (denominator - (own * positive).sum(1) / temperature).mean()
-
-
-def decoupled(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """The decoupled loss of two views, [n, D] each: a scalar, which may be negative; for small batches.
-
-    NT-Xent without the positive in the denominator, so an easy positive does not weaken the gradient of the negatives
-    (Yeh et al. 2022, https://arxiv.org/abs/2110.06848, equation 6). FovealError as `ntxent`, and for a single image.
-    """
-    _check_temperature(temperature)
-    with torch.autocast(z1.device.type, enabled=False):
-        own = torch.cat([unit(z1), unit(z2)])
-        everyone = gather(own)
-        if len(everyone) < 4:
-            raise FovealError("option.value", "--batch-size is 1, without negatives", expected="2 or more")
-        rows, partner = _places(len(z1), len(everyone), own.device)
-        columns = torch.arange(len(everyone), device=own.device)
-        logits = (own / temperature) @ everyone.T
-        positive = logits.gather(1, partner[:, None])[:, 0]
-        either = (rows[:, None] == columns) | (partner[:, None] == columns)
-        return (logits.masked_fill(either, -math.inf).logsumexp(1) - positive).mean()
 
 
 def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
@@ -119,12 +97,6 @@ def contrast_bounds(pairs: int, temperature: float, views: int = 2) -> tuple[flo
     negatives = views * (pairs - 1)
     floor = negatives * math.exp((-1 / (pairs - 1) - 1) / temperature) if negatives else 0.0
     return math.log1p(floor), math.log1p(negatives)
-
-
-def decoupled_bounds(pairs: int, temperature: float) -> tuple[float, float]:
-    """The lowest decoupled loss of N >= 2 pairs, that of a simplex, and the loss of equal vectors, log(2N - 2)."""
-    chance = math.log(2 * pairs - 2)
-    return chance - (1 + 1 / (pairs - 1)) / temperature, chance
 
 
 def group_bounds(identity: Tensor, temperature: float, same_group: SameGroup) -> tuple[Tensor, Tensor]:

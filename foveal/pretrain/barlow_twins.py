@@ -9,19 +9,18 @@ from foveal.losses.without_negatives import barlow_twins
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, TwoViews
-from foveal.pretrain.options import BarlowTwinsOptions
 
 HIDDEN, SIZE = 2048, 2048  # section 2.2 has 8192 for both, for ResNet-50 on ImageNet
+REDUNDANCY = 0.005  # section 2.2: weight of the off-diagonal part of the loss
 
 
 class BarlowTwins(TwoViews):
     """The loss compares dimensions over the batch, not images. It depends on their number and the batch: no bounds."""
 
-    def __init__(self, encoder: nn.Module, features: int, options: BarlowTwinsOptions) -> None:
+    def __init__(self, encoder: nn.Module, features: int) -> None:
         super().__init__(encoder, ProjectionHead(features, HIDDEN, SIZE, layers=3, batchnorm=True))
-        self.redundancy = options.redundancy
 
     def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
         """The loss of z1, z2."""
         z1, z2 = parts
-        return barlow_twins(z1, z2, self.redundancy), facts_of(z1, z2)
+        return barlow_twins(z1, z2, REDUNDANCY), facts_of(z1, z2)

@@ -72,10 +72,9 @@ def build_method(config: PretrainConfig, channels: int, encoder: nn.Module | Non
     if encoder is None:
         encoder = create_encoder(config.encoder, channels, config.image_size)
     quicken_depthwise(encoder)
-    own = isinstance(config.method, Given)
-    options = () if own else (getattr(config, config.method, None),)
+    options = [getattr(config, config.method)] if hasattr(config, config.method) else []
     method = method_of(config.method)(encoder, feature_size(encoder), *options)
-    if own and not isinstance(method, TwoViews):
+    if not isinstance(method, TwoViews):
         what = f"method={config.method} gives a {type(method).__name__}"
         expected = "a function of (encoder, number of features) that gives a foveal.pretrain.interface.TwoViews"
         raise FovealError("method.object", what, expected=expected)

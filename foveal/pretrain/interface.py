@@ -20,11 +20,10 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Contrast:
-    """Which contrastive loss a method has: NT-Xent, with groups masked or positive (SupCon), or decoupled."""
+    """Which contrastive loss a method has: NT-Xent, also with groups masked or positive (SupCon)."""
 
     temperature: float
     same_group: SameGroup = "ignore"
-    decoupled: bool = False
 
     def pairs(self, images: int, identity: Tensor | None) -> tuple[Tensor, Tensor]:
         """bool [2n, 2n] each: which vectors attract an anchor, and which stand in its denominator."""
@@ -38,7 +37,7 @@ class Contrast:
             if self.same_group == "mask":
                 return positives, others & (~same | positives)
             positives = same & others
-        return positives, others & ~positives if self.decoupled else others
+        return positives, others
 
 
 class TwoViews(nn.Module, ABC):

@@ -10,7 +10,7 @@ command resumes an interrupted run and ends with the same numbers, in another nu
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from foveal.nets.encoder import create_encoder, freeze_stages
 from foveal.nets.weights import load_encoder_weights, normalisation_for
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Choice, Machine, resolve, settle
+from foveal.pretrain.auto import Machine, resolve, settle
 from foveal.pretrain.built import build, method_of
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.options import PretrainConfig
@@ -52,10 +52,8 @@ def pretrain(config: PretrainConfig) -> Path:
 def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int, held: ExitStack) -> Path:
     # Images
     began = time.monotonic()
-    sets, by_label = (
-        [open_prepared(path) for path in given.data],
-        getattr(method_of(given.method), "uses_labels", False),
-    )
+    sets = [open_prepared(path) for path in given.data]
+    by_label = getattr(method_of(given.method), "uses_labels", False)
     check_alike(sets, "to learn from them together")
     parts = [(prepared, pool_of(prepared)) for prepared in sets]
     images = sum(len(records) for _, records in parts)
@@ -80,11 +78,11 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     loaded = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     freeze_stages(encoder, config.freeze_stages)  # refuses before anything is measured
     machine = Machine(device, world, (side, side, channels), images)
-    config, choice = settle(config, machine)
+    config, why = settle(config, machine)
     spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, channels))
     feed = Feed(config, ImageStore(parts, device), spec, device, identity, rank, world)
     if config.plan or (config.budget is not None and not resuming):
-        config = _rehearsed(feed, machine, choice, probe, began)
+        config = _rehearsed(feed, machine, why, probe, began)
         feed = replace(feed, config=config)
     if config.plan:
         return config.out
@@ -104,11 +102,11 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     else:
         size = f"{counted(images, 'image')} at {config.image_size} px"
         say(f"{config.method} with {config.encoder} ({loaded}), {size} on {device}")
-        _say_what_begins(training, choice)
+        _say_what_begins(training, why)
         if not training.step and is_first_process():
             write_seen(run.path, learned, before)
             _write_views(run.path / "views.jpg", feed)
-            write_json(run.path / "auto.json", asdict(choice))
+            write_json(run.path / "auto.json", why)
         training.train()
         finish(run, sets[0], built, training.kept, feed)
     run.close()
@@ -125,7 +123,7 @@ def _check_batch(config: PretrainConfig, count: int, world: int) -> None:
 
 
 def _rehearsed(
-    feed: Feed, machine: Machine, choice: Choice, probe: probing.Probe | None, began: float
+    feed: Feed, machine: Machine, why: dict[str, str], probe: probing.Probe | None, began: float
 ) -> PretrainConfig:
     """The config with the epochs that a budget allows; prints the plan."""
     config, channels = feed.config, machine.shape[2]
@@ -139,15 +137,13 @@ def _rehearsed(
         say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, whatever --epochs says")
         config = replace(config, epochs=epochs)
     if config.plan:
-        show_plan(config, machine, choice, rehearsal, images)
+        show_plan(config, machine, why, rehearsal, images)
     return config
 
 
-def _say_what_begins(training: Training, choice: Choice) -> None:
+def _say_what_begins(training: Training, why: dict[str, str]) -> None:
     config, feed = training.config, training.feed
-    for _, line in choice.lines():
-        say(line)
-    say(f"views {config.views}")
+    say("\n".join([*why.values(), f"views {config.views}"]))
     if feed.identity is not None:
         sizes, what = np.bincount(feed.identity), "label" if training.method.uses_labels else "group"
         shared = sizes[sizes > 1]

@@ -21,11 +21,9 @@ SameGroup = Literal["ignore", "mask", "positive"]
 LOWEST = {
     "epochs": 1, "batch_size": 2, "image_size": 0, "grow_from": 0, "freeze_stages": 0, "weight_decay": 0,
     "probe_every": 0, "seed": 0,
-    "simclr.projection_hidden": 0, "simclr.projection_size": 1, "simclr.chunk": 0, "barlow_twins.redundancy": 0,
+    "simclr.projection_hidden": 0, "simclr.projection_size": 1,
 }  # fmt: skip
-POSITIVE = (
-    "learning_rate", "simclr.temperature", "supcon.temperature", "mocov3.temperature", "dino.teacher_temperature",
-)  # fmt: skip
+POSITIVE = ("learning_rate", "simclr.temperature", "supcon.temperature")
 SHARES = ("warm_up", "ema", "byol.momentum")  # 0 or more, and below 1
 
 
@@ -41,10 +39,6 @@ class SimCLROptions:
     projection_size: int = 128
     # Images of one patient: ignore groups, mask (they do not repel each other), or positive (they attract each other).
     same_group: SameGroup = "ignore"
-    # Leave the positive out of the denominator (decoupled contrastive learning).
-    decoupled: bool = False
-    # Columns of the similarity matrix to hold at once; 0 holds all of them.
-    chunk: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,30 +55,6 @@ class BYOLOptions:
 
     # Momentum of the target network at the first step; it rises to 1. The paper has 0.996, for longer runs.
     momentum: float = 0.99
-
-
-@dataclass(frozen=True, kw_only=True)
-class MoCoV3Options:
-    """MoCo v3 (Chen, Xie & He 2021)."""
-
-    # Temperature of the loss; a lower one gives near neighbours more weight.
-    temperature: float = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class BarlowTwinsOptions:
-    """Barlow Twins (Zbontar et al. 2021)."""
-
-    # Weight of the off-diagonal part of the loss.
-    redundancy: float = 0.005
-
-
-@dataclass(frozen=True, kw_only=True)
-class DINOOptions:
-    """DINO (Caron et al. 2021)."""
-
-    # Temperature of the teacher; a lower one makes its targets sharper.
-    teacher_temperature: float = 0.04
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +120,10 @@ class PretrainConfig:
     layer_decay: float = 1.0
     # Save a running average of the encoder's weights with this momentum; 0 saves the last weights.
     ema: float = 0.0
-    # Arithmetic; auto is bf16 where the hardware has matrix units for it, else fp32, or measured where that is open.
+    # Arithmetic; auto is bf16 where the hardware computes it, and fp32 where it is emulated.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    # Compile the encoder, which pays in long runs on a GPU; auto is no.
-    compile: Literal["auto", "yes", "no"] = "auto"
+    # Compile the encoder, which pays in long runs on a GPU.
+    compile: Literal["no", "yes"] = "no"
     # Learn although the pool holds images of a validation or test part.
     allow_leaks: bool = False
     # Seed of initial weights, order and views.
@@ -162,9 +132,6 @@ class PretrainConfig:
     simclr: SimCLROptions = SimCLROptions()
     supcon: SupConOptions = SupConOptions()
     byol: BYOLOptions = BYOLOptions()
-    mocov3: MoCoV3Options = MoCoV3Options()
-    barlow_twins: BarlowTwinsOptions = BarlowTwinsOptions()
-    dino: DINOOptions = DINOOptions()
 
     def __post_init__(self) -> None:
         if not self.data:
@@ -179,7 +146,7 @@ class PretrainConfig:
         self._check_together()
 
     def _check_together(self) -> None:
-        given, simclr = "give --init imagenet, a run or a file", self.simclr
+        given = "give --init imagenet, a run or a file"
         usual = flat({field.name: field.default for field in fields(self)})
         values = flat({field.name: getattr(self, field.name) for field in fields(self)})
         changed = [name for name, value in values.items() if value != usual[name]]
@@ -187,8 +154,6 @@ class PretrainConfig:
         for wrong, what, fix in (
             (self.optimiser == "lars" and self.weight_decay == 0,
              "--optimiser lars needs a --weight-decay above 0, which sets its step size", "give --weight-decay 1e-6"),
-            (simclr.decoupled and (simclr.same_group != "ignore" or simclr.chunk),
-             "--simclr.decoupled works with neither --simclr.same-group nor --simclr.chunk", "leave one of them out"),
             (self.freeze_stages and (self.init == "random" or self.random_stem),
              "--freeze-stages would keep random weights", f"{given} without --random-stem, or leave it out"),
             (self.random_stem and self.init == "random",

@@ -22,7 +22,7 @@ from foveal.hardware import free_on, give_back_memory, held_memory, in_precision
 from foveal.nets.encoder import feature_size
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Choice, Machine, step_memory
+from foveal.pretrain.auto import Machine, step_memory
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig
@@ -169,7 +169,7 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
     )  # fmt: skip
 
 
-def show_plan(config: PretrainConfig, machine: Machine, choice: Choice, rehearsal: Rehearsal, images: int) -> None:
+def show_plan(config: PretrainConfig, machine: Machine, why: dict[str, str], rehearsal: Rehearsal, images: int) -> None:
     """Print what is chosen, and what the run will take; images: those of an epoch's whole batches."""
     every, looks = config.probe_every, looks_in(config.epochs, config.probe_every)
     on_gpu = machine.device.type == "cuda"
@@ -177,7 +177,7 @@ def show_plan(config: PretrainConfig, machine: Machine, choice: Choice, rehearsa
     available = free + (torch.cuda.memory_allocated(machine.device) if on_gpu else held_memory())
     run = f"{counted(config.epochs, 'epoch')} of {images:,} images and {looks} looks"
     rows = [
-        *choice.lines(),
+        *why.items(),
         ("images per second, all processes", f"{rehearsal.images_per_second:,.1f}"),
         ("waiting for views", f"{rehearsal.data_wait:.0%}"),
         ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} of {available / 2**30:.1f} GiB"),

@@ -5,7 +5,7 @@ view -> encoder -> features h [B, D] -> projection z [B, d] -> NT-Xent over both
 
 from torch import Tensor, nn
 
-from foveal.losses.ntxent import contrast_bounds, decoupled, decoupled_bounds, group_bounds, ntxent
+from foveal.losses.ntxent import contrast_bounds, group_bounds, ntxent
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Contrast, Loss, Parts, TwoViews
@@ -13,21 +13,18 @@ from foveal.pretrain.options import SimCLROptions
 
 
 class SimCLR(TwoViews):
-    """The loss is NT-Xent, or its decoupled form."""
+    """The loss is NT-Xent."""
 
     def __init__(self, encoder: nn.Module, features: int, options: SimCLROptions) -> None:
         super().__init__(encoder, ProjectionHead(features, options.projection_hidden, options.projection_size))
         self.options = options
-        self.contrast = Contrast(options.temperature, options.same_group, options.decoupled)
+        self.contrast = Contrast(options.temperature, options.same_group)
 
     def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
         """NT-Xent of z1, z2; identity: of patients, where groups are masked or attract each other."""
         z1, z2 = parts
         facts, options = facts_of(z1, z2), self.options
-        if options.decoupled:
-            loss = decoupled(z1, z2, options.temperature)
-        else:
-            loss = ntxent(z1, z2, options.temperature, identity, options.same_group, options.chunk)
+        loss = ntxent(z1, z2, options.temperature, identity, options.same_group)
         if options.same_group != "ignore" and identity is not None:  # the bounds depend on who is in the batch
             facts["loss_floor"], facts["loss_chance"] = group_bounds(identity, options.temperature, options.same_group)
         return loss, facts
@@ -36,5 +33,4 @@ class SimCLR(TwoViews):
         """The lowest loss possible for N pairs, and that of equal vectors; None where a batch has its own (groups)."""
         if self.options.same_group != "ignore":
             return None
-        bounds = decoupled_bounds if self.options.decoupled else contrast_bounds
-        return bounds(pairs, self.options.temperature)
+        return contrast_bounds(pairs, self.options.temperature)

@@ -17,7 +17,7 @@ HIDDEN, SIZE, PREDICTION_HIDDEN = 2048, 2048, 512  # section 3
 class SimSiam(TwoViews):
     """A narrow prediction in place of negatives. The lowest loss, 0, is also that of collapse: no bounds."""
 
-    def __init__(self, encoder: nn.Module, features: int, options: None = None) -> None:
+    def __init__(self, encoder: nn.Module, features: int) -> None:
         projection = ProjectionHead(features, HIDDEN, SIZE, layers=3, batchnorm=True, last_batchnorm=True)
         super().__init__(encoder, projection)
         self.prediction = ProjectionHead(SIZE, PREDICTION_HIDDEN, SIZE, batchnorm=True)

@@ -12,7 +12,6 @@ from foveal.pretrain.options import SimCLROptions, SupConOptions
 from foveal.pretrain.simclr import SimCLR
 
 SIZE = 128  # section 3.2; the hidden layer is as wide as the features
-TILE = 4096  # columns of the similarity matrix to hold at once
 
 
 class SupCon(SimCLR):
@@ -22,9 +21,8 @@ class SupCon(SimCLR):
 
     def __init__(self, encoder: nn.Module, features: int, options: SupConOptions) -> None:
         own = SimCLROptions(
-            temperature=options.temperature, projection_hidden=features, projection_size=SIZE, same_group="positive",
-            chunk=TILE,
-        )  # fmt: skip
+            temperature=options.temperature, projection_hidden=features, projection_size=SIZE, same_group="positive"
+        )
         super().__init__(encoder, features, own)
 
     def loss(self, parts: Parts, identity: Tensor | None) -> Loss:

@@ -17,7 +17,7 @@ INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0  # section 4.2
 class VICReg(TwoViews):
     """Each view alone is kept from collapsing. The loss depends on the lengths of the vectors: no bounds."""
 
-    def __init__(self, encoder: nn.Module, features: int, options: None = None) -> None:
+    def __init__(self, encoder: nn.Module, features: int) -> None:
         super().__init__(encoder, ProjectionHead(features, HIDDEN, SIZE, layers=3, batchnorm=True))
 
     def loss(self, parts: Parts, identity: Tensor | None) -> Loss:

@@ -6,17 +6,15 @@ from torch import nn
 
 from foveal.losses.ntxent import ntxent
 from foveal.pretrain.built import METHODS
-from foveal.pretrain.options import PretrainConfig, SimCLROptions
+from foveal.pretrain.options import BYOLOptions, SimCLROptions, SupConOptions
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
 ]
-SIMCLR = {
-    "simclr": {}, "masked": {"same_group": "mask"}, "masked, chunked": {"same_group": "mask", "chunk": 16},
-    "decoupled": {"decoupled": True},
-}  # fmt: skip
+SIMCLR = {"simclr": {}, "masked": {"same_group": "mask"}, "positive": {"same_group": "positive"}}
+OPTIONS = {"supcon": [SupConOptions()], "byol": [BYOLOptions()]}
 
 
 def create(name):
@@ -24,7 +22,7 @@ def create(name):
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.BatchNorm1d(64), nn.ReLU())
     if name in SIMCLR:
         return METHODS["simclr"](encoder, 64, SimCLROptions(projection_hidden=64, **SIMCLR[name])).train()
-    return METHODS[name](encoder, 64, getattr(PretrainConfig, name, None)).train()
+    return METHODS[name](encoder, 64, *OPTIONS.get(name, [])).train()
 
 
 def step(method, views, identity):
@@ -56,7 +54,7 @@ def test_tiles_stay_below_two_gibibytes_where_the_matrix_would_need_sixteen_for_
     z1, z2 = (torch.randn(32768, 128, device="cuda", requires_grad=True) for _ in range(2))
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    loss = ntxent(z1, z2, 0.2, chunk=4096)
+    loss = ntxent(z1, z2, 0.2, tile=4096)
     loss.backward()
     assert torch.cuda.max_memory_allocated() - before < 2 * 2**30
     assert torch.isfinite(loss) and torch.isfinite(z1.grad).all()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from foveal.losses.ntxent import contrast_bounds, group_bounds, ntxent
+from foveal.losses.ntxent import TILE, contrast_bounds, group_bounds, ntxent
 
 
 def slow_masked(z1, z2, who, temperature):
@@ -40,7 +40,7 @@ def example(n=9, d=4, seed=0, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("temperature", [0.07, 0.5])
-@pytest.mark.parametrize("chunk", [0, 4])
+@pytest.mark.parametrize("chunk", [TILE, 4])
 @pytest.mark.parametrize(("same_group", "slow"), [("mask", slow_masked), ("positive", slow_supcon)])
 def test_equals_the_formula(same_group, slow, chunk, temperature):
     z1, z2, who = example()
@@ -116,7 +116,7 @@ def test_tiles_give_the_value_and_gradient_of_the_whole_matrix(same_group, dtype
     z1, z2, who = example(n, 6, dtype=dtype)
     leaves = [z.requires_grad_() for z in (z1, z2)]
     found = []
-    for tile in (0, chunk):
+    for tile in (TILE, chunk):
         loss = ntxent(z1, z2, 0.07, who, same_group, tile)
         found.append((loss, *torch.autograd.grad(3 * loss, leaves)))
     for full, tiled in zip(*found, strict=True):
@@ -126,7 +126,7 @@ def test_tiles_give_the_value_and_gradient_of_the_whole_matrix(same_group, dtype
 @pytest.mark.parametrize("temperature", [0.01, 0.005])
 def test_tiles_are_exact_where_exponentials_overflow(temperature):
     z1, z2, _ = example(16, 3, dtype=torch.float32)
-    tiled = ntxent(z1, z2, temperature, chunk=5)
+    tiled = ntxent(z1, z2, temperature, tile=5)
     assert torch.isfinite(tiled) and tiled.item() == pytest.approx(ntxent(z1, z2, temperature).item(), rel=1e-5)
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from foveal.losses.ntxent import decoupled, infonce, ntxent
+from foveal.losses.ntxent import infonce, ntxent
 from foveal.losses.without_negatives import barlow_twins, dino, move_centre, vicreg
 from foveal.nets.heads import ProjectionHead
 from foveal.nets.layers import synchronise
@@ -35,12 +35,11 @@ def with_moving_centre(a, b):
 def losses():
     return {
         "ntxent": lambda a, b, who: ntxent(a, b, 0.2),
-        "ntxent, chunked": lambda a, b, who: ntxent(a, b, 0.2, chunk=5),
+        "ntxent, chunked": lambda a, b, who: ntxent(a, b, 0.2, tile=5),
         "masked": lambda a, b, who: ntxent(a, b, 0.2, who, "mask"),
         "masked, chunked": lambda a, b, who: ntxent(a, b, 0.2, who, "mask", 5),
         "supcon": lambda a, b, who: ntxent(a, b, 0.2, who, "positive"),
         "supcon, chunked": lambda a, b, who: ntxent(a, b, 0.2, who, "positive", 5),
-        "decoupled": lambda a, b, who: decoupled(a, b, 0.2),
         "infonce": lambda a, b, who: infonce(a, b, 0.2),
         "barlow_twins": lambda a, b, who: barlow_twins(a, b, 0.05),
         "vicreg": lambda a, b, who: vicreg(a, b, 25, 25, 1),

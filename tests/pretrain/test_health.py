@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import foveal
-from foveal.losses.ntxent import contrast_bounds, decoupled, ntxent
+from foveal.losses.ntxent import contrast_bounds, ntxent
 from foveal.pretrain import simclr
 from foveal.pretrain.faults import EXPLAINED, check_first, check_loss, explain_loss
 from foveal.pretrain.health import alignment, doubts_of, effective_rank, facts_of, look, uniformity, verdict
 from foveal.pretrain.interface import Contrast
 from foveal.pretrain.mocov3 import MoCoV3
-from foveal.pretrain.options import MoCoV3Options, SimCLROptions
+from foveal.pretrain.options import SimCLROptions
 from foveal.pretrain.plan import Rehearsal, epochs_within, looks_in, seconds_of_run
 from foveal.pretrain.simclr import SimCLR
 
@@ -185,7 +185,7 @@ def test_d_one_tensor_for_both_views_is_named(refuses):
 
 def test_an_image_alone_among_processes_is_not_judged():
     method = Faulty(None)
-    method.contrast = Contrast(0.2, decoupled=True)  # whose loss of one image alone would be an error
+    method.contrast = Contrast(0.2)
     check_first(method, tuple(pictures(1)), None, nullcontext())
 
 
@@ -223,14 +223,12 @@ def test_faults_of_losses_of_groups_are_named_too(same_group):
     [
         {"method": "supcon", "supcon": {"temperature": 0.2}},
         {"simclr": {"same_group": "mask"}},
-        {"simclr": {"decoupled": True}},
     ],
     ids=str,
 )
 def test_a_wrong_loss_of_every_contrastive_method_stops_a_run(phantom_set, tmp_path, monkeypatch, refuses, options):
-    for module, name in ((simclr, "ntxent"), (simclr, "decoupled")):
-        right = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *given, right=right: right(*given) * 0.2 / 0.07)
+    right = simclr.ntxent
+    monkeypatch.setattr(simclr, "ntxent", lambda *given: right(*given) * 0.2 / 0.07)
     with refuses("training.wrong_loss", "0.2 / 0.07"):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **SHORT, **options)
 
@@ -278,7 +276,7 @@ def test_other_impossible_losses_stop_a_run(refuses):
 @pytest.mark.parametrize("n", [2, 3, 16])
 def test_no_right_loss_of_predictions_and_keys_is_stopped(n):
     """Two views of few images can be less alike than those of two images, and closer to the keys nevertheless."""
-    method = MoCoV3(torch.nn.Identity(), 8, MoCoV3Options())
+    method = MoCoV3(torch.nn.Identity(), 8)
     for seed in range(50):
         vectors = torch.randn(4, n, 16, generator=torch.Generator().manual_seed(seed))
         loss, facts = method.loss(tuple(vectors), None)
@@ -304,8 +302,6 @@ def test_no_right_loss_is_ever_stopped(d, temperature, noise):
         for same_group in ("mask", "positive"):
             loss = ntxent(z1, z2, temperature, groups, same_group).item()
             assert explain_loss(loss, z1, z2, Contrast(temperature, same_group), groups) is None
-        loss = decoupled(z1, z2, temperature).item()
-        assert explain_loss(loss, z1, z2, Contrast(temperature, decoupled=True)) is None
 
 
 # The verdict
