@@ -68,6 +68,11 @@ class Preparation:
         if self.green and self.channels != 1:
             raise FovealError("option.conflict", "green keeps one channel, but channels is 3", expected="channels 1")
 
+    def asked(self, fundus: bool) -> dict[str, Any]:
+        """The options of `foveal prepare` that prepare pictures like this."""
+        given = ("size", "crop", "fit", "mask", "enhance", "green")
+        return {name: getattr(self, name) for name in given} | {"fundus": "yes" if fundus else "no"}
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; omits options at their default, so that files older than these options stay equal."""
         defaults = {option.name: option.default for option in fields(self)}

@@ -52,18 +52,22 @@ def tiff(strips, order, photometric, bits, samples, planar=1, compression=1, pre
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("kind", ["white", "black", "planar", "planar+alpha", "chunky", "chunky+alpha"])
-def test_sixteen_bits_of_a_tiff(picture, kind, packed, order):
+@pytest.mark.parametrize("kind", ["white", "black", "planar", "chunky", "chunky+alpha"])
+def test_sixteen_bits_of_a_tiff(picture, kind, packed, order, refuses):
     deep = picture.astype(np.uint16) * 257
     with_alpha = np.dstack([deep, np.full((HEIGHT, WIDTH), 30_000, np.uint16)])
     planes, photometric, samples = {
         "white": ([65535 - deep[..., 1]], 0, 1), "black": ([deep[..., 1]], 1, 1),
-        "planar": (list(np.moveaxis(deep, 2, 0)), 2, 3), "planar+alpha": (list(np.moveaxis(with_alpha, 2, 0)), 2, 4),
+        "planar": (list(np.moveaxis(deep, 2, 0)), 2, 3),
         "chunky": ([deep], 2, 3), "chunky+alpha": ([with_alpha], 2, 4),
     }[kind]  # fmt: skip
     strips = [plane.astype(f"{order}u2").tobytes() for plane in planes]
     strips = list(map(zlib.compress, strips)) if packed else strips
     data = tiff(strips, order, photometric, 16, samples, 2 if len(strips) > 1 else 1, 8 if packed else 1)
+    if kind in ("white", "planar"):
+        with refuses("image.unsupported"):
+            decode(data, 1000)
+        return
     expected = picture if samples > 1 else np.repeat(picture[..., 1:2], 3, axis=2)
     assert np.array_equal(decode(data, 1000).pixels, expected)
 
@@ -87,26 +91,11 @@ def test_of_a_tiff_the_largest_page_and_then_the_first(picture, big):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("kind", ["black", "white", "chunky", "planar", "below 0", "colours below 0"])
-def test_signed_numbers_of_a_tiff(picture, kind, bits, order, refuses):
-    limit = 2 ** (bits - 1) - 1
-    deep = np.round(picture.astype(float) * limit / 255).astype(int)
-    deep[:5, :5] = limit
-    deep[5:9, 5:9] = 0
-    grey = kind in ("black", "white", "below 0")
-    planes = [deep[..., 0]] if grey else list(np.moveaxis(deep, 2, 0)) if kind == "planar" else [deep]
-    if kind.endswith("below 0"):
-        planes[0][9, 9] = -1
-    strips = [plane.astype(f"{order}i{bits // 8}").tobytes() for plane in planes]
-    photometric = 0 if kind == "white" else 1 if grey else 2
-    data = tiff(strips, order, photometric, bits, 1 if grey else 3, 2 if kind == "planar" else 1, numbers=2)
-    if kind == "white" or kind.endswith("below 0"):
-        with refuses("image.unsupported"):
-            decode(data, 1000)
-        return
-    expected = (np.repeat(deep[..., :1], 3, axis=2) if grey else deep) * 255 / (65535 if bits == 16 else 255)
-    assert np.abs(decode(data, 1000).pixels - expected).max() <= 0.5
+@pytest.mark.parametrize(("bits", "samples"), [(8, 1), (16, 1), (16, 3)])
+def test_signed_numbers_of_a_tiff_are_refused(order, bits, samples, refuses):
+    strip = np.zeros((HEIGHT, WIDTH, samples), f"{order}i{bits // 8}").tobytes()
+    with refuses("image.unsupported"):
+        decode(tiff([strip], order, 1 if samples == 1 else 2, bits, samples, numbers=2), 1000)
 
 
 def damaged(data, share, count=30):
@@ -123,16 +112,6 @@ def test_damaged_strips_are_refused_without_a_message(picture, refuses, capfd, c
     with refuses("image.damaged"):
         decode(damaged(data, 0.4), 1000)
     assert capfd.readouterr() == ("", "")
-
-
-def test_a_damaged_length_of_a_run_is_refused(picture, refuses):
-    data = bytearray(saved(picture, "TIFF", compression="packbits"))
-    start = Image.open(BytesIO(data)).tag_v2[273][0]
-    assert np.array_equal(decode(bytes(data), 1000).pixels, picture)
-    for length in (data[start] - 1, data[start] + 1, 255):
-        data[start] = length
-        with refuses("image.damaged"):
-            decode(bytes(data), 1000)
 
 
 @pytest.mark.parametrize("minimum", [1, 1000])
