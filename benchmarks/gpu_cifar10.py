@@ -41,7 +41,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import foveal
-from foveal.augment.recipes import RECIPES, SIMCLR
+from foveal.augment.recipes import RECIPES
 from foveal.distributed import choose_device
 from foveal.evaluate.intervals import Resampling
 from foveal.nets.encoder import create_encoder
@@ -55,9 +55,16 @@ from foveal.train.task import frozen_encoder, start_from
 
 NEIGHBOURS, SIDE = 10, 32
 REFERENCE_VIEWS = replace(
-    SIMCLR, crop_area=(0.2, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grey=0.1, blur_probability=0.0
+    RECIPES["simclr"],
+    crop_area=(0.2, 1.0),
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    grey=0.1,
+    blur_probability=0.0,
 )
-S3_VIEWS = replace(SIMCLR, brightness=0.64, contrast=0.64, saturation=0.64, hue=0.16, blur_probability=0.0)
+S3_VIEWS = replace(RECIPES["simclr"], brightness=0.64, contrast=0.64, saturation=0.64, hue=0.16, blur_probability=0.0)
 PUBLISHED = {"reference": {"knn": 0.832, "linear": 0.856, "loss": 5.18, "epochs": 100, "seconds": 1200, "on": "A100"}}
 # Seconds that a stage may take at most.
 LIMITS = {"prepare": 90, "reference": 420, "ours": 420, "s3-7x7": 150, "s3-3x3": 150, "best": 450}
