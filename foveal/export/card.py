@@ -15,11 +15,6 @@ from foveal.runs import read_model, version_of
 from foveal.sets.leaks import read_seen
 from foveal.version import VERSION
 
-# Packages for `foveal predict FILE.onnx`, and further ones for `foveal serve FILE.onnx`; torch is not needed.
-NEEDED = (
-    "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pydicom", "rich", "scipy", "tomli-w", "tyro",
-)  # fmt: skip
-SERVING = ("fastapi", "jinja2", "prometheus-client", "python-multipart", "sqlalchemy", "uvicorn")
 TOLD_OF_RUN = (
     "kind", "encoder", "mean", "std", "classes", "scale", "task", "preparation", "fundus", "referable_from", "decision",
     "second", "second_classes", "loss", "init", "best_epoch", "members",
@@ -58,12 +53,10 @@ def write_card(said: dict[str, Any], loads: dict[str, str], run: Path, folder: P
     networks = counted(len(said.get("members") or [1]), "network")
     write_text(folder / "README.md", render("README.md", **said, networks=networks, loads=loads, power=POWER) + "\n")
     write_table(folder / "seen.csv", read_seen(str(run)).assign(id="", set="", path="", patient=""))
-    needed, serving = (map(_pinned, names) for names in (NEEDED, SERVING))
-    text = render("requirements.txt", needed=needed, serving=serving, version=VERSION)
-    write_text(folder / "requirements.txt", text)
+    write_text(folder / "requirements.txt", render("requirements.txt", pinned=pinned, version=VERSION))
 
 
-def _pinned(name: str) -> str:
+def pinned(name: str) -> str:
     """NAME==VERSION, or only NAME if it is not installed here (export needs neither the server nor DICOM packages)."""
     version = version_of(name)
     return name if version is None else f"{name}=={version}"

@@ -2,7 +2,7 @@
 
 FOLDER/model.onnx  model.fp16.onnx  model.int8.onnx    pixels to probabilities, for ONNX Runtime
 FOLDER/model.pt2                                        the same for torch.export.load
-FOLDER/encoder.safetensors  torchvision.safetensors     the encoder for timm and torchvision
+FOLDER/encoder.safetensors                              the encoder for timm
 FOLDER/foveal.json  README.md  seen.csv  requirements.txt
 """
 
@@ -19,7 +19,7 @@ from foveal.errors import FovealError
 from foveal.export.card import about, write_card
 from foveal.export.encoder import write_encoder
 from foveal.export.graph import Graph, Work, check, describe, whole_graph, write_graph
-from foveal.export.lower import share_in_float32, write_half, write_integers
+from foveal.export.lower import write_half, write_integers
 from foveal.export.options import ExportConfig, Format
 from foveal.files import check_free, replacing
 from foveal.page.words import counted
@@ -35,9 +35,8 @@ FILES = {
     "onnx-int8": ("model.int8.onnx", "the same with an encoder in 8-bit integers"),
     "torch": ("model.pt2", "the same for torch.export.load"),
 }
-OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", "encoder.safetensors", "torchvision.safetensors",
-             *(name for name, _ in FILES.values())}  # fmt: skip
-SAID = 0.1  # share of the weights of a lower format that stay in float32, from which on it is said
+ENCODER = "encoder.safetensors"
+OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", ENCODER, *(name for name, _ in FILES.values())}
 CHECKED = 256  # at most this many images to check files on: enough to measure 98 % agreement to within 2 %
 CALIBRATING = 480  # at most this many images for int8: a third measures ranges, the rest selects float32 layers
 
@@ -110,9 +109,7 @@ def _images(config: ExportConfig, predictor: Predictor) -> tuple[np.ndarray, np.
     return parts[0], parts[1]
 
 
-def _write(
-    config: ExportConfig, formats: tuple[Format, ...], work: Work, graph: Graph, example: Tensor
-) -> None:  # fmt: skip
+def _write(config: ExportConfig, formats: tuple[Format, ...], work: Work, graph: Graph, example: Tensor) -> None:
     folder, onnx_file, rows = work.folder, work.folder / FILES["onnx"][0], []
     from_onnx = any(name.startswith("onnx") for name in formats)
     for name in (name for name in FILES if name in formats or (name == "onnx" and from_onnx)):
@@ -126,22 +123,20 @@ def _write(
             else:
                 say(f"writing {file.name}")
                 write_graph(graph, example, partial, name)
-        if name in ("onnx-fp16", "onnx-int8") and (share := share_in_float32(file)) > SAID:
-            what += f"; {share:.0%} of its weights stay in float32"
-            say(f"{file.name}: {share:.0%} of the weights stay in float32")
         if name in formats:
             rows.append(check(work, file, what, exact=name in ("onnx", "torch")))
     if "onnx" not in formats:
         onnx_file.unlink(missing_ok=True)
-    loads = write_encoder(work.predictor, work.checked, folder) if "encoder" in formats else {}
-    for weights in loads:
-        describe(work, folder / weights, "the encoder's weights")
-    write_card(work.said, loads, config.run, folder)
+    how = ""
+    if "encoder" in formats:
+        how = write_encoder(work.predictor, work.checked, folder / ENCODER)
+        describe(work, folder / ENCODER, "the encoder's weights")
+    write_card(work.said, {ENCODER: how} if how else {}, config.run, folder)
     if rows:
         columns = ["file", "MB", "largest difference", "equal grades", "n"]
         show_table(f"exported files compared with {config.run} on real images", columns, rows)
-    for weights, how in loads.items():
-        say(f"{weights}: {how}")
+    if how:
+        say(f"{ENCODER}: {how}")
 
 
 def _put(folder: Path, out: Path) -> None:
@@ -149,7 +144,5 @@ def _put(folder: Path, out: Path) -> None:
     names = {file.name for file in folder.iterdir()}
     for name in OWN_FILES - names:
         (out / name).unlink(missing_ok=True)
-    for name in sorted(
-        names, key=lambda name: (name == ABOUT, name)
-    ):  # last: new files do not match an old foveal.json
+    for name in sorted(names, key=lambda name: (name == ABOUT, name)):  # it comes last: it must not match older files
         (folder / name).replace(out / name)

@@ -47,15 +47,6 @@ def write_half(onnx_file: Path, file: Path) -> None:
     onnx.save(half.model, str(file))
 
 
-def share_in_float32(file: Path) -> float:
-    """The share (0-1) of the weights of an ONNX file that are in float32."""
-    import onnx
-
-    sizes = [(weights.data_type == onnx.TensorProto.FLOAT, int(np.prod(weights.dims)))
-             for weights in onnx.load(str(file)).graph.initializer]  # fmt: skip
-    return sum(size for is_float, size in sizes if is_float) / max(1, sum(size for _, size in sizes))
-
-
 def write_integers(work: Work, onnx_file: Path, file: Path) -> str:
     """Write the quantised file; returns a text about how much of it stayed in float32."""
     measured, others = work.calibrating[::MEASURED], np.delete(work.calibrating, slice(None, None, MEASURED), 0)

@@ -19,7 +19,7 @@ class ExportConfig:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Folder to write; by default RUN/export. Files of an earlier export are overwritten, other files are kept.
     out: Path | None = None
-    # Formats to write: onnx (float32), onnx-fp16, onnx-int8, torch (torch.export), encoder (for timm and torchvision).
+    # Formats to write: onnx (float32), onnx-fp16, onnx-int8, torch (torch.export), encoder (for timm).
     formats: tuple[Format, ...] = ("onnx", "onnx-fp16", "onnx-int8", "torch", "encoder")
     # Prepared set for checks (validation and test part) and int8 calibration (training part); by default that of RUN.
     images: Path | None = None

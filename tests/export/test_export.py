@@ -10,7 +10,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
-from torchvision.models import get_model
 
 import foveal
 from foveal.augment.views import plain_view
@@ -291,7 +290,7 @@ def test_a_second_task_and_grey_images(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("encoder", "side"), [("resnet18", 96), ("efficientnet_b0", 64), ("vit_tiny_patch16_224", 32)])
-def test_weights_load_in_timm_and_torchvision_and_give_equal_features(phantom_set, tmp_path, encoder, side):
+def test_weights_load_in_timm_and_give_equal_features(phantom_set, tmp_path, encoder, side):
     run = train(phantom_set, tmp_path / "run", encoder=encoder, image_size=side)
     # Integers take minutes for a network of this size: each of its parts is tried.
     out = foveal.export(run, formats=("onnx", "encoder", *(("onnx-int8",) if encoder.startswith("vit") else ())))
@@ -303,12 +302,6 @@ def test_weights_load_in_timm_and_torchvision_and_give_equal_features(phantom_se
         size = {"img_size": side} if encoder.startswith("vit") else {}
         ours = timm.create_model(encoder, num_classes=0, checkpoint_path=out / "encoder.safetensors", **size).eval()
         assert torch.allclose(ours.double()(seen), features, rtol=1e-6, atol=1e-6)
-        if not encoder.startswith("vit"):
-            theirs = get_model(encoder, weights=None).eval()
-            setattr(theirs, "fc" if encoder == "resnet18" else "classifier", torch.nn.Identity())
-            theirs.load_state_dict(load_file(out / "torchvision.safetensors"))
-            assert torch.allclose(theirs.double()(seen), features, rtol=1e-6, atol=1e-6)
-    assert (out / "torchvision.safetensors").exists() != encoder.startswith("vit")
     assert not (out / "model.int8.onnx").exists()  # of a transformer, there is none
 
 
@@ -400,8 +393,9 @@ def check_half(framed, side, folder):
     for name, close in (("model.onnx", 1e-5), ("half.onnx", 0.01)):
         session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
         assert np.abs(session.run(None, {"pixels": pixels})[0] - expected).max() < close
-    assert lower.share_in_float32(folder / "model.onnx") > 0.95
-    return lower.share_in_float32(folder / "half.onnx")
+    weights = onnx.load(folder / "half.onnx").graph.initializer
+    sizes = [(each.data_type == onnx.TensorProto.FLOAT, np.prod(each.dims)) for each in weights]
+    return sum(size for is_float, size in sizes if is_float) / sum(size for _, size in sizes)
 
 
 def test_a_transformer_in_float16_is_in_float16(tmp_path):

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 import foveal
-from foveal.export.card import NEEDED, SERVING
 from foveal.sources.phantom import draw_phantom
 
 pytestmark = pytest.mark.slow
@@ -159,9 +158,10 @@ def test_the_requirements_are_enough_in_an_environment_without_torch(bare, expor
 
 def test_every_requirement_is_needed(exported):
     lines = [line for line in (exported / "requirements.txt").read_text().splitlines() if line[0] != "#"]
-    assert [line.partition("==")[0] for line in lines] == [*NEEDED, *SERVING]
+    names = [line.partition("==")[0] for line in lines]
+    assert {"onnxruntime", "fastapi"} < set(names)
     source = "\n".join(path.read_text() for path in (ROOT / "foveal").rglob("*.py"))
     modules = {"opencv-python-headless": "cv2", "pillow": "PIL", "python-multipart": "python_multipart"}
-    for name in (*NEEDED, *SERVING):
+    for name in names:
         module = modules.get(name, name.replace("-", "_"))
         assert re.search(rf"^ *(import|from) {module}\b|\"{module}\"", source, re.MULTILINE), name
