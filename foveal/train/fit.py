@@ -13,9 +13,7 @@ from torch import Tensor
 from foveal import checkpoint
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import write_view_sheet
-from foveal.config import read_toml
 from foveal.console import progress_bar, say
-from foveal.errors import FovealError
 from foveal.given import Given
 from foveal.hardware import give_back_memory
 from foveal.nets.probes import mean_and_spread
@@ -26,14 +24,7 @@ from foveal.readout.decisions import decide
 from foveal.runs import Run
 from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generator
-from foveal.train.epoch import (
-    Judged,
-    note,
-    re_estimate_statistics,
-    refuse_divergence,
-    selection_score,
-    summarise,
-)
+from foveal.train.epoch import Judged, note, re_estimate_statistics, refuse_divergence, selection_score, summarise
 from foveal.train.feed import feed
 from foveal.train.learned import Learned
 from foveal.train.objective import Objective
@@ -49,8 +40,7 @@ UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "se
 def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     """Train into `run`, or resume; returns the epoch in best.pt. held_out: records that choose it, or none."""
     # Model and optimiser
-    config, prepared = task.config, task.prepared
-    built = build(task, learned)
+    config, built = task.config, build(task, learned)
     grader, average = built.grader, built.average
     objective = Objective(task, learned, grader)
 
@@ -83,7 +73,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     # Loop
     with progress_bar("train", config.epochs * len(store), done=state["epoch"] * len(store)) as bar:
         for epoch in range(state["epoch"], config.epochs):
-            if waited_long_enough(config, state, epoch):
+            if config.patience and state["best"] and epoch - state["best"]["epoch"] >= config.patience:
                 waited_for = counted(config.patience, "epoch")
                 say(f"no improvement for {waited_for}: stopped early; kept epoch {state['best']['epoch']}")
                 break
@@ -137,11 +127,11 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
                 weights = weights_to_keep(built.judged, scale)
                 checkpoint.save({"grader": weights, "epoch": epoch + 1, "input": expected}, run.path / "best.pt")
             parts: dict[str, Answers] = {}
-            if not config.mixup and not config.cutmix:
+            if not config.mixup:
                 parts["train"] = (ids[order].tolist(), labels[order], given, given_probabilities.numpy())
             if judged is not None:
                 parts["val"] = (judged.ids, judged.labels, judged.grades, judged.probabilities)
-            write_errors(run.path, epoch + 1, parts, prepared.classes)
+            write_errors(run.path, epoch + 1, parts)
             run.log(row)
             state |= {"grader": grader.state_dict(), "optimiser": built.optimiser.state_dict(), "epoch": epoch + 1}
             state |= {} if average is None else {"average": average.state_dict()}
@@ -149,25 +139,6 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             bar.advance(0, note(row))
             say(f"epoch {epoch + 1:>3}  {note(row)}{'  *' if better else ''}")
     return int(state["best"]["epoch"])
-
-
-def waited_long_enough(config: TrainConfig, state: dict[str, Any], epoch: int) -> bool:
-    """Whether there was no improvement for --patience epochs."""
-    return bool(config.patience and state["best"] and epoch - state["best"]["epoch"] >= config.patience)
-
-
-def refuse_other_figure(task: Task) -> None:
-    """FovealError for an unfinished run of version 0.1 in --out that chooses its best epoch by another figure."""
-    config, file, ours = task.config, task.config.out / "checkpoint.pt", task.figure
-    if not file.is_file() or not len(task.prepared.part("val")):
-        return
-    chosen_by = read_toml(config.out / "config.toml", "train").get("select_on", "auto")
-    if chosen_by in ("auto", ours):
-        return
-    state = checkpoint.load(file)
-    if state["epoch"] < config.epochs and not waited_long_enough(config, state, state["epoch"]):
-        what = f"the unfinished run {config.out} chooses its best epoch by {chosen_by}, as version 0.1 could"
-        raise FovealError("run.other_options", what, expected=ours, fix="train again with another --out")
 
 
 def standardised(task: Task, built: Built, store: ImageStore, judged: Judged | None) -> tuple[Scale, Tensor]:

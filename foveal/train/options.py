@@ -14,7 +14,7 @@ from foveal.readout.referral import least_sensitivity
 
 LOWEST = {
     "epochs": 1, "batch_size": 2, "micro_batch": 0, "image_size": 0, "grow_from": 0, "freeze_stages": 0,
-    "patience": 0, "mixup": 0, "cutmix": 0, "learning_rate": 0, "weight_decay": 0, "seed": 0,
+    "patience": 0, "mixup": 0, "learning_rate": 0, "weight_decay": 0, "seed": 0,
 }  # fmt: skip
 SHARES = ("warm_up", "label_smoothing", "final_rate", "coverage", "ema")  # 0 or more, and below 1
 FACTORS = ("decay", "layer_decay")  # above 0, and 1 at most
@@ -66,8 +66,8 @@ class TrainConfig:
     loss: Literal["auto", "cross_entropy", "focal", "ordinal", "corn", "coral", "mse", "smooth_l1"] = "auto"
     # Weight rare classes more: balanced is n / (classes x count), root its square root, effective by Cui et al. 2019.
     class_weights: Literal["auto", "balanced", "root", "effective", "none"] = "auto"
-    # Sampling: natural (each image once per epoch), balanced (all classes equally often), or progressive between them.
-    sampling: Literal["natural", "balanced", "progressive"] = "natural"
+    # Sampling: natural (each image once per epoch) or balanced (all classes equally often).
+    sampling: Literal["natural", "balanced"] = "natural"
     # Calibrate the probabilities on the validation images (temperature scaling; for regression, one slope per step).
     calibrate: bool = True
     # Cutoffs between grades: fitted on validation images where clearly better, fixed, or plain half-way rounding.
@@ -94,8 +94,6 @@ class TrainConfig:
     views: str = "auto"
     # Mixup, blending pairs of images and their targets: parameter of the Beta distribution, usually 0.2; 0 is off.
     mixup: float = 0.0
-    # CutMix, pasting a rectangle of another image: parameter of the Beta distribution; 0 is off.
-    cutmix: float = 0.0
     # Label smoothing: share of each target that is spread over all classes.
     label_smoothing: float = 0.0
     # Freeze so many of the first stages; the stem is one.
@@ -140,12 +138,12 @@ class TrainConfig:
         changed = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
         loss, schedule, random = f"--loss {self.loss}", f"--schedule {self.schedule}", self.init == "random"
         unsmoothed = self.loss not in ("auto", "cross_entropy", "focal", "ordinal")
-        tuning = ("freeze_stages", "grow_from", "mixup", "cutmix", "views", "layer_decay", "micro_batch", "batch_norm")
+        tuning = ("freeze_stages", "grow_from", "mixup", "views", "layer_decay", "micro_batch", "batch_norm")
         for given, other, names, why in (
             (self.freeze, "--freeze", tuning, "a linear probe computes the features of plain images once"),
             (self.freeze, "--freeze", ("budget",), "a linear probe takes little more than one pass over the images"),
             (self.folds, "--folds", ("patience",), "held-out images must not choose the epoch"),
-            (self.second, "--second", ("mixup", "cutmix"), "the second label of a mixed image is unknown"),
+            (self.second, "--second", ("mixup",), "the second label of a mixed image is unknown"),
             (unsmoothed, loss, ("label_smoothing",), "it needs a softmax loss"),
             (random, "--init random", ("freeze_stages", "random_stem"), "all weights are random"),
             (self.random_stem, "--random-stem", ("freeze", "freeze_stages"), "it would freeze random weights"),

@@ -1,10 +1,9 @@
 """The results of a training run: model.json, the readout, the predictions, and the misgraded images.
 
-    RUN/errors/classes.csv          epoch, part, class, images, precision, recall
     RUN/errors/epoch-007-val.csv    id, true, given, probability of the given grade, worst first; -train likewise
     RUN/misgraded.csv               the same for the best epoch; RUN/misgraded/NN.jpg shows the worst images
 
-Training images were graded in their random views of that epoch; with mixup or CutMix they are not listed.
+Training images were graded in their random views of that epoch; with mixup they are not listed.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from foveal import checkpoint
 from foveal.console import say, warn
 from foveal.evaluate.operating import fit_referral
 from foveal.files import write_bytes, write_json, write_table, write_text
-from foveal.metrics import confusion_matrix, precision, recall
+from foveal.page.terminal import print_template
 from foveal.page.words import counted, percent_with_interval
 from foveal.predict.likeness import LEAST_HELD, MOST_IMAGES, diameters_of, fit_likeness, looks_of, write_likeness
 from foveal.predict.model import joined
@@ -171,39 +170,21 @@ def write_predictions(
 
 
 def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:
-    what = f"temperature {readout.temperature:.2f}" if readout.steps is None else "calibration in steps"
-    cutoffs = ", ".join(f"{cut:.2f}" for cut in readout.cutoffs or ())
-    say(f"{what}{', cutoffs ' if cutoffs else ''}{cutoffs}, fitted on {readout.images} validation images")
-    if parts < 2:
-        what = "all validation images belong to one group, so calibration looks better than it is"
-        warn(f"{what}: prepare the set with a larger --val, or with group information")
-    if readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01:
-        warn("the temperature reached its limit: the probabilities of this grader are not informative")
     limits = readout.limits or [1.0] * len(classes)  # without prediction sets
-    if always := [name for name, limit in zip(classes, limits, strict=True) if limit == 0]:
-        warn(f"every prediction set contains {', '.join(always)}: there are too few validation images to leave it out")
+    at_limit = readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01
+    always = [name for name, limit in zip(classes, limits, strict=True) if limit == 0]
+    print_template("readout.txt", readout=readout, parts=parts, at_limit=at_limit, always=always)
 
 
-def write_errors(run: Path, epoch: int, parts: dict[str, Answers], classes: list[str]) -> None:
-    """Write the tables of one epoch, and its lines of classes.csv. parts: train or val -> predictions."""
+def write_errors(run: Path, epoch: int, parts: dict[str, Answers]) -> None:
+    """Write the lists of one epoch. parts: train or val -> predictions."""
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    lines = []
     for part, (ids, true, given, probabilities) in parts.items():
-        confusion = confusion_matrix(true, given, len(classes))
-        figures = zip(classes, confusion.sum(1).astype(int), precision(confusion), recall(confusion), strict=True)
-        lines += [(epoch, part, *figure) for figure in figures]
         sure = np.asarray(probabilities)[np.arange(len(given)), given].astype(float)
         table = pd.DataFrame({"id": ids, "true": true, "given": given, "probability": sure.round(4)})
         worst = worst_first(table, "true", "given").drop(columns="distance")
         write_table(folder / f"epoch-{epoch:03d}-{part}.csv", worst)
-    file, columns = folder / "classes.csv", ["epoch", "part", "class", "images", "precision", "recall"]
-    new = pd.DataFrame(lines, columns=columns).round({"precision": 4, "recall": 4})
-    if file.is_file():  # these parts of the epoch are replaced, and later epochs dropped: a resumed run repeats them
-        before = pd.read_csv(file, dtype={"class": str})
-        same = (before["epoch"] == epoch) & ~before["part"].isin(new["part"])
-        new = pd.concat([before[(before["epoch"] < epoch) | same], new], ignore_index=True)
-    write_table(file, new)
 
 
 def worst_first(table: pd.DataFrame, true: str, given: str) -> pd.DataFrame:
@@ -213,13 +194,13 @@ def worst_first(table: pd.DataFrame, true: str, given: str) -> pd.DataFrame:
     return wrong.sort_values(["distance", "probability", "id"], ascending=[False, False, True])
 
 
-def write_held_out(run: Path, epoch: int, classes: list[str]) -> None:
-    """Write the tables of a fold's held-out images, from its predictions."""
+def write_held_out(run: Path, epoch: int) -> None:
+    """Write the list of a fold's held-out images, from its predictions."""
     table = read_predictions(run / "predictions.csv")
     table = table[table["split"] == "val"]
     true, given = (table[name].to_numpy(np.int64) for name in ("label", "grade"))
     probabilities = table[probability_columns(table)].to_numpy(float)
-    write_errors(run, epoch, {"val": (table["id"].tolist(), true, given, probabilities)}, classes)
+    write_errors(run, epoch, {"val": (table["id"].tolist(), true, given, probabilities)})
 
 
 def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> None:

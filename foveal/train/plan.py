@@ -1,17 +1,14 @@
 """How many epochs fit into a time? Real steps on real images, with other weights: they learn and write nothing."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, count
 
-import numpy as np
-import torch
-
-from foveal.augment.views import plain_view
 from foveal.budget import MOST_MEASURED, SHARE_MEASURED, most_epochs, seconds_of
 from foveal.console import progress_bar, say
 from foveal.hardware import give_back_memory, wait_for
 from foveal.page.words import counted
+from foveal.predict.features import seconds_of_pass
 from foveal.predict.likeness import MOST_IMAGES
 from foveal.predict.predictor import VIEWS
 from foveal.schedule import growing_sizes, thirds
@@ -21,18 +18,9 @@ from foveal.train.feed import feed
 from foveal.train.learned import Learned
 from foveal.train.objective import Objective
 from foveal.train.options import TrainConfig
-from foveal.train.task import Built, Task, build
+from foveal.train.task import Task, build
 
-FORWARD_IMAGES, LEAST_STEPS = 32, 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """Images of one grader: those that it learns from, those judged after each epoch, and those graded at the end."""
-
-    learned: int
-    judged: int
-    graded: int
+LEAST_STEPS = 3
 
 
 def within_budget(task: Task, learned: Learned, judged: int, graded: int, began: float) -> Task:
@@ -45,26 +33,30 @@ def within_budget(task: Task, learned: Learned, judged: int, graded: int, began:
         return task
     step, forward = measure(task, learned)
     seconds, folds = seconds_of(config.budget) - (time.monotonic() - began), config.folds or 1
-    work = Work(learned=len(learned), judged=judged, graded=graded)
+    count = len(learned)
     if config.folds:
-        held_out = len(learned) // folds
-        work = Work(learned=len(learned) - held_out, judged=0, graded=held_out + 2 * graded)
+        held_out = count // folds
+        count, judged, graded = count - held_out, 0, held_out + 2 * graded
     epochs = most_epochs(
-        seconds / folds, lambda epochs: seconds_of_run(config, work, epochs, step, forward),
-        min(_shares(config)) * work.learned * step, f"one epoch of {work.learned:,} images, and grading at the end",
+        seconds / folds, lambda epochs: seconds_of_run(config, (count, judged, graded), epochs, step, forward),
+        min(_shares(config)) * count * step, f"one epoch of {count:,} images, and grading at the end",
     )  # fmt: skip
     say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, whatever --epochs says")
     return replace(task, config=replace(config, epochs=epochs))
 
 
-def seconds_of_run(config: TrainConfig, work: Work, epochs: int, step: float, forward: float) -> float:
-    """Seconds of a run. step, forward: of an image in a step, and in a pass of the encoder without gradients."""
+def seconds_of_run(
+    config: TrainConfig, images: tuple[int, int, int], epochs: int, step: float, forward: float
+) -> float:
+    """Seconds of a run. step, forward: of an image in a step, and in a pass of the encoder without gradients.
+
+    images: those that one grader learns from, those judged after each epoch, and those graded at the end.
+    """
+    learned, judged, graded = images
     passes = sum(number * share for number, share in zip(thirds(epochs), _shares(config), strict=True))
-    every = work.judged + (
-        min(work.learned, RE_ESTIMATED_ON) if config.batch_norm == "re-estimate" and work.judged else 0
-    )
-    end = VIEWS[config.tta] * work.graded + min(work.learned, MOST_IMAGES) + min(work.judged, MOST_IMAGES)
-    return passes * work.learned * step + (epochs * every + end) * forward
+    anew = min(learned, RE_ESTIMATED_ON) if config.batch_norm == "re-estimate" and judged else 0
+    end = VIEWS[config.tta] * graded + min(learned, MOST_IMAGES) + min(judged, MOST_IMAGES)
+    return passes * learned * step + (epochs * (judged + anew) + end) * forward
 
 
 def _shares(config: TrainConfig) -> list[float]:
@@ -93,16 +85,6 @@ def measure(task: Task, learned: Learned) -> tuple[float, float]:
             images.append(len(batch.index))
             bar.advance(taken[-1])
     batches.close()  # type: ignore[attr-defined]
-    forward = _forward(task, built, store)
+    forward = seconds_of_pass(built.grader.encoder.eval(), store, task.spec, task.device)
     give_back_memory()
     return sum(taken[1:]) / sum(images[1:]), forward  # the first step is slow
-
-
-def _forward(task: Task, built: Built, store: ImageStore) -> float:
-    few, encoder = store.gather(np.arange(min(len(store), FORWARD_IMAGES))), built.grader.encoder.eval()
-    for _ in range(2):  # the first one is slow
-        began = time.perf_counter()
-        with torch.inference_mode():
-            encoder(plain_view(few, task.spec, task.device))
-        wait_for(task.device)
-    return (time.perf_counter() - began) / len(few)

@@ -216,7 +216,7 @@ def build(task: Task, learned: Learned) -> Built:
         encoder.requires_grad_(False).eval()
     if config.batch_norm == "freeze":
         still = [*still, *statistics_layers(encoder)]
-    scales = learning_rate_scales(encoder, config.layer_decay, "encoder.") if config.layer_decay < 1 else None
+    scales = learning_rate_scales(encoder, config.layer_decay)
     groups = parameter_groups(grader, config.weight_decay, scales)
     assert config.learning_rate is not None
     optimiser = build_optimiser(config.optimiser, groups, config.learning_rate)

@@ -35,7 +35,7 @@ from foveal.sets.leaks import read_seen, refuse_seen, seen_of
 from foveal.sets.records import PreparedSet
 from foveal.sets.splits import group_codes, k_folds
 from foveal.train.epoch import summarise
-from foveal.train.fit import fit, refuse_other_figure
+from foveal.train.fit import fit
 from foveal.train.learned import Learned, learned_from, read_pseudo, teachers_seen
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import FILE, finish, write_held_out, write_predictions, write_start
@@ -78,7 +78,6 @@ def train(config: TrainConfig) -> Path:
         parts = ("test",) if config.folds else ("val", "test")
         graded = len(task.with_abroad(prepared.part(*parts)))
         task = within_budget(task, learned, len(prepared.part("val")), graded, began)
-    refuse_other_figure(task)
     hashes = {str(prepared.path): prepared.card["content_hash"]}
     with sole_writer(config.out, "train"):
         run = open_run(config.out, "train", task.config, hashes)
@@ -163,7 +162,7 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
             with hushed():  # metrics of all folds together are shown later
                 judged = pd.concat([records[outside].assign(split="val"), test])
                 finish(fold, replace(own, config=plain), judged, best, records[inside])
-        write_held_out(fold.path, config.epochs, prepared.classes)
+        write_held_out(fold.path, config.epochs)
         fold.close()
     write_start(run, task, learned, before)
     join_folds(run, task, records, fold_of)

@@ -2,14 +2,11 @@
 
 import importlib
 import json
-import shutil
-import tomllib
 import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import tomli_w
 
 from foveal import cli, config
 from foveal.cli import main
@@ -83,19 +80,6 @@ def test_the_same_command_finds_its_run_finished(expected, capsys, verb, run):
     assert [row.get("loss") for row in kept] == pytest.approx([
         row if isinstance(row, float) else row["loss"] for row in expected[verb]["losses"]
     ])  # fmt: skip
-
-
-@pytest.mark.parametrize(("chosen_by", "goes_on"), [("loss", False), ("macro_f1", False), ("kappa", True)])
-def test_an_unfinished_run_compares_figures_of_one_kind_only(tmp_path, capsys, chosen_by, goes_on):
-    run = tmp_path / "run"
-    shutil.copytree("grader", run)
-    options = tomllib.loads((run / "config.toml").read_text()) | {"select_on": chosen_by, "epochs": 3, "out": str(run)}
-    (run / "config.toml").write_text(tomli_w.dumps(options))
-    before = (run / "model.json").read_bytes()
-    assert main(["train", "--config", str(run / "config.toml")]) == (0 if goes_on else 1)
-    printed = capsys.readouterr()
-    assert ("[run.other_options]" in printed.err) != goes_on and len(read_metrics(run)) == (3 if goes_on else 2)
-    assert goes_on or (run / "model.json").read_bytes() == before
 
 
 OPTIONS = json.loads(Path(__file__).with_name("options_0_1.json").read_text())

@@ -7,7 +7,6 @@ import pytest
 
 from foveal.compare.cells import subset
 from foveal.compare.options import CompareConfig, epochs_for, share_of
-from foveal.train.feed import sampling_share
 from foveal.train.objective import parts_of
 from foveal.train.options import TrainConfig, flag
 from foveal.train.train import train
@@ -59,12 +58,6 @@ def test_parts_of_a_batch_are_about_equal_and_none_is_one_image(images, most):
     sizes = [part.stop - part.start for part in parts]
     assert sum(sizes) == images and max(sizes) - min(sizes) <= 1 and max(sizes) <= (most or images)
     assert min(sizes) > 1 or most == 2
-
-
-def test_sampling_shares():
-    config = replace(PLAIN, epochs=5, sampling="progressive")
-    assert [sampling_share(config, epoch) for epoch in range(5)] == [0, 0.25, 0.5, 0.75, 1]
-    assert sampling_share(replace(config, sampling="balanced"), 0) == 1 and sampling_share(PLAIN, 3) == 0
 
 
 def test_label_fractions_are_read_and_checked(refuses):

@@ -13,7 +13,7 @@ from foveal.sets.records import open_prepared
 from foveal.train import plan
 from foveal.train.learned import learned_from
 from foveal.train.options import TrainConfig
-from foveal.train.plan import Work, measure, seconds_of_run
+from foveal.train.plan import measure, seconds_of_run
 from foveal.train.task import set_up
 
 OPTIONS = {"encoder": "small_conv", "batch_size": 8, "class_weights": "none"}
@@ -21,7 +21,7 @@ CONFIG = {"data": (Path("set"),), "out": Path("run"), "image_size": 64, "tta": "
 
 
 def test_a_run_takes_its_steps_its_validation_and_its_grading():
-    work = Work(learned=100, judged=20, graded=50)
+    work = (100, 20, 50)
     plain = TrainConfig(**CONFIG)
     end = 4 * 50 + 100 + 20  # flips of what is graded at the end, and the looks of training and validation
     assert seconds_of_run(plain, work, 6, 0.1, 0.01) == pytest.approx(6 * 100 * 0.1 + (6 * 20 + end) * 0.01)

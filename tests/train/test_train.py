@@ -294,24 +294,21 @@ def test_the_steps_of_the_rate(phantom_set, tmp_path):
 
 def test_errors_of_every_epoch_are_listed(phantom_set, tmp_path):
     run = run_of(phantom_set, tmp_path / "run")
-    table, classes = pd.read_csv(run / "errors" / "classes.csv"), open_prepared(phantom_set).classes
-    assert len(table) == 2 * 2 * len(classes) and set(table["part"]) == {"train", "val"}
+    assert len(list((run / "errors").iterdir())) == 4  # two epochs, two parts
     val = pd.read_csv(run / "errors" / "epoch-002-val.csv")
     assert list(val) == ["id", "true", "given", "probability"] and (val["true"] != val["given"]).all()
     records = open_prepared(phantom_set).part("val").set_index("id")
     assert (records.loc[val["id"], "label"].to_numpy() == val["true"]).all()
     row = read_metrics(run)[-1]
     assert 1 - len(val) / len(records) == pytest.approx(row["val_accuracy"])
-    recalls = table[(table["epoch"] == 2) & (table["part"] == "val")]["recall"]
-    assert recalls.fillna(-1).tolist() == pytest.approx([-1 if r is None else r for r in row["val_recall"]], abs=1e-4)
-    mixed = run_of(phantom_set, tmp_path / "mixed", mixup=0.2, cutmix=1.0)
+    mixed = run_of(phantom_set, tmp_path / "mixed", mixup=0.2)
     assert not (mixed / "errors" / "epoch-001-train.csv").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "corn", "coral", "mse", "smooth_l1"])
 def test_every_loss_trains_resumes_and_predicts(phantom_set, tmp_path, loss, monkeypatch):
-    options = {"loss": loss, "ema": 0.5, "sampling": "progressive", "layer_decay": 0.8}
+    options = {"loss": loss, "ema": 0.5, "sampling": "balanced", "layer_decay": 0.8}
     whole = run_of(phantom_set, tmp_path / "whole", **options)
     save = checkpoint.save
 
