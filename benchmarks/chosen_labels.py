@@ -59,7 +59,7 @@ def main() -> None:
         first, rest = pool[: given.first], pool[given.first :]
         now = fitted(features[first], labels[first], classes, features[rest])
         cells = now.argmax(1)
-        found = choose(max(given.more), now, features[rest], features[first], cells, patients[rest]).positions
+        found = choose(max(given.more), now, features[rest], features[first], cells, patients[rest])[0]
         rows = resampled(patients[test], generator)
         for more in given.more:
             parts = [np.concatenate([first, chosen[:more]]) for chosen in (rest[found], rest)]

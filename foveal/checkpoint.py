@@ -37,13 +37,8 @@ def load(path: Path) -> dict[str, Any]:
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Replace `path` by a module's weights as safetensors."""
-    save_state(module.state_dict(), path)
-
-
-def save_state(state: Mapping[str, Tensor], path: Path) -> None:
-    """Replace `path` by a safetensors file with these tensors by name."""
     with replacing(path) as partial:
-        save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, partial)
+        save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, partial)
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, fix: str = "") -> None:

@@ -229,15 +229,11 @@ def _commit() -> str | None:
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
         return None
-    commands = ["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain"]
+    command = ["git", "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]
     try:
-        commit, changes = (
-            subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-            for command in commands
-        )
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit + "+" * bool(changes)
 
 
 def set_of(options: Mapping[str, Any]) -> str:

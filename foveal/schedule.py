@@ -43,9 +43,7 @@ def warm_up_cosine(step: int, total: int, warm_up: int, final: float = 0.0) -> f
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def parameter_groups(
-    module: nn.Module, weight_decay: float, scales: Mapping[str, float] | None = None
-) -> list[dict[str, Any]]:
+def parameter_groups(module: nn.Module, weight_decay: float, scales: Mapping[str, float]) -> list[dict[str, Any]]:
     """Groups for the optimiser: matrices and kernels with weight decay; biases and normalisation without.
 
     scales: parameter name -> share of the learning rate, for those that learn more slowly than the rest.
@@ -53,7 +51,7 @@ def parameter_groups(
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            key = (weight_decay if parameter.ndim > 1 else 0.0, 1.0 if scales is None else scales.get(name, 1.0))
+            key = (weight_decay if parameter.ndim > 1 else 0.0, scales.get(name, 1.0))
             groups.setdefault(key, []).append(parameter)
     return [{"params": found, "weight_decay": decay, "scale": scale} for (decay, scale), found in groups.items()]
 

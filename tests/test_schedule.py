@@ -26,7 +26,7 @@ def test_warm_up_then_cosine():
 def test_only_matrices_decay():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
     module[2].weight.requires_grad_(False)
-    decayed, free = parameter_groups(module, 0.1)
+    decayed, free = parameter_groups(module, 0.1, {})
     assert [p.ndim for p in decayed["params"]] == [4] and decayed["weight_decay"] == 0.1
     assert all(p.ndim == 1 for p in free["params"]) and len(free["params"]) == 4 and free["weight_decay"] == 0
 
@@ -35,7 +35,7 @@ def test_only_matrices_decay():
 def test_each_optimiser_goes_downhill(name):
     torch.manual_seed(0)
     layer = nn.Linear(4, 1)
-    optimiser = build_optimiser(name, parameter_groups(layer, 0.0), 0.1)
+    optimiser = build_optimiser(name, parameter_groups(layer, 0.0, {}), 0.1)
     set_learning_rate(optimiser, 0.05)
     inputs, targets = torch.randn(32, 4), torch.randn(32, 1)
     losses = []

@@ -245,8 +245,7 @@ def freeze_stages(encoder: nn.Module, count: int) -> list[nn.Module]:
     ]
 
 
-def learning_rate_scales(encoder: nn.Module, decay: float, prefix: str = "") -> dict[str, float]:
-    """Parameter name (after `prefix`) -> share of the learning rate: `decay` to the power of the stages above it."""
-    stages = stage_of_parameters(encoder)
-    last = max(stages.values())
-    return {prefix + name: decay ** (last - stage) for name, stage in stages.items()}
+def learning_rate_scales(encoder: nn.Module, decay: float) -> dict[str, float]:
+    """`encoder.PARAMETER` -> share of the learning rate: `decay` to the power of the stages above it; {} for 1."""
+    stages = stage_of_parameters(encoder) if decay < 1 else {}
+    return {f"encoder.{name}": decay ** (max(stages.values()) - stage) for name, stage in stages.items()}

@@ -17,6 +17,8 @@ from timm.layers.norm_act import BatchNormAct2d
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
+from foveal.distributed import gather
+
 PIECE = 3  # kernel side for which oneDNN's weight gradient is fast
 
 
@@ -41,20 +43,6 @@ def re_estimate(module: nn.Module, batches: Iterable[Tensor]) -> None:
         layer.momentum = momentum
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total
-
-
 def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
     """[B, C, ...] -> the same shape, with the mean and variance of each channel over the batch of all processes."""
     numbers = values if values.dtype == torch.float64 else values.float()
@@ -62,9 +50,9 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
     shape = [1, -1] + [1] * (numbers.dim() - 2)
     count = numbers.numel() // numbers.shape[1] * dist.get_world_size()
     # Two passes, because E[x^2] - E[x]^2 would lose half of the digits.
-    mean = _SumOverProcesses.apply(numbers.sum(summed)) / count
+    mean = gather(numbers.sum(summed)[None]).sum(0) / count
     centred = numbers - mean.view(shape)
-    variance = _SumOverProcesses.apply(centred.square().sum(summed)) / count
+    variance = gather(centred.square().sum(summed)[None]).sum(0) / count
     assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
     norm.num_batches_tracked += 1
     # Without a momentum, as in torch: the plain mean of all batches.

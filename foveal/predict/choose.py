@@ -6,20 +6,7 @@ cover of Sener & Savarese, 2018). The number of photographs per cell (camera and
 as equal as their numbers allow.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The chosen photographs, first to grade first.
-
-    positions: int [k]. distance: float [k], 1 - cosine to the nearest photograph that was graded or chosen before.
-    """
-
-    positions: np.ndarray
-    distance: np.ndarray
 
 
 def unsureness(probabilities: np.ndarray) -> np.ndarray:
@@ -31,11 +18,12 @@ def unsureness(probabilities: np.ndarray) -> np.ndarray:
 def choose(
     number: int, probabilities: np.ndarray, features: np.ndarray, known: np.ndarray, cells: np.ndarray,
     patients: np.ndarray,
-) -> Choice:  # fmt: skip
-    """Choose at most `number` of n photographs, one after the other.
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Choose at most `number` of n photographs; returns their positions, int [k], and distances, first to grade first.
 
-    probabilities: [n, K]. features: [n, D]; known: [m, D], of photographs that are graded already, or none. cells,
-    patients: [n], any values.
+    The distance, float [k], is 1 - cosine to the nearest photograph that was graded or chosen before. probabilities:
+    [n, K]. features: [n, D]; known: [m, D], of photographs that are graded already, or none. cells, patients: [n], any
+    values.
     """
     unsure, directions = unsureness(probabilities), _directions(features)
     apart = _distance(directions, _directions(known)) if len(known) else np.full(len(directions), 1.0)
@@ -53,7 +41,7 @@ def choose(
         taken["cell"][cell[best]] += 1
         taken["patient"][patient[best]] += 1
         apart = np.minimum(apart, 1 - directions @ directions[best])
-    return Choice(positions=np.array(positions, int), distance=np.array(distance))
+    return np.array(positions, int), np.array(distance)
 
 
 def _directions(features: np.ndarray) -> np.ndarray:

@@ -84,11 +84,8 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
             _check_labels(run, source, prepared.records["label"], prepared.classes, prepared.card["scale"])
         return prepared
     way, (scale, _, merged) = Preparation(**model["preparation"]), model["scale"].partition(" ")
-    asked = {name: getattr(way, name) for name in ("size", "crop", "fit", "mask", "enhance", "green")}
-    asked |= {
-        "source": (source,), "out": folder_of(run, source) / "set", "val": 0.0, "test": 0.0,
-        "fundus": "yes" if model.get("fundus", way.crop == "disc") else "no",  # older runs do not have this key
-        "classes": merged,
+    asked = way.asked(model.get("fundus", way.crop == "disc")) | {  # older runs do not have this key
+        "source": (source,), "out": folder_of(run, source) / "set", "val": 0.0, "test": 0.0, "classes": merged,
         "scale": scale if scale in CLASSES else "auto",  # 0-3 in a table may be on several scales
     }  # fmt: skip
     config = build(PrepareConfig, asked, "prepare")

@@ -37,7 +37,6 @@ from foveal.sources.source import PICTURES
 
 ENDINGS = (".parquet", ".csv", ".npz")
 COLUMNS = ["id", "file", "label", "class", "split", "group", "eye", "flags"]
-PREPARED_LIKE = ("size", "crop", "fit", "mask", "enhance", "green")  # options of prepare, from a Preparation
 Batch = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # COLUMNS, prepared images [n, S, S, C], diameters of the discs [n]
 
 
@@ -133,16 +132,12 @@ def _opened(source: Path, model: dict[str, Any]) -> tuple[Preparation, int, Iter
         table = pd.DataFrame({"id": [photograph.id for photograph in photographs]}).assign(file=lambda own: own["id"])
         table = table.assign(label=pd.array([pd.NA] * len(table), "Int64"), **dict.fromkeys(COLUMNS[3:], ""))
     else:
-        assembly = _read(source, {} if own is None else _asked(own, fundus))
+        assembly = _read(source, {} if own is None else own.asked(fundus))
         read_in, way, fundus = assembly.source, own or assembly.preparation, assembly.card.fundus
         table, arrays = _table(read_in.table, read_in.classes, [read_in.root]), read_in.images
         photographs = [Photograph(name, Path(file), pixels=None if arrays is None else arrays[row])
                        for row, (name, file) in enumerate(zip(table["id"], table["file"], strict=True))]  # fmt: skip
     return way, len(photographs), _of_photographs(photographs, table, way, fundus)
-
-
-def _asked(way: Preparation, fundus: bool) -> dict[str, Any]:
-    return {name: getattr(way, name) for name in PREPARED_LIKE} | {"fundus": "yes" if fundus else "no"}
 
 
 def _read(source: Path, asked: dict[str, Any]) -> Assembly:

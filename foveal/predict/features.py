@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from foveal.console import say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
+from foveal.hardware import wait_for
 from foveal.nets.encoder import OWN, create_encoder, timm_name
 from foveal.nets.texture import texture_of, watching
 from foveal.nets.weights import fitting_name, load_encoder_weights, normalisation_for
@@ -35,6 +37,19 @@ def encode(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: to
     starts = range(0, len(store), EVALUATION_BATCH)
     parts = [np.arange(start, min(start + EVALUATION_BATCH, len(store))) for start in starts]
     return torch.cat([encoder(plain_view(store.gather(part), spec, device)).float() for part in parts]).clone()
+
+
+@torch.inference_mode()
+def seconds_of_pass(
+    encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: torch.device, most: int = 32
+) -> float:
+    """Seconds of an image in a pass of an encoder in evaluation mode, timed on at most `most` images."""
+    images = store.gather(np.arange(min(len(store), most, 32)))
+    for _ in range(2):  # the first one is slow
+        began = time.perf_counter()
+        encoder(plain_view(images, spec, device))
+        wait_for(device)
+    return (time.perf_counter() - began) / len(images)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,9 +92,8 @@ def predict(config: PredictConfig) -> Path:
         check_preparation(prepared, model.preparation)
     if config.overlays is not None and not model.has_maps:
         what, fix = f"--overlays: {model.name} cannot compute maps", "use foveal explain with --method occlusion"
-        raise FovealError(
-            "run.no_maps", what, expected="a single grader, such as RUN/fold1, that averages maps", fix=fix
-        )
+        expected = "a single grader, such as RUN/fold1, that averages maps"
+        raise FovealError("run.no_maps", what, expected=expected, fix=fix)
     reports = _reports(config, model, photographs)
     if len(runs) > 1:
         say(f"ensemble of {len(runs)} runs: averages their probabilities and cutoffs; no prediction sets")

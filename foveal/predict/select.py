@@ -15,11 +15,12 @@ import pandas as pd
 import tyro
 
 from foveal.config import check
-from foveal.console import progress_bar, say, warn
+from foveal.console import progress_bar
 from foveal.errors import FovealError
 from foveal.files import check_file, write_table
 from foveal.fundus.quality import UNGRADABLE
-from foveal.page.words import counted, listed
+from foveal.page.terminal import print_template
+from foveal.page.words import listed
 from foveal.predict.choose import choose, unsureness
 from foveal.predict.cohort import cohort_set
 from foveal.predict.likeness import diameters_of
@@ -69,13 +70,12 @@ def select(config: SelectConfig) -> pd.DataFrame:
     grades = pd.Series(shares.argmax(axis=1).astype(str), candidates.index)
     patients = candidates["group"].where(candidates["group"] != "", candidates["id"])
     cells = candidates["source"] + "\n" + candidates["camera"] + "\n" + grades
-    found = choose(config.number, shares, features, known, cells.to_numpy(), patients.to_numpy())
-    chosen = candidates.iloc[found.positions].assign(
-        unlike=[unlike[position] for position in found.positions], distance=found.distance.round(4)
-    )
-    table = _worklist(prepared, chosen, shares[found.positions], model.classes)
+    found, distance = choose(config.number, shares, features, known, cells.to_numpy(), patients.to_numpy())
+    chosen = candidates.iloc[found].assign(unlike=[unlike[place] for place in found], distance=distance.round(4))
+    table = _worklist(prepared, chosen, shares[found], model.classes)
     write_table(config.out, table)
-    _show(table, len(candidates), config)
+    rows = table.to_dict("records")
+    print_template("worklist.txt", rows=rows, shown=SHOWN, candidates=len(candidates), config=config)
     return table
 
 
@@ -122,24 +122,8 @@ def _path_of(prepared: PreparedSet, file: str) -> str:
 def _reason(row: Any, unsure: float, classes: list[str]) -> str:
     reasons = []
     if unsure >= UNSURE:
-        two = (
-            f"{classes[row.grade]} ({row.probability:.2f})",
-            f"{classes[row.second_grade]} ({row.second_probability:.2f})",
-        )
-        reasons.append(f"unsure between {two[0]} and {two[1]}")
+        second = f"{classes[row.second_grade]} ({row.second_probability:.2f})"
+        reasons.append(f"unsure between {classes[row.grade]} ({row.probability:.2f}) and {second}")
     if row.unlike:
         reasons.append(f"unlike the training photographs in {listed(row.unlike.split())}")
     return "; ".join(reasons) or f"for an even spread: {row.camera or row.source}, {classes[row.grade]}"
-
-
-def _show(table: pd.DataFrame, candidates: int, config: SelectConfig) -> None:
-    say(f"{len(table)} of {candidates:,} ungraded photographs, the first to grade first:", style="bold")
-    for row in table.head(SHOWN).itertuples():
-        say(f"{row.rank:>4}  {row.id}: {row.reason}")
-    if len(table) > SHOWN:
-        say(f"… and {len(table) - SHOWN} more")
-    if missing := int((table["file"] == "").sum()):
-        warn(f"the files of {counted(missing, 'photograph')} are not there: the page shows them as they were prepared")
-    if len(table) < config.number:
-        warn(f"there are only {counted(len(table), 'ungraded photograph')}")
-    say(f"worklist: {config.out}   grade it with: foveal serve {config.run} --worklist {config.out}")

@@ -16,10 +16,9 @@ FACT_IMAGES = 512
 CALMER = "start again with another --out and a lower --learning-rate, a longer --warm-up, or --precision fp32"
 NO_FAULT = "no fault found"  # which says nothing about how much it helps
 LOST = 0.05  # share of images whose own view is the nearest, below which hardly anything has been learned
-TOO_EASY, EARLY = "too easy", 3  # of a run that tells all images apart by that epoch
+TOO_EASY, EARLY, SOLVED = "too easy", 3, 0.995  # of a run that tells all images apart by that epoch
 AT_ONCE, MANY = 0.9, 16  # share of a batch of so many images or more that the first step may tell apart
 LEFT = 0.9  # share of the way to the lowest possible loss that may be left: with more, hardly anything was learned
-_MILDER = "train longer, or use milder --views where they are strong"
 
 
 @torch.no_grad()
@@ -122,55 +121,40 @@ def verdict(
     drawn_together: images of one label or patient attract each other; the other view of one need not be its nearest.
     """
     doubts = doubts_of(rows, final, bounds, batch_size, drawn_together)
-    sizes = list(dict.fromkeys(str(row["statistics_of"]) for row in rows if "statistics_of" in row))
     reasons = told(
-        "reasons.txt", first=rows[0], last=rows[-1], final=final, own=bounds_of(rows[-1], bounds), method=method,
-        steps=_last_steps(rows) if len(rows) > 1 else 0, sizes=sizes,
+        "reasons.txt", doubts=doubts, too_easy=TOO_EASY, first=rows[0], last=rows[-1], final=final,
+        own=bounds_of(rows[-1], bounds), method=method, steps=_last_steps(rows) if len(rows) > 1 else 0,
     )  # fmt: skip
-    return ("doubtful" if doubts else NO_FAULT), [*doubts.values(), *(reason for (reason,) in reasons)]
+    return ("doubtful" if doubts else NO_FAULT), [reason for (reason,) in reasons]
 
 
 def doubts_of(
     rows: list[dict[str, Any]], final: dict[str, Any], bounds: Bounds, batch_size: int, drawn_together: bool
-) -> dict[str, str]:
-    """What speaks against a run, by name, with what to do; for the parameters see `verdict`."""
+) -> list[str]:
+    """What speaks against a run, by the names in templates/reasons.txt; for the parameters see `verdict`."""
     loss, std, first = float(rows[-1]["loss"]), final["feature_std"], rows[0] if rows[0].get("step") == 1 else {}
     at_once, accuracy = first.get("instance_accuracy", 0.0), final["instance_accuracy"]
-    solved = next((row["epoch"] for row in rows if row.get("instance_accuracy", 0.0) >= 0.995), math.inf)
     floor, chance = bounds_of(rows[-1], bounds) or (math.nan, math.nan)  # nothing is below or above nan
     left = loss > floor + LEFT * (chance - floor)
     # Batches with groups have bounds of their own, which vary more than the differences that are tested here.
     begun = bounds is not None and first and len(rows) > 1 and _last_steps(rows) <= rows[-1]["step"] / 2
-    started = first.get("loss", math.nan)
-    stronger = "train longer, or use stronger --views" if started - floor < (chance - floor) / 2 else _MILDER
-    same, as_begun = "the embeddings of all images are almost one vector", first.get("feature_std", math.inf) <= std
-    doubts = (
-        ("diverged", not math.isfinite(loss), f"the loss ended as {loss}: lower --learning-rate"),
-        ("easy_at_once", not drawn_together and at_once >= AT_ONCE and batch_size >= MANY,
-         f"{TOO_EASY}: at the first step {at_once:.0%} of a batch were told apart; use stronger --views or a larger "
-         "batch"),
-        ("easy", not drawn_together and solved <= EARLY,
-         f"{TOO_EASY}: 100 % instance accuracy by epoch {solved}; use stronger crops, a larger batch or a lower "
-         "temperature"),
-        ("low_rank", final["effective_rank"] < max(2.0, 0.02 * final["highest_rank"]),
-         "the features have almost collapsed to a line: lower --learning-rate, or use simclr"),
-        ("alike", std < 0.1 and as_begun, f"{same}, as they were at the first step: train longer"),
-        ("collapsed", std < 0.1 and not as_begun, f"collapsed: {same}; lower --learning-rate"),
-        ("no_closer", std >= 0.1 and final["positive_cosine"] - final["negative_cosine"] < 0.05,
-         f"two views of an image are hardly closer than two images: {_MILDER}"),
-        ("below_floor", loss < floor - 1e-3,
-         f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: something is wrong"),
-        ("chance", left,
-         "the loss has hardly left chance: train longer, or check views, temperature and learning rate"),
-        ("standstill", not left and begun and loss - floor > LEFT * (started - floor),
-         f"hardly anything has been learned: the loss was {started:.3f} at the first step and {loss:.3f} in the last "
-         f"ones; {stronger}"),
-        ("near_0", abs(floor) < 0.05 and abs(loss) < 0.05,
-         "at this temperature and batch size a loss near 0 says nothing: raise one of them"),
-        ("lost", not drawn_together and accuracy < LOST,
-         f"the other view of an image is the nearest for only {accuracy:.0%}: {_MILDER}"),
-    )  # fmt: skip
-    return {name: words for name, holds, words in doubts if holds}
+    as_begun = first.get("feature_std", math.inf) <= std
+    early = [row for row in rows if row["epoch"] <= EARLY]
+    doubts = {
+        "diverged": not math.isfinite(loss),
+        "easy_at_once": not drawn_together and at_once >= AT_ONCE and batch_size >= MANY,
+        "easy": not drawn_together and any(row.get("instance_accuracy", 0.0) >= SOLVED for row in early),
+        "low_rank": final["effective_rank"] < max(2.0, 0.02 * final["highest_rank"]),
+        "alike": std < 0.1 and as_begun,
+        "collapsed": std < 0.1 and not as_begun,
+        "no_closer": std >= 0.1 and final["positive_cosine"] - final["negative_cosine"] < 0.05,
+        "below_floor": loss < floor - 1e-3,
+        "chance": left,
+        "standstill": not left and begun and loss - floor > LEFT * (first.get("loss", math.nan) - floor),
+        "near_0": abs(floor) < 0.05 and abs(loss) < 0.05,
+        "lost": not drawn_together and accuracy < LOST,
+    }
+    return [name for name, holds in doubts.items() if holds]
 
 
 def _last_steps(rows: list[dict[str, Any]]) -> int:

@@ -27,6 +27,7 @@ from foveal.errors import FovealError
 from foveal.files import write_json
 from foveal.nets.encoder import create_encoder, freeze_stages
 from foveal.nets.weights import load_encoder_weights, normalisation_for
+from foveal.page.terminal import print_template
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, resolve, settle
@@ -143,18 +144,12 @@ def _rehearsed(
 
 def _say_what_begins(training: Training, why: dict[str, str]) -> None:
     config, feed = training.config, training.feed
-    say("\n".join([*why.values(), f"views {config.views}"]))
-    if feed.identity is not None:
-        sizes, what = np.bincount(feed.identity), "label" if training.method.uses_labels else "group"
-        shared = sizes[sizes > 1]
-        say(f"{shared.sum():,} of {sizes.sum():,} images share their {what}, up to {shared.max():,} the same one")
-    left_over = len(feed.store) % config.batch_size
-    left_out = f"; each epoch leaves out {left_over} of the images, others each time" if left_over else ""
-    steps = f"{counted(config.epochs, 'epoch')} of {counted(feed.steps, 'step')}"
-    say(f"{config.optimiser} at {config.learning_rate:.3g}, {steps}{left_out}")
+    sizes = [] if feed.identity is None else np.bincount(feed.identity).tolist()
+    print_template(
+        "begins.txt", config=config, why=why, steps=feed.steps, done=training.step, images=len(feed.store),
+        shared=[size for size in sizes if size > 1], what="label" if training.method.uses_labels else "group",
+    )  # fmt: skip
     training.warn_of_statistics()
-    if training.step:
-        say(f"resuming after step {training.step:,}, in epoch {training.step // feed.steps + 1} of {config.epochs}")
 
 
 def _write_views(file: Path, feed: Feed) -> None:

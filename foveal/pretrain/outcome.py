@@ -10,11 +10,11 @@ from torch import nn
 
 from foveal import checkpoint
 from foveal.augment.views import plain_view
-from foveal.console import is_first_process, say, warn
+from foveal.console import is_first_process, warn
 from foveal.files import write_json
 from foveal.nets.encoder import feature_size, freeze_stages
 from foveal.nets.layers import re_estimate
-from foveal.page.words import counted, difference_with_interval
+from foveal.page.terminal import print_template
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, NO_FAULT, TOO_EASY, bounds_of, look, verdict
@@ -46,17 +46,10 @@ def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, fe
         "image_size": config.image_size, "mean": feed.spec.mean, "std": feed.spec.std,
         "preparation": prepared.card["options"], "fundus": prepared.card["fundus"],
     })  # fmt: skip
-    say(f"done: loss {last['loss']:.3f}, {last['images_per_second']:,.0f} images/s, waiting {last['data_wait']:.0%}")
-    say(f"verdict: {word}" + "".join(f"\n  - {reason}" for reason in reasons))
-    if word != NO_FAULT:
-        warn("look at the reasons above before using this encoder")
-    for row in probed:
-        value = {"value": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
-        figure = f"{row['probe']} probe, {row['metric'].replace('_', ' ')} {difference_with_interval(value)}"
-        say(f"compared with the starting weights: {row['answer']} ({figure}, {counted(row['n'], 'image')})")
-    if word == NO_FAULT and not probed:
-        say("  whether it helps is another question, which foveal probe and foveal compare answer")
-    say(f"encoder: {run.path / 'encoder.safetensors'}")
+    print_template(
+        "finished.txt", last=last, verdict=word, reasons=reasons, fault=word != NO_FAULT, probed=probed,
+        file=run.path / "encoder.safetensors",
+    )  # fmt: skip
 
 
 def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:

@@ -7,20 +7,21 @@ step of each size takes seconds, which the run needs as well.
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
 import numpy as np
 import torch
 
-from foveal.augment.views import plain_view
 from foveal.budget import MOST_MEASURED, SHARE_MEASURED, most_epochs, seconds_of
-from foveal.console import Bar, duration, is_first_process, progress_bar, show_table
+from foveal.console import Bar, duration, is_first_process, progress_bar
 from foveal.distributed import from_first_process
 from foveal.errors import FovealError
 from foveal.hardware import free_on, give_back_memory, held_memory, in_precision, wait_for
 from foveal.nets.encoder import feature_size
-from foveal.page.words import counted
+from foveal.page.terminal import print_template
+from foveal.predict.features import seconds_of_pass
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, step_memory
 from foveal.pretrain.built import Built
@@ -33,7 +34,7 @@ from foveal.sets.loader import prefetch
 
 STEPS = 4  # at least so many should fit into that time, one of them to warm up
 JUDGED = 1000  # features that a probe is timed with
-FORWARD_IMAGES, FORWARD_SECONDS = 32, 2.0
+FORWARD_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,6 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
     give_back_memory()  # what was tried before must not count
     on_gpu = feed.device.type == "cuda"
     held = torch.cuda.memory_allocated(feed.device) if on_gpu else held_memory()
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(feed.device)
     began = time.monotonic()
     with progress_bar("measuring", 2 * seconds, "s") as bar:
         images = share if on_gpu or config.compile == "yes" else min(share, 2)  # another size would be compiled again
@@ -68,10 +67,7 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
             taken, besides, waited = _steps(built, _of_size(feed, images), min(seconds, left), bar)
     a_batch = from_first_process(besides + (taken - besides) * share / images)
     at_once = share if config.micro_batch == "whole" else int(config.micro_batch)
-    if on_gpu:
-        memory = held + (torch.cuda.max_memory_allocated(feed.device) - held) * at_once / min(images, at_once)
-    else:
-        memory = held + step_memory(config, machine)(at_once, share)
+    memory = held + step_memory(config, machine)(at_once, share)
     look = from_first_process(_seconds_of_look(built, feed, probe, taken / images))
     sides = growing_sizes(config.grow_from, config.image_size)
     shares = tuple((side / config.image_size) ** 2 for side in sides)
@@ -124,14 +120,8 @@ def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> tuple[float, f
 
 def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, learning: float) -> float:
     """learning: seconds that an image takes in a step, which is about six passes forward."""
-    few = min(len(feed.store), FORWARD_IMAGES, max(2, int(6 * FORWARD_SECONDS / learning)))
     encoder = built.method.encoder.eval()
-    for _ in range(1 if feed.device.type == "cpu" and feed.config.compile == "no" else 2):  # the first one is slow
-        began = time.perf_counter()
-        with torch.inference_mode():
-            encoder(plain_view(feed.store.gather(np.arange(few)), feed.spec, feed.device))
-        wait_for(feed.device)
-    each = (time.perf_counter() - began) / few
+    each = seconds_of_pass(encoder, feed.store, feed.spec, feed.device, max(2, int(3 * FORWARD_SECONDS / learning)))
     images = 3 * min(HEALTH_IMAGES, len(feed.store)) + (2 * STATISTICS_IMAGES if feed.config.ema else 0)
     if probe is None or not is_first_process():
         return images * each
@@ -171,23 +161,15 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
 
 def show_plan(config: PretrainConfig, machine: Machine, why: dict[str, str], rehearsal: Rehearsal, images: int) -> None:
     """Print what is chosen, and what the run will take; images: those of an epoch's whole batches."""
-    every, looks = config.probe_every, looks_in(config.epochs, config.probe_every)
-    on_gpu = machine.device.type == "cuda"
+    every, fitting = config.probe_every, {}
     free = free_on(machine.device)  # first, because it gives back what is only kept
+    on_gpu = machine.device.type == "cuda"
     available = free + (torch.cuda.memory_allocated(machine.device) if on_gpu else held_memory())
-    run = f"{counted(config.epochs, 'epoch')} of {images:,} images and {looks} looks"
-    rows = [
-        *why.items(),
-        ("images per second, all processes", f"{rehearsal.images_per_second:,.1f}"),
-        ("waiting for views", f"{rehearsal.data_wait:.0%}"),
-        ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} of {available / 2**30:.1f} GiB"),
-        ("a look at the features" + ("" if config.probe is None else " and the probe"), duration(rehearsal.look)),
-        (run, duration(seconds_of_run(config.epochs, images, every, rehearsal))),
-    ]
     for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
-        try:
-            epochs = f"{epochs_within(seconds, rehearsal, images, every):,}"
-        except FovealError:
-            epochs = "less than one"
-        rows.append((f"epochs in {label}", epochs))
-    show_table("Plan", ("", ""), rows)
+        with suppress(FovealError):  # less than one
+            fitting[label] = epochs_within(seconds, rehearsal, images, every)
+    print_template(
+        "plan.txt", config=config, why=why, rehearsal=rehearsal, images=images, available=available, fitting=fitting,
+        looks=looks_in(config.epochs, every), duration=duration,
+        seconds=seconds_of_run(config.epochs, images, every, rehearsal),
+    )  # fmt: skip

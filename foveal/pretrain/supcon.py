@@ -4,10 +4,8 @@ view -> encoder -> features h [B, D] -> projection z [B, d] -> SimCLR's loss wit
 An image without a label has an identity of its own.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
-from foveal.errors import FovealError
-from foveal.pretrain.interface import Loss, Parts
 from foveal.pretrain.options import SimCLROptions, SupConOptions
 from foveal.pretrain.simclr import SimCLR
 
@@ -24,9 +22,3 @@ class SupCon(SimCLR):
             temperature=options.temperature, projection_hidden=features, projection_size=SIZE, same_group="positive"
         )
         super().__init__(encoder, features, own)
-
-    def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
-        """The loss of z1, z2 with labels int64 [B]; its bounds depend on the labels of a batch and are facts of it."""
-        if identity is None:
-            raise FovealError("label.none", "--method supcon learns from labels, and none were given")
-        return super().loss(parts, identity)

@@ -25,7 +25,7 @@ from foveal.pretrain.health import CALMER, bounds_of
 from foveal.pretrain.outcome import estimate_statistics, look_on_the_way
 from foveal.pretrain.plan import epochs_between_looks
 from foveal.pretrain.step import gradients
-from foveal.runs import Run, read_metrics
+from foveal.runs import Run
 from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import prefetch
 
@@ -68,9 +68,6 @@ class Training:
         self.autocast = in_precision(config.precision, feed.device)
         self.bounds = self.method.bounds(config.batch_size)
         self.every = epochs_between_looks(config.epochs, config.probe_every)
-        self.normed = bool(statistics_layers(self.method))
-        micro = config.micro_batch
-        self.statistics_of = config.batch_size if micro == "whole" else int(micro) * feed.world
         self.saved_at, self.saving = time.perf_counter(), 0.0
 
     def resume(self) -> bool:
@@ -88,14 +85,10 @@ class Training:
 
     def warn_of_statistics(self) -> None:
         """Say where BatchNorm sees other batches than those of the run."""
-        seen, whole = self.statistics_of, self.config.batch_size
-        if self.normed and seen != whole:
+        whole, micro = self.config.batch_size, self.config.micro_batch
+        seen = whole if micro == "whole" else int(micro) * self.feed.world
+        if statistics_layers(self.method) and seen != whole:
             warn(f"BatchNorm takes its statistics of {seen} images instead of {whole}, which gives a different network")
-        resumed = self.normed and self.step and is_first_process()
-        before = read_metrics(self.run.path)[-1].get("statistics_of", seen) if resumed else seen
-        if seen != before:
-            why = "--micro-batch or the number of processes has changed"
-            warn(f"BatchNorm took its statistics of {before} images until now and takes them of {seen} now: {why}")
 
     def train(self) -> None:
         """Learn to the last epoch."""
@@ -160,8 +153,6 @@ class Training:
         seconds = time.perf_counter() - span.since
         speed = span.steps * self.config.batch_size / seconds
         row |= {"learning_rate": rate, "images_per_second": speed, "data_wait": span.waited / seconds}
-        if self.normed:
-            row["statistics_of"] = self.statistics_of
         self._check(row, span.steps)
         if self.step == 1:
             self.log_every = steps_between_looks(from_first_process(seconds))

@@ -29,26 +29,26 @@ def test_unsureness_is_one_minus_the_margin():
 
 def test_the_most_unsure_comes_first_where_all_are_equally_far():
     features = np.eye(4)
-    found = choose(4, shares_of(0.9, 0.1, 0.5, 0.3), features, features[:0], **alone(4))
-    assert found.positions.tolist() == [1, 3, 2, 0] and found.distance == pytest.approx([1, 1, 1, 1])
+    found, distance = choose(4, shares_of(0.9, 0.1, 0.5, 0.3), features, features[:0], **alone(4))
+    assert found.tolist() == [1, 3, 2, 0] and distance == pytest.approx([1, 1, 1, 1])
 
 
 def test_what_is_near_a_known_or_chosen_photograph_comes_last():
     features = np.array([[1, 0, 0], [1, 0.01, 0], [0, 1, 0], [0, 0, 1.0]])
-    found = choose(3, shares_of(0.1, 0.1, 0.2, 0.3), features, features[3:], **alone(4))
-    assert found.positions.tolist() == [0, 2, 1] and found.distance[2] < 0.001
-    assert 3 not in found.positions
+    found, distance = choose(3, shares_of(0.1, 0.1, 0.2, 0.3), features, features[3:], **alone(4))
+    assert found.tolist() == [0, 2, 1] and distance[2] < 0.001
+    assert 3 not in found
 
 
 def test_patients_and_cells_are_used_equally():
     generator = np.random.default_rng(0)
     features, shares = generator.normal(size=(60, 5)), generator.dirichlet(np.ones(5), 60)
     patients, cells = np.repeat(np.arange(20), 3), np.array(["a"] * 45 + ["b"] * 15)
-    found = choose(20, shares, features, features[:0], cells, patients).positions
+    found = choose(20, shares, features, features[:0], cells, patients)[0]
     assert len(set(patients[found])) == 20  # one of each patient
-    found = choose(10, shares, features, features[:0], cells, patients).positions
+    found = choose(10, shares, features, features[:0], cells, patients)[0]
     assert (cells[found] == "b").sum() == 5 and len(set(found)) == 10
-    assert len(choose(100, shares, features, features[:0], cells, patients).positions) == 60
+    assert len(choose(100, shares, features, features[:0], cells, patients)[0]) == 60
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,10 @@ def test_the_hardware_decides_the_precision(monkeypatch, support, precision):
 
 
 def test_the_matrix_of_similarities_is_no_larger_than_a_tile():
-    assert matrix_bytes(config(), 64) == 3 * 4 * 128**2 and matrix_bytes(config(method="byol", simclr=SimCLROptions()), 64) == 0
+    assert (
+        matrix_bytes(config(), 64) == 3 * 4 * 128**2
+        and matrix_bytes(config(method="byol", simclr=SimCLROptions()), 64) == 0
+    )
     assert matrix_bytes(config(batch_size=2**16), 2**16) == matrix_bytes(config(batch_size=2**15), 2**15)
 
 

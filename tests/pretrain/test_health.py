@@ -342,7 +342,7 @@ def test_the_verdict_names_what_is_wrong(loss, temperature, final, doubt):
     given = rows, GOOD | final, contrast_bounds(64, temperature)
     doubts = doubts_of(*given, 64, drawn_together=False)
     word, reasons = verdict(*given, "simclr", 64)
-    assert set(doubts) == ({doubt} if doubt else set()) and reasons[: len(doubts)] == list(doubts.values())
+    assert doubts == ([doubt] if doubt else [])
     assert word == ("doubtful" if doubt else "no fault found") and any(f"{loss:.3f}" in reason for reason in reasons)
 
 
@@ -378,8 +378,8 @@ def run_of(first, last, **more):
 )
 def test_a_loss_is_compared_with_that_of_the_first_step(first, last, advice):
     doubts = doubts_of(run_of(first, last), GOOD, (2.86, 4.84), 64, False)
-    assert set(doubts) == ({"standstill"} if advice else set()) and (advice or "") in doubts.get("standstill", "")
     reasons = " ".join(verdict(run_of(first, last), GOOD, (2.86, 4.84), "simclr", 64)[1])
+    assert set(doubts) == ({"standstill"} if advice else set()) and (advice or "") in reasons
     assert all(value in reasons for value in (" 20: ", f"{first:.3f} to {last:.3f}", "30% to 60%"))
 
 
@@ -389,13 +389,6 @@ def test_what_was_almost_one_vector_from_the_start_has_not_collapsed():
     for first in (0.5, 0.09):  # it began low, and fell
         rows[0]["feature_std"] = first
         assert set(doubts_of(rows, flat, (2.86, 4.84), 64, False)) == {"collapsed"}
-
-
-def test_other_batch_statistics_after_a_resume_are_told():
-    rows = run_of(4.5, 3.5, statistics_of=32)
-    assert not any(" 32" in reason for reason in verdict(rows, GOOD, None, "byol", 64)[1])
-    rows[-1]["statistics_of"] = 8
-    assert any(" 32" in reason and " 8 " in reason for reason in verdict(rows, GOOD, None, "byol", 64)[1])
 
 
 @pytest.mark.parametrize(("method", "drawn_together"), [("simclr", False), ("supcon", True)])
@@ -420,7 +413,7 @@ def test_a_task_that_is_solved_at_the_first_step_is_too_easy(batch_size, drawn_t
     rows = run_of(4.0, 3.0)
     rows[0]["instance_accuracy"] = 0.93
     doubts = doubts_of(rows, GOOD, None, batch_size, drawn_together)
-    assert set(doubts) == ({"easy_at_once"} if easy else set()) and all("93%" in doubt for doubt in doubts.values())
+    assert doubts == (["easy_at_once"] if easy else [])
 
 
 @pytest.mark.parametrize("drawn_together", [False, True])

@@ -32,7 +32,7 @@ from foveal.sets.loader import CPU, ImageStore
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sources.phantom import draw_phantom
 
-METHOD_FREE = {"encoder": "small_conv", "epochs": 2, "batch_size": 16}
+METHOD_FREE = {"encoder": "small_conv", "epochs": 2, "batch_size": 16, "precision": "fp32"}
 OPTIONS = METHOD_FREE | {"simclr": {"projection_size": 16}}
 
 
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
 
     monkeypatch.setattr(SimCLR, "loss", broken)
     with refuses("training.diverged", "nan", "--learning-rate"):
-        foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"epochs": 3, "precision": "fp32"}))
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"epochs": 3}))
     state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
     assert state["step"] == 2 and all(torch.isfinite(value).all() for value in state["method"].values())
 
@@ -476,7 +476,7 @@ def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypa
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True)
     said = capsys.readouterr().out
     assert not (tmp_path / "run").exists()
-    assert all(each in said for each in ("fp32", "GiB", "1 hour", f"{OPTIONS['epochs']} epochs"))
+    assert all(each in said for each in ("GiB", "1 hour", f"{OPTIONS['epochs']} epochs"))
 
 
 @pytest.mark.slow
@@ -563,20 +563,6 @@ def test_only_parts_of_a_batch_are_other_statistics(phantom_set, tmp_path, capsy
         assert ("warning: BatchNorm" in capsys.readouterr().out) == warned
 
 
-@pytest.mark.slow
-def test_other_micro_batches_of_a_resumed_run_are_warned_of_where_statistics_are_kept(
-    phantom_set, tmp_path, monkeypatch, capsys
-):
-    for encoder, warned in (("strided_conv", True), ("small_conv", False)):
-        options = OPTIONS | {"encoder": encoder}
-        with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-            interrupt_after(patch, 1)
-            foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="whole")
-        capsys.readouterr()
-        foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="8")
-        assert (" 16 images until now and " in capsys.readouterr().out) == warned
-
-
 def test_the_last_verdict_is_the_one_that_is_kept(phantom_set, tmp_path, monkeypatch):
     said = iter(["no fault found", "no fault found", "doubtful"])  # after each epoch, and at the end
     monkeypatch.setattr(outcome, "verdict", lambda *facts: (next(said), ["a reason"]))
@@ -638,7 +624,7 @@ def test_a_budget_of_less_than_an_epoch_is_refused_before_anything_is_written(
 ):
     monkeypatch.setattr(plan, "MOST_MEASURED", 0.1)
     with refuses("option.value", "--budget", 32):
-        foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, precision="fp32", budget="0.001s")
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, budget="0.001s")
     assert not (tmp_path / "run").exists()
 
 

@@ -185,12 +185,6 @@ def test_without_stopped_gradient_simsiam_collapses():
     assert free["loss"] < stopped["loss"] and free["instance_accuracy"] < 0.5 * stopped["instance_accuracy"]
 
 
-def test_supcon_needs_labels(refuses):
-    method = create("supcon")
-    with refuses("label.none", "supcon"):
-        method.loss(method(*two_views(0)), None)
-
-
 @pytest.mark.parametrize("same_group", ["mask", "positive"])
 def test_simclr_uses_groups_where_asked(same_group):
     torch.manual_seed(0)
