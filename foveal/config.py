@@ -94,7 +94,7 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
 
 def _finite(config: T) -> T:
     """The config itself; FovealError if one of its numbers is infinite or nan."""
-    for name, value in flat({name: getattr(config, name) for name in field_names(type(config))}).items():
+    for name, value in flat(vars(config)).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise FovealError("option.value", f"{flag(name)} is {value}", expected="a finite number")
     return config
@@ -168,8 +168,8 @@ def plain(config: Any) -> dict[str, Any]:
     Leaves out fields that are None, and the tables that the config lists in its property `unused`.
     """
     left_out = getattr(config, "unused", ())
-    values = {name: getattr(config, name) for name in field_names(type(config)) if name not in left_out}
-    return {key: _plain_value(value) for key, value in values.items() if value is not None}
+    values = {name: value for name, value in vars(config).items() if name not in left_out and value is not None}
+    return {name: _plain_value(value) for name, value in values.items()}
 
 
 def _plain_value(value: Any) -> Any:
@@ -291,8 +291,7 @@ def _unchecked(cls: type, defaults: Mapping[str, Any]) -> type:
 
 
 def _checked(cls: type[T], parsed: Any) -> T:
-    values = {name: getattr(parsed, name) for name in field_names(cls)}
-    return cls(**values | {name: _checked(table, values[name]) for name, table in tables_of(cls).items()})
+    return cls(**vars(parsed) | {name: _checked(table, vars(parsed)[name]) for name, table in tables_of(cls).items()})
 
 
 def _take_config_option(arguments: Sequence[str]) -> tuple[list[str], Path | None]:

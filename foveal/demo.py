@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from foveal.config import check
 from foveal.console import say, show_table
-from foveal.errors import FovealError
 from foveal.files import read_json
 from foveal.page.words import value_with_interval
 
@@ -34,11 +34,9 @@ class DemoConfig:
     epochs: int = 25
 
     def __post_init__(self) -> None:
-        if self.count < 100:
-            raise FovealError("option.value", f"--count {self.count} is too small", expected="at least 100")
-        if not 40 <= self.labelled < self.count // 2:
-            expected = f"40 to {self.count // 2 - 1}, below half of --count"
-            raise FovealError("option.value", f"--labelled {self.labelled} is out of range", expected=expected)
+        most = self.count // 2 - 1
+        check(self, "count", self.count >= 100, "at least 100")
+        check(self, "labelled", 40 <= self.labelled <= most, f"40 to {most}, below half of --count")
 
 
 def demo(config: DemoConfig) -> Path:

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from foveal.errors import FovealError
-
 GROWING_STEP = 32  # intermediate sizes are multiples of 32, because networks halve the side five times
 
 
@@ -58,17 +56,15 @@ def parameter_groups(module: nn.Module, weight_decay: float, scales: Mapping[str
 
 def build_optimiser(name: str, groups: list[dict[str, Any]], learning_rate: float) -> torch.optim.Optimizer:
     """`adamw`, `adam`, `sgd` (Nesterov momentum 0.9) or `lars` (You et al. 2017, as SimCLR uses it, through timm)."""
-    if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
-    if name == "adam":  # weight decay is added to the gradient, as in older published recipes
-        return torch.optim.Adam(groups, lr=learning_rate, fused=True)
-    if name == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
     if name == "lars":
         from timm.optim.lars import Lars
 
         return Lars(groups, lr=learning_rate, momentum=0.9)
-    raise FovealError("option.value", f"--optimiser {name} is unknown", expected="adamw, adam, sgd or lars")
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
+    # Adam adds weight decay to the gradient, as older published recipes do.
+    kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=learning_rate, fused=True)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:

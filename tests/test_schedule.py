@@ -49,11 +49,6 @@ def test_each_optimiser_goes_downhill(name):
     assert {group["lr"] for group in optimiser.param_groups} == {0.05}
 
 
-def test_an_unknown_optimiser_is_named(refuses):
-    with refuses("option.value", "--optimiser", "rmsprop"):
-        build_optimiser("rmsprop", [], 0.1)
-
-
 @pytest.mark.parametrize(
     ("epochs", "sizes"),
     [(12, [192] * 4 + [256] * 4 + [320] * 4), (1, [320]), (2, [256, 320]), (4, [192, 256, 320, 320])],

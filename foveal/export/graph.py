@@ -88,11 +88,8 @@ class Graph(nn.Module):
 
 
 def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
-    """The graph of one run, and pixels uint8 [2, s, s, C] to trace it; FovealError if image sizes of members differ."""
-    size, *others = sorted({member.input.image_size for member in predictor.ensembles[0]})
-    if others:
-        what = f"the folds of {predictor.name} have different image sizes: {', '.join(map(str, [size, *others]))} px"
-        raise FovealError("run.mismatch", what, expected="the same size for all folds")
+    """The graph of one run, whose folds have one image size, and pixels uint8 [2, s, s, C] to trace it."""
+    size = predictor.ensembles[0][0].input.image_size
     return Graph(predictor).eval(), torch.zeros(2, size, size, predictor.preparation.channels, dtype=torch.uint8)
 
 

@@ -5,14 +5,11 @@ disease; a network that sees it learns the camera. So every photograph becomes t
 with black where the frame ends early. Where squeezing made the disc an ellipse, it becomes a circle again.
 """
 
-from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache
 
 import cv2
 import numpy as np
-
-from foveal.errors import FovealError
 
 _WHITE, _LEAST_WHITE = 245, 0.2  # grey level of a white surround, and the share of the frame's edge that it takes
 
@@ -30,8 +27,6 @@ class Disc:
 
 def whole_frame(width: int, height: int, cut: bool = False) -> Disc:
     """Return the centred square around a frame of `width` x `height` px, or the one within it (`cut`), as not found."""
-    if width < 1 or height < 1:
-        raise FovealError("image.array", f"a frame of {width} x {height} px", expected="at least 1 x 1 px")
     side = (min if cut else max)(width, height)
     return Disc((width - side) / 2, (height - side) / 2, side, side, found=False)
 
@@ -39,16 +34,12 @@ def whole_frame(width: int, height: int, cut: bool = False) -> Disc:
 def crop_square(pixels: np.ndarray, disc: Disc, size: int) -> np.ndarray:
     """Cut out the rectangle of `disc` and resize it to a square; black where it lies outside the frame.
 
-    `pixels`: uint8 `[h, w, C]`. Returns uint8 `[size, size, C]`. The rectangle is rounded to whole source pixels.
-    Raises FovealError for other arrays, `size` < 1, or a rectangle that does not overlap the frame.
+    `pixels`: uint8 `[h, w, C]`. Returns uint8 `[size, size, C]`. The rectangle, which has to overlap the frame, is
+    rounded to whole source pixels.
     """
-    check_array(pixels)
     height, width, channels = pixels.shape
     rows, columns = round(disc.height), round(disc.width)
     seen, shown = overlap(disc, height, width)
-    if size < 1 or 0 in pixels[seen].shape:
-        what = f"no square of {size} px can be cut with {disc} from {width} x {height} px"
-        raise FovealError("image.crop", what, expected="a square that overlaps the picture, and a size of at least 1")
     rectangle = np.zeros((rows, columns, channels), np.uint8)
     rectangle[shown] = pixels[seen]
     way = cv2.INTER_AREA if size < max(rows, columns) else cv2.INTER_LINEAR
@@ -72,7 +63,6 @@ def blacken_surround(pixels: np.ndarray, darkest_rim: int = 0) -> np.ndarray:
     stays, and of the rim what has a channel below `darkest_rim`: both are in the eye. A flash can reach the edge, too,
     so this is only for pictures in which no disc was found.
     """
-    check_array(pixels)
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     if (edge.min(axis=1) >= _WHITE).mean() < _LEAST_WHITE:
         return pixels
@@ -91,12 +81,3 @@ def inscribed(size: int, share: float) -> np.ndarray:
     inside = np.hypot(offset[:, None], offset) <= share * size / 2
     inside.flags.writeable = False  # every caller gets the same array
     return inside
-
-
-def check_array(pixels: np.ndarray, channels: Container[int] | None = None, *, square: bool = False) -> None:
-    """Raise FovealError unless `pixels` is uint8 `[h, w, C]` without an empty side, C is one of `channels`, h = w."""
-    good = pixels.dtype == np.uint8 and pixels.ndim == 3 and 0 not in pixels.shape
-    good = good and (channels is None or pixels.shape[2] in channels)
-    if not good or (square and pixels.shape[0] != pixels.shape[1]):
-        expected = "uint8 [S, S, C]" if square else "uint8 [h, w, C]"
-        raise FovealError("image.array", f"an array of {pixels.dtype} {pixels.shape}", expected=expected)

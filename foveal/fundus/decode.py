@@ -46,10 +46,8 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
 
     Raises FovealError with a short reason without the file name: image.missing, .empty, .not_a_file, .not_a_picture,
     .damaged, .too_large (more than `most_pixels`), .unsupported, .unavailable (another attempt may work), or one of
-    `read_dicom`; option.value for a `minimum` below 1.
+    `read_dicom`.
     """
-    if minimum < 1:
-        raise FovealError("option.value", f"minimum is {minimum}", expected="at least 1 px")
     suffix = Path(name).suffix if isinstance(source, bytes) else source.suffix
     with BytesIO(source) if isinstance(source, bytes) else _open(source) as file:
         data, header = _read(file, suffix.lower(), most_pixels)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from foveal.fundus.crop import Disc, check_array, whole_frame
+from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.rim import TOLERANCE, beyond, fit_circle, fit_ellipse, support
 
 _ANALYSED_SIDE = 256  # long side in px of the copy that is analysed; one of its pixels is about 0.4 % of a disc
@@ -57,7 +57,7 @@ class _Region(NamedTuple):
 def find_disc(pixels: np.ndarray) -> Disc:
     """Find the rectangle around the retinal disc, or the square around the frame where no disc is plausible.
 
-    `pixels`: uint8 `[h, w, C]`; the brightest channel counts. Raises FovealError for other arrays.
+    `pixels`: uint8 `[h, w, C]`; the brightest channel counts.
     """
     # The corners of a disc that the frame cuts off all around are small, hence the low percentile.
     return _best(pixels, 0.3, True, _shape_of, _CERTAIN + _MOSTLY_ON)
@@ -82,7 +82,6 @@ def _best(
     pixels: np.ndarray, darkest: float, straight: bool, judge: Callable[[_Region], tuple[Any, float]], enough: float
 ) -> Disc:
     """The rectangle around the shape that `judge` gives the best score, over all levels until one is `enough`."""
-    check_array(pixels)
     grey, (height, width) = _analysed(pixels), pixels.shape[:2]
     shape, best = None, 0.0
     for threshold in _thresholds(grey, darkest):

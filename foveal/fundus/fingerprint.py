@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 
 from foveal.errors import FovealError
-from foveal.fundus.crop import check_array
 
 LEAST_SIDE = 64  # px: smaller pictures show no vessels; their fingerprint is 0, which matches no other
 SIDE = 64  # px of the copy that is analysed
@@ -43,9 +42,8 @@ def fingerprint(square: np.ndarray) -> np.ndarray:
 
     `square`: uint8 `[S, S, 3 or 1]`, cropped but not enhanced. Returns int8 `[254]` in -7..7: first `even_count()`
     numbers that mirroring keeps, then those whose sign it changes; all 0 for S < 64 and for flat pictures.
-    Brightness, contrast, colour and S hardly matter. Raises FovealError for other arrays.
+    Brightness, contrast, colour and S hardly matter.
     """
-    check_array(square, (1, 3), square=True)
     if len(square) < LEAST_SIDE:
         return np.zeros(len(_kept()[0]), np.int8)
     rows, columns = _kept()

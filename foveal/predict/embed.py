@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from foveal.config import build
+from foveal.config import build, check
 from foveal.console import hushed, progress_bar, say, warn
 from foveal.errors import FovealError
 from foveal.files import check_file, replacing
@@ -58,8 +58,7 @@ class EmbedConfig:
     def __post_init__(self) -> None:
         if self.out is None:
             return
-        if self.out.suffix.lower() not in ENDINGS:
-            raise FovealError("option.value", f"--out {self.out}", expected=f"a file that ends in {', '.join(ENDINGS)}")
+        check(self, "out", self.out.suffix.lower() in ENDINGS, f"a file that ends in {', '.join(ENDINGS)}")
         if self.out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             fix = "pip install 'foveal[parquet]', or choose an --out that ends in .csv or .npz"
             raise FovealError("package.missing", f"--out {self.out} needs the package pyarrow", fix=fix)

@@ -39,29 +39,6 @@ def test_one_channel_stays_one() -> None:
     assert crop_square(np.zeros((20, 30, 1), np.uint8), whole_frame(30, 20), 8).shape == (8, 8, 1)
 
 
-@pytest.mark.parametrize(
-    ("disc", "size"),
-    [(Disc(0, 0, 20, 20, found=True), 0), (Disc(30, 0, 20, 20, found=True), 8), (Disc(0, -20, 20, 20, found=True), 8),
-     (Disc(0, 0, 0.2, 0.2, found=True), 8), (Disc(0, 0, -5, -5, found=True), 8)],
-)  # fmt: skip
-def test_squares_that_cannot_be_cut(refuses, disc: Disc, size: int) -> None:
-    with refuses("image.crop", size, disc):
-        crop_square(np.zeros((20, 30, 3), np.uint8), disc, size)
-
-
-@pytest.mark.parametrize(
-    "pixels", [np.zeros((20, 30), np.uint8), np.zeros((20, 30, 3)), np.zeros((0, 30, 3), np.uint8)]
-)
-def test_other_arrays_are_refused(refuses, pixels: np.ndarray) -> None:
-    with refuses("image.array", pixels.shape):
-        crop_square(pixels, whole_frame(30, 20), 8)
-
-
-def test_a_frame_needs_sides(refuses) -> None:
-    with refuses("image.array", "0 x 10"):
-        whole_frame(0, 10)
-
-
 def test_a_squeezed_disc_becomes_round() -> None:
     y, x = np.mgrid[:200, :300] + 0.5
     ellipse = (((x - 150) / 60) ** 2 + ((y - 100) / 90) ** 2 <= 1)[..., None] * np.uint8(200)

@@ -208,8 +208,3 @@ def test_too_many_pixels_are_refused_before_decoding(refuses, tmp_path: Path) ->
 def test_fractions_are_refused(refuses, tmp_path: Path, picture: np.ndarray) -> None:
     with refuses("image.unsupported", "float32"):
         decoded_from(tmp_path, encoded(Image.fromarray(picture[..., 0].astype(np.float32)), "TIFF"))
-
-
-def test_minimum_must_be_positive(refuses, tmp_path: Path) -> None:
-    with refuses("option.value", "minimum", 0):
-        decode(tmp_path / "a.jpg", 0)

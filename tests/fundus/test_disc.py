@@ -181,15 +181,6 @@ def test_the_finder_of_circles_refuses_ellipses() -> None:
     assert not find_circle(pixels).found and find_disc(pixels).found
 
 
-@pytest.mark.parametrize(
-    "pixels", [np.zeros((20, 30), np.uint8), np.zeros((20, 30, 3)), np.zeros((0, 30, 3), np.uint8)]
-)
-def test_other_arrays_are_refused(refuses, pixels: np.ndarray) -> None:
-    for find in (find_disc, find_circle):
-        with refuses("image.array", pixels.shape):
-            find(pixels)
-
-
 def phantom_frame(width: int, height: int, left: int, top: int, background: float = 0) -> np.ndarray:
     """A drawn eye of 400 px in a frame that may cut it off; the surround is a noisy `background`."""
     eye = draw_phantom(3, "left", 400, np.random.default_rng(5)).image

@@ -67,14 +67,6 @@ def test_pictures_without_detail_have_none(image):
     assert not fingerprint(image.astype(np.uint8)).any()
 
 
-@pytest.mark.parametrize(
-    "wrong", [np.zeros((64, 64, 3)), np.zeros((64, 65, 3), np.uint8), np.zeros((64, 64), np.uint8)]
-)
-def test_other_arrays_are_refused(refuses, wrong):
-    with refuses("image.array", wrong.shape):
-        fingerprint(wrong)
-
-
 def test_detail_leaves_out_the_background_and_the_light():
     image = phantom(3)
     shaded = (image * np.linspace(0.6, 1, 128)[None, :, None]).astype(np.uint8)

@@ -78,17 +78,3 @@ def test_dark_spots_in_the_eye_count_as_eye(square: np.ndarray) -> None:
 @pytest.mark.parametrize("enhance", ENHANCEMENTS)
 def test_black_stays_without_structure(enhance: str) -> None:
     assert np.ptp(normalise(np.zeros((32, 32, 3), np.uint8), mask=True, enhance=enhance)) == 0
-
-
-@pytest.mark.parametrize(
-    "array",
-    [np.zeros((8, 8), np.uint8), np.zeros((8, 9, 3), np.uint8), np.zeros((8, 8, 3)), np.zeros((8, 8, 1), np.uint8)],
-)
-def test_other_arrays_are_refused(refuses, array: np.ndarray) -> None:
-    with refuses("image.array", array.shape):
-        normalise(array)
-
-
-def test_unknown_enhancement(refuses) -> None:
-    with refuses("option.value", "retinex", *ENHANCEMENTS):
-        normalise(np.zeros((8, 8, 3), np.uint8), enhance="retinex")

@@ -169,7 +169,7 @@ def test_a_run_with_a_wrong_loss_is_stopped_at_its_first_step(phantom_set, tmp_p
 def test_a_run_that_sees_one_view_twice_is_stopped_at_its_first_step(phantom_set, tmp_path, monkeypatch, refuses):
     forward = SimCLR.forward
     monkeypatch.setattr(SimCLR, "forward", lambda self, view1, view2: forward(self, view1, view1))
-    with refuses("training.wrong_loss"):
+    with refuses("training.same_views"):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **SHORT)
 
 
@@ -178,7 +178,6 @@ def test_d_one_tensor_for_both_views_is_named(refuses):
     view, _ = pictures()
     parts = method(view, view)
     loss, facts = method.loss(parts, None)
-    assert explain_loss(loss.item(), *parts, Contrast(0.2))[0] == "same_views"
     with refuses("training.same_views"):
         check_loss(loss.item(), method.bounds(32), {k: v.item() for k, v in facts.items()}, first=True)
 
@@ -266,8 +265,6 @@ def test_other_impossible_losses_stop_a_run(refuses):
     bounds = contrast_bounds(64, 0.2)
     with refuses("training.wrong_loss", 40.0, f"{bounds[1]:.4f}"):
         check_loss(40.0, bounds, facts, first=False)
-    with refuses("training.diverged", "nan"):
-        check_loss(math.nan, None, facts, first=False)
     with refuses("training.collapsed"):
         check_loss(4.8, bounds, {k: v.item() for k, v in facts_of(*torch.ones(2, 8, 4)).items()}, first=True)
     check_loss(1e6, None, facts, first=True)  # a method without bounds

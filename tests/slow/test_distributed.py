@@ -168,42 +168,6 @@ def test_many_processes_equal_one_with_the_whole_batch(pretrain, tmp_path, encod
         assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-4) for key in weights[0])
 
 
-GRADIENTS = """
-import os, torch, torch.distributed as dist
-from foveal.distributed import gather
-from foveal.nets.layers import synchronise
-from foveal.nets.encoder import create_encoder
-
-torch.manual_seed(0)
-encoder = create_encoder("test_resnet", 3, 32).double().train()
-synchronise(encoder)
-images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-world = int(os.environ.get("WORLD_SIZE", "1"))
-if world > 1:
-    dist.init_process_group("gloo")
-    images = images.chunk(world)[dist.get_rank()]
-z = torch.nn.functional.normalize(encoder(images), dim=1)
-loss = (5 * z @ gather(z).T).exp().sum(1).log().mean()  # every row against the rows of all processes
-loss.backward()
-found = torch.cat([loss.detach()[None], *(parameter.grad.flatten() for parameter in encoder.parameters())])
-if world > 1:
-    dist.all_reduce(found)
-    found /= world
-if world == 1 or dist.get_rank() == 0:
-    torch.save(found, FILE)
-"""
-
-
-def test_loss_and_gradients_of_two_processes_are_those_of_one_to_the_last_digits(launch, tmp_path):
-    found = []
-    for world in (1, 2):
-        file = tmp_path / f"{world}.pt"
-        code, _, complained = launch(world, code=GRADIENTS.replace("FILE", repr(str(file)))).wait()
-        assert code == 0, complained
-        found.append(torch.load(file))
-    assert (found[0] - found[1]).norm() / found[0].norm() < 1e-12
-
-
 # Three steps of every method in float64 on a network with BatchNorm: the very network, optimiser and step of a run.
 STEPS = """
 import os, sys, torch

@@ -77,13 +77,6 @@ def _no_wait_for_the_disk(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.25, 0.45, 0.9])
-def test_a_run_interrupted_here_and_there_ends_like_another(tiny_set, undisturbed, tmp_path, share):
-    run, calls = undisturbed
-    check_resumes(tiny_set, run, tmp_path / "run", round(share * calls), after=share > 0.4)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_run_interrupted_anywhere_ends_like_another(tiny_set, undisturbed, tmp_path, after):
     run, calls = undisturbed
