@@ -18,6 +18,7 @@ from foveal.given import Given
 from foveal.hardware import give_back_memory
 from foveal.nets.probes import mean_and_spread
 from foveal.nets.weights import update_average
+from foveal.page.terminal import print_template
 from foveal.page.words import counted
 from foveal.predict.features import encode
 from foveal.readout.decisions import decide
@@ -163,12 +164,6 @@ def rate_at(config: TrainConfig, epoch: int, step: int, total_steps: int) -> flo
 
 def describe(task: Task, learned: Learned, built: Built) -> None:
     """Print what is being trained, and the options that differ from their defaults or follow from the data."""
-    config = task.config
-    kind = "linear probe" if config.freeze else "fine-tune"
-    size = f"{counted(len(learned), 'image')} at {config.image_size} px"
-    say(f"{kind} of {config.encoder} ({built.loaded}), {size} on {task.device}")
-    said = [(field.name, getattr(config, field.name)) for field in fields(config) if field.name not in UNSAID]
-    usual = {field.name: field.default for field in fields(config)}
-    say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said if value != usual[name]))
-    if config.hold_out:
-        say(f"held out: {', '.join(config.hold_out)}")
+    config, usual = task.config, {field.name: field.default for field in fields(TrainConfig)}
+    said = [(name, value) for name, value in vars(config).items() if name not in UNSAID and value != usual[name]]
+    print_template("begins_to_train.txt", task=task, images=len(learned), loaded=built.loaded, said=said)

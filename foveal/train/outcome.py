@@ -19,13 +19,13 @@ from foveal.console import say, warn
 from foveal.evaluate.operating import fit_referral
 from foveal.files import write_bytes, write_json, write_table, write_text
 from foveal.page.terminal import print_template
-from foveal.page.words import counted, percent_with_interval
+from foveal.page.words import counted
 from foveal.predict.likeness import LEAST_HELD, MOST_IMAGES, diameters_of, fit_likeness, looks_of, write_likeness
 from foveal.predict.model import joined
 from foveal.predict.predictor import Predictor
 from foveal.readout.calibration import COLDEST, HOTTEST
 from foveal.readout.predictions import probability_columns, read_predictions
-from foveal.readout.readout import LEAST_IMAGES, Readout, ReadoutOptions, crossed, fit_readout, write_readout
+from foveal.readout.readout import LEAST_IMAGES, ReadoutOptions, crossed, fit_readout, write_readout
 from foveal.readout.referral import labelled_oedema, least_sensitivity, predicted_oedema, score
 from foveal.readout.scales import referable_from
 from foveal.runs import Run, read_model
@@ -146,34 +146,23 @@ def write_predictions(
         assert lowest is not None  # checked before training
         positive = (labels >= lowest) | (False if extra is None else labelled_oedema(extra))
         scores = score(probabilities, lowest, None if extra is None else predicted_oedema(extra))
-        referral = fit_referral(scores[val], positive[val], groups, least, lowest)
-        readout = replace(readout, referral=referral)
-        found = {name: percent_with_interval(getattr(referral, name)) for name in ("sensitivity", "specificity")}
-        say(f"refers where the probability of referable disease is at least {referral.threshold:.3f}; on the "
-            f"validation images: {', '.join(' '.join(each) for each in found.items())}")  # fmt: skip
+        readout = replace(readout, referral=fit_referral(scores[val], positive[val], groups, least, lowest))
     if readout.images or readout.referral:
         write_readout(run.path, readout)
         write_json(run.path / "model.json", read_model(run.path) | {"readout": True})
         predictor.readout = readout
-    if readout.images:
-        _say_readout(readout, len(np.unique(parts)), classes)
-    elif config.calibrate and val.any():
-        say(f"to calibrate the grader, {LEAST_IMAGES} validation images are needed; there are {int(val.sum())}")
-    if val.any() and len(np.unique(grades[val])) == 1:
-        fix = "train longer, or change --learning-rate, --batch-norm or --sampling"
-        warn(f"all validation images ({int(val.sum())}) were graded '{classes[int(grades[val][0])]}': {fix}")
+    given, limits = np.unique(grades[val]), readout.limits or ()  # without prediction sets
+    print_template(
+        "readout.txt", readout=readout, parts=len(np.unique(parts)), images=int(val.sum()), least=LEAST_IMAGES,
+        needed=config.calibrate, only=classes[int(given[0])] if len(given) == 1 else "",
+        always=[name for name, limit in zip(classes, limits, strict=False) if limit == 0],
+        at_limit=readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01,
+    )  # fmt: skip
     table = predictor.table(judged, probabilities, graded=(grades, list(sets)), extra=extra)
     if has_sources(task):
         table = table.assign(source=judged["source"].to_numpy())
     write_misgraded(run.path, task.prepared, table)
     write_table(run.path / FILE, table)
-
-
-def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:
-    limits = readout.limits or [1.0] * len(classes)  # without prediction sets
-    at_limit = readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01
-    always = [name for name, limit in zip(classes, limits, strict=True) if limit == 0]
-    print_template("readout.txt", readout=readout, parts=parts, at_limit=at_limit, always=always)
 
 
 def write_errors(run: Path, epoch: int, parts: dict[str, Answers]) -> None:
