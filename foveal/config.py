@@ -129,7 +129,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def check(config: object, name: str, fits: bool, expected: str) -> None:
-    """FovealError unless the option `name`, such as batch_size or simclr.chunk, fits."""
+    """FovealError unless the option `name`, such as batch_size or simclr.temperature, fits."""
     if not fits:
         value = operator.attrgetter(name)(config)
         raise FovealError("option.value", f"{flag(name)} is {value}", expected=expected)
