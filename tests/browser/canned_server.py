@@ -46,7 +46,7 @@ MODEL: dict[str, Any] = {
         {"name": "quadratic_kappa", "value": 0.743, "low": 0.68, "high": 0.795, "n": 1294},
         {"name": "referable_auc", "value": 0.921, "low": 0.891, "high": 0.955, "n": 1294},
     ],
-    "version": "0.1.0", "notice": "Research use; not a medical device.",
+    "version": "0.2.0", "notice": "Research use; not a medical device.",
 }  # fmt: skip
 PROBABILITIES = [
     [0.86, 0.1, 0.03, 0.01, 0.0], [0.22, 0.55, 0.2, 0.02, 0.01], [0.05, 0.2, 0.62, 0.11, 0.02],
