@@ -1,13 +1,14 @@
 """Several processes that act as one: set-up under torchrun, and a gather with gradients.
 
 `foveal pretrain …` runs in one process; `torchrun --nproc-per-node 2 -m foveal pretrain …` runs the same code in two,
-with gloo on CPUs and NCCL on GPUs. `--batch-size` is always that of the whole run.
+with gloo on CPUs and NCCL on GPUs; `train` likewise. `--batch-size` is always that of the whole run.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -52,6 +53,21 @@ def joined(device: torch.device) -> Iterator[tuple[int, int]]:
         dist.destroy_process_group()
 
 
+@contextmanager
+def lost_process_explained(out: Path) -> Iterator[None]:
+    """FovealError in place of the connection error that a process gets when another one has died."""
+    try:
+        yield
+    except RuntimeError as error:
+        words, signs = str(error), ("Connection", "peer", "NCCL", "gloo", "timed out")
+        if not dist.is_initialized() or not any(sign in words for sign in signs):
+            raise
+        what = f"another process of this run has ended ({words.splitlines()[0].rpartition('] ')[2][:160]})"
+        resumes = f", which resumes from the checkpoint in {out}" if (out / "checkpoint.pt").is_file() else ""
+        fix = f"run the same command again{resumes}"
+        raise FovealError("training.process_lost", what, fix=fix) from error
+
+
 def barrier() -> None:
     """Wait for all processes."""
     if dist.is_initialized():
@@ -68,8 +84,14 @@ def apart() -> Iterator[None]:
         _APART.reset(before)
 
 
-def _together() -> bool:
+def together() -> bool:
+    """Whether there are other processes that this one works with now."""
     return dist.is_initialized() and not _APART.get()
+
+
+def place() -> tuple[int, int]:
+    """The rank of this process, and the number of processes that work together."""
+    return (dist.get_rank(), dist.get_world_size()) if together() else (0, 1)
 
 
 class _Gather(torch.autograd.Function):
@@ -94,16 +116,20 @@ def gather(part: Tensor) -> Tensor:
     DistributedDataParallel averages gradients over processes. With the summing backward here, the average of
     per-process losses over gathered columns has the gradient of the loss of the whole batch.
     """
-    gathered: Tensor = _Gather.apply(part) if _together() else part
+    gathered: Tensor = _Gather.apply(part) if together() else part
     return gathered
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
     """The mean of a detached tensor over all processes."""
-    if _together():
+    return sum_over_processes(value) / dist.get_world_size() if together() else value
+
+
+def sum_over_processes(value: Tensor) -> Tensor:
+    """The sum of a detached tensor over all processes."""
+    if together():
         value = value.clone()
         dist.all_reduce(value)
-        value /= dist.get_world_size()
     return value
 
 

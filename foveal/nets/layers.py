@@ -10,14 +10,13 @@ from itertools import product
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
-from foveal.distributed import gather
+from foveal.distributed import gather, together
 
 PIECE = 3  # kernel side for which oneDNN's weight gradient is fast
 
@@ -48,16 +47,17 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
     numbers = values if values.dtype == torch.float64 else values.float()
     summed = [axis for axis in range(numbers.dim()) if axis != 1]
     shape = [1, -1] + [1] * (numbers.dim() - 2)
-    count = numbers.numel() // numbers.shape[1] * dist.get_world_size()
+    own = numbers.new_full((1,), numbers.numel() // numbers.shape[1])  # other processes may have more images
     # Two passes, because E[x^2] - E[x]^2 would lose half of the digits.
-    mean = gather(numbers.sum(summed)[None]).sum(0) / count
+    *total, count = gather(torch.cat([numbers.sum(summed), own])[None]).sum(0).split([numbers.shape[1], 1])
+    mean = total[0] / count
     centred = numbers - mean.view(shape)
     variance = gather(centred.square().sum(summed)[None]).sum(0) / count
     assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
     norm.num_batches_tracked += 1
     # Without a momentum, as in torch: the plain mean of all batches.
     weight = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    unbiased = variance.detach() * count / max(1, count - 1)
+    unbiased = variance.detach() * count / (count - 1).clamp(min=1)
     norm.running_mean.lerp_(mean.detach().to(norm.running_mean.dtype), weight)
     norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), weight)
     scale = torch.rsqrt(variance + norm.eps)
@@ -68,7 +68,7 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
 
 class _Synchronised(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not dist.is_initialized():
+        if not self.training or not together():
             return super().forward(x)
         layer: Any = self
         normalised = _normalise(layer, x)
@@ -82,7 +82,7 @@ SYNCHRONISED = {
 
 
 def synchronise(module: nn.Module) -> None:
-    """Take the training statistics of every batch normalisation over all processes, with batches of the same size."""
+    """Take the training statistics of every batch normalisation over all processes."""
     for layer in module.modules():
         fitting = [new for plain, new in SYNCHRONISED.items() if isinstance(layer, plain)]
         if fitting:

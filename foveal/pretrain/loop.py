@@ -8,22 +8,26 @@ command resumes an interrupted run and ends with the same numbers, in another nu
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.distributed as dist
 
 from foveal.augment.views import NetworkInput, write_view_sheet
 from foveal.budget import seconds_of
 from foveal.config import check
 from foveal.console import is_first_process, say
-from foveal.distributed import barrier, choose_device, decided_by_first, from_first_process, joined
-from foveal.errors import FovealError
+from foveal.distributed import (
+    barrier,
+    choose_device,
+    decided_by_first,
+    from_first_process,
+    joined,
+    lost_process_explained,
+)  # fmt: skip
 from foveal.files import write_json
 from foveal.nets.encoder import create_encoder, freeze_stages
 from foveal.nets.weights import load_encoder_weights, normalisation_for
@@ -166,18 +170,3 @@ def _preview(config: PretrainConfig, parts: list[tuple[PreparedSet, pd.DataFrame
     _write_views(file, Feed(config, ImageStore(parts), spec, CPU, None))
     say(f"views {config.views}: {file}")
     return file
-
-
-@contextmanager
-def lost_process_explained(out: Path) -> Iterator[None]:
-    """FovealError in place of the connection error that a process gets when another one has died."""
-    try:
-        yield
-    except RuntimeError as error:
-        words, signs = str(error), ("Connection", "peer", "NCCL", "gloo", "timed out")
-        if not dist.is_initialized() or not any(sign in words for sign in signs):
-            raise
-        what = f"another process of this run has ended ({words.splitlines()[0].rpartition('] ')[2][:160]})"
-        resumes = f", which resumes from the checkpoint in {out}" if (out / "checkpoint.pt").is_file() else ""
-        fix = f"run the same command again{resumes}"
-        raise FovealError("training.process_lost", what, fix=fix) from error

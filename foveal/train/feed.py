@@ -14,6 +14,7 @@ from torch import Tensor
 from foveal.augment.given import draw_views
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import NetworkInput, random_views
+from foveal.distributed import place
 from foveal.schedule import size_in_epoch
 from foveal.sets.loader import ImageStore, epoch_batches, step_generator
 from foveal.train.learned import Learned
@@ -33,14 +34,19 @@ class Batch:
 
 
 def batches_of_epoch(config: TrainConfig, learned: Learned, store: ImageStore, epoch: int) -> list[np.ndarray]:
-    """Index arrays of an epoch. A batch of one image is skipped, because batch normalisation needs two."""
+    """Index arrays of an epoch, without a last batch that is smaller than `least_batch`."""
     size = config.batch_size
     if config.sampling == "natural":
         batches = epoch_batches(len(store), size, config.seed, epoch, drop_last=False, windows=store.windows)
     else:
         order = balanced(learned.labels, np.random.default_rng([config.seed, epoch]))
         batches = [order[start : start + size] for start in range(0, len(order), size)]
-    return [batch for batch in batches if len(batch) > 1]
+    return [batch for batch in batches if len(batch) >= least_batch()]
+
+
+def least_batch() -> int:
+    """Two images, because batch normalisation needs them, and one for each process."""
+    return max(2, place()[1])
 
 
 def feed(

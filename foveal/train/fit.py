@@ -14,6 +14,7 @@ from foveal import checkpoint
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import write_view_sheet
 from foveal.console import progress_bar, say
+from foveal.distributed import apart, decided_by_first, from_first_process
 from foveal.given import Given
 from foveal.hardware import give_back_memory
 from foveal.nets.probes import mean_and_spread
@@ -26,7 +27,7 @@ from foveal.runs import Run
 from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generator
 from foveal.train.epoch import Judged, note, re_estimate_statistics, refuse_divergence, selection_score, summarise
-from foveal.train.feed import feed
+from foveal.train.feed import feed, least_batch
 from foveal.train.learned import Learned
 from foveal.train.objective import Objective
 from foveal.train.options import TrainConfig
@@ -47,14 +48,15 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
 
     # Resume
     state: dict[str, Any] = {"epoch": 0, "best": None}
-    if run.checkpoint.exists():
-        state = checkpoint.load(run.checkpoint)
+    saved = decided_by_first(lambda: checkpoint.load(run.checkpoint) if run.checkpoint.exists() else None)
+    if saved is not None:
+        state = saved
         checkpoint.load_strict(grader, state["grader"], str(run.checkpoint))
         built.optimiser.load_state_dict(state["optimiser"])
         if average is not None:
             checkpoint.load_strict(average, state["average"], str(run.checkpoint))
-    # A last batch of a single image is skipped (feed.py).
-    steps_per_epoch = math.ceil(len(learned) / config.batch_size) - (len(learned) % config.batch_size == 1)
+    steps_per_epoch = math.ceil(len(learned) / config.batch_size)
+    steps_per_epoch -= 0 < len(learned) % config.batch_size < least_batch()  # which is skipped (feed.py)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
     run.forget_after(step)
     describe(task, learned, built)
@@ -114,14 +116,15 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             row |= summarise("train", labels[order], given, grader.classes)
             if config.batch_norm == "re-estimate" and (judged is not None or epoch + 1 == config.epochs):
                 built.training_mode(built.judged)
-                re_estimate_statistics(task, built.judged, store)
+                with apart():  # every process does it alike
+                    re_estimate_statistics(task, built.judged, store)
             if judged is not None:
                 row |= judged.judge(built.judged, objective.weights.cpu(), epoch + 1)
             give_back_memory()
             row |= {"learning_rate": rate, "images_per_second": len(order) / seconds, "data_wait": waited / seconds}
 
             # Save; the checkpoint comes last, so that an interrupted epoch is repeated.
-            score = selection_score(row, task)
+            score = from_first_process(selection_score(row, task))
             better = state["best"] is None or score > tuple(state["best"]["score"])
             if better:
                 state["best"] = {"epoch": epoch + 1, "score": list(score)}

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foveal.distributed import place, sum_over_processes, together
 from foveal.errors import FovealError
 from foveal.hardware import in_precision
 from foveal.losses.grading import importance
@@ -32,10 +33,13 @@ class Objective:
         self.autocast = in_precision(task.config.precision, task.device)
 
     def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Add the gradient of a batch, part by part; returns its mean cost and probabilities float32 [B, K]."""
+        """Add the gradient of a batch, part by part; returns its mean cost and probabilities float32 [B, K].
+
+        Of several processes, each computes some of the parts; gradient, cost and probabilities are those of the batch.
+        """
         whole = importance(batch.targets, self.weights).sum()
-        costs, answers = [], []
-        for part in parts_of(len(batch.index), self.task.config.micro_batch):
+        costs, answers = [], torch.zeros(len(batch.index), self.grader.classes, device=self.task.device)
+        for part in parts_of(len(batch.index), self.task.config.micro_batch, *place()):
             targets = batch.targets[part]
             with self.autocast:
                 features = batch.inputs[part]
@@ -48,8 +52,12 @@ class Objective:
                 cost = cost + SECOND_WEIGHT * self._second(features, batch.index[part]) / len(batch.index)
             cost.backward()
             costs.append(cost.detach())
-            answers.append(self.grader.logits(outputs.detach().float()).softmax(1))
-        return torch.stack(costs).sum(), torch.cat(answers)
+            answers[part] = self.grader.logits(outputs.detach().float()).softmax(1)
+        if together():
+            for weights in self.grader.parameters():
+                if weights.grad is not None:
+                    weights.grad = sum_over_processes(weights.grad)
+        return sum_over_processes(torch.stack(costs).sum()), sum_over_processes(answers)
 
     def _second(self, features: Tensor, index: np.ndarray) -> Tensor:
         """Summed cross-entropy of the second task, over the images whose second label is known."""
@@ -58,10 +66,12 @@ class Objective:
         return F.cross_entropy(self.grader.second_head(features).float(), labels, ignore_index=-1, reduction="sum")
 
 
-def parts_of(images: int, most: int) -> list[slice]:
-    """Parts of a batch of about equal size, of at most `most` images (0 = do not split)."""
-    edges = np.linspace(0, images, (math.ceil(images / most) if most else 1) + 1).round().astype(int)
-    return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
+def parts_of(images: int, most: int, rank: int = 0, world: int = 1) -> list[slice]:
+    """Parts of a batch of about equal size, of at most `most` images (0 = do not split): those of one process."""
+    each = math.ceil(images / world / most) if most else 1
+    edges = np.linspace(0, images, world * each + 1).round().astype(int)
+    slices = [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
+    return slices[rank * each : (rank + 1) * each]
 
 
 def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from foveal.augment.views import NetworkInput
 from foveal.console import say, warn
+from foveal.distributed import together
 from foveal.errors import FovealError
 from foveal.hardware import bf16_support, free_on, in_precision
 from foveal.losses.grading import LOSSES, GradingLoss
 from foveal.nets.encoder import check_growth, create_encoder, feature_size, freeze_stages, learning_rate_scales
 from foveal.nets.heads import Grader
-from foveal.nets.layers import statistics_layers
+from foveal.nets.layers import statistics_layers, synchronise
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.nets.weights import Origin, fitting_name, is_sharded, load_encoder_weights, normalisation_for, target_of
 from foveal.runs import read_model
@@ -211,6 +212,8 @@ def build(task: Task, learned: Learned) -> Built:
     loaded = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     grader = Grader(encoder, task.features, len(prepared.classes), task.loss.form, len(learned.second_classes))
     grader.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if together():
+        synchronise(grader)
     still = freeze_stages(encoder, config.freeze_stages)
     if config.freeze:
         encoder.requires_grad_(False).eval()

@@ -15,13 +15,15 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+import torch
 
 from foveal.config import check, read_toml
 from foveal.console import hushed, say, show_table
-from foveal.distributed import choose_device
+from foveal.distributed import apart, choose_device, decided_by_first, joined, lost_process_explained
 from foveal.errors import FovealError
 from foveal.files import write_json, write_table
 from foveal.page.words import counted
@@ -45,12 +47,18 @@ from foveal.train.task import Task, resolved, set_up, start_from
 
 def train(config: TrainConfig) -> Path:
     """Train a grader, or one for each fold; grade the held-out images; return the run folder."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        what = "train runs in a single process, but WORLD_SIZE is above 1"
-        raise FovealError("option.processes", what, fix="start it with `foveal train`")
-    device, began = choose_device(config.device), time.monotonic()
-    whole = open_together(config.data, config.hold_out)
-    config = replace(config, data=(whole.path,))
+    device, world = choose_device(config.device), int(os.environ.get("WORLD_SIZE", "1"))
+    check(config, "batch_size", config.batch_size % world == 0, f"a multiple of the {world} processes")
+    check(config, "folds", world == 1 or not config.folds, f"0 in {world} processes")
+    with joined(device) as (rank, _), lost_process_explained(config.out):
+        return _train(config, device, rank)
+
+
+def _train(config: TrainConfig, device: torch.device, rank: int) -> Path:
+    began = time.monotonic()
+    path = decided_by_first(lambda: open_together(config.data, config.hold_out).path)
+    whole = open_together((path,), config.hold_out)
+    config = replace(config, data=(path,))
     prepared, abroad = hold_out(whole, config.hold_out) if config.hold_out else (whole, None)
     records = prepared.part("train", "val") if config.folds else prepared.part("train")
     pseudo = read_pseudo(config.pseudo_labels, prepared) if config.pseudo_labels else []
@@ -71,13 +79,17 @@ def train(config: TrainConfig) -> Path:
         judged = records if config.folds else prepared.part("val")
         check_referral(least, referable_from(prepared.card["scale"]), judged["label"].dropna().to_numpy(np.int64))
     start = start_from(config.init, config.encoder, config.image_size, prepared)
-    config = remembered(config)
-    resuming = check_out(config.out, "train", resolved(config, prepared, start, device))
+    config = decided_by_first(lambda: remembered(config))
+    resuming = decided_by_first(lambda: check_out(config.out, "train", resolved(config, prepared, start, device)))
     task = replace(set_up(config, prepared, device), abroad=abroad)
     if not resuming:
         parts = ("test",) if config.folds else ("val", "test")
         graded = len(task.with_abroad(prepared.part(*parts)))
-        task = within_budget(task, learned, len(prepared.part("val")), graded, began)
+        task = _within_budget(task, learned, len(prepared.part("val")), graded, began)
+    if rank:  # it takes part in every step; what it writes is not kept
+        with TemporaryDirectory() as folder:
+            fit(Run(Path(folder)), task, learned, prepared.part("val"))
+        return config.out
     hashes = {str(prepared.path): prepared.card["content_hash"]}
     with sole_writer(config.out, "train"):
         run = open_run(config.out, "train", task.config, hashes)
@@ -91,6 +103,13 @@ def train(config: TrainConfig) -> Path:
         run.close()
     say(f"grader: {run.path}")
     return run.path
+
+
+def _within_budget(task: Task, learned: Learned, judged: int, graded: int, began: float) -> Task:
+    """What the first process measures, by itself."""
+    with apart():
+        epochs = decided_by_first(lambda: within_budget(task, learned, judged, graded, began).config.epochs)
+    return replace(task, config=replace(task.config, epochs=epochs))
 
 
 def remembered(config: TrainConfig) -> TrainConfig:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -230,6 +232,81 @@ def test_losses_and_final_weights_of_every_method_in_two_and_four_processes_are_
         for method, state in found[1].items():
             apart = ((found[world][method] - state).norm() / state.norm()).item()
             assert apart < 1e-9, f"{method} in {world} processes: {apart:.1e}"
+
+
+TUNED = """
+import torch
+from dataclasses import replace
+from pathlib import Path
+from foveal.distributed import joined
+from foveal.sets.records import open_prepared
+from foveal.sets.loader import ImageStore
+from foveal.train.feed import feed
+from foveal.train.learned import learned_from
+from foveal.train.objective import Objective
+from foveal.train.options import TrainConfig
+from foveal.train.task import build, set_up
+
+def final_weights(loss, batch_size, micro_batch):
+    config = TrainConfig(data=(Path("SET"),), out=Path("run"), encoder="test_resnet", init="random", loss=loss,
+                         batch_size=batch_size, micro_batch=micro_batch, batch_norm="learn", mixup=0.2,
+                         class_weights="balanced", optimiser="sgd", learning_rate=0.05)
+    prepared = open_prepared(Path("SET"))
+    task = set_up(config, prepared, torch.device("cpu"))
+    learned = learned_from(prepared, prepared.part("train"), [])
+    built = build(task, learned)
+    built.grader.double()
+    objective = Objective(task, learned, built.grader)
+    objective.weights = objective.weights.double()
+    built.training_mode(built.grader)
+    costs = []
+    for batch in feed(task, learned, ImageStore(learned.parts, task.device), 0, 0, None):
+        built.optimiser.zero_grad(set_to_none=True)
+        cost, _ = objective.backward(replace(batch, inputs=batch.inputs.double(), targets=batch.targets.double()))
+        built.optimiser.step()
+        costs.append(cost)
+    return torch.cat([torch.stack(costs), *(one.double().flatten() for one in built.grader.state_dict().values())])
+
+with joined(torch.device("cpu")) as (rank, world):
+    # Of 24 images: the last batch has 4.
+    found = {loss: final_weights(loss, 10, 0) for loss in ("ordinal", "cross_entropy")}
+    if rank == 0:
+        torch.save(found, FILE)
+"""
+
+
+def test_a_fine_tune_in_several_processes_equals_one_with_the_whole_batch(launch, phantom_set, tmp_path):
+    found = {}
+    for world in (1, 2, 4):
+        file = tmp_path / f"{world}.pt"
+        code = TUNED.replace("FILE", repr(str(file))).replace("SET", str(phantom_set))
+        status, _, complained = launch(world, code=code).wait()
+        assert status == 0, complained
+        found[world] = torch.load(file)
+    for world in (2, 4):
+        for loss, state in found[1].items():
+            assert ((found[world][loss] - state).norm() / state.norm()).item() < 1e-9, (loss, world)
+
+
+def test_torchrun_starts_the_same_fine_tune(phantom_set, tmp_path):
+    options = ["--encoder", "test_resnet", "--epochs", "3", "--batch-size", "8", "--views", "plain"]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    for out, started in (("one", []), ("two", launcher)):
+        command = [sys.executable, *started, "-m", "foveal", "train", str(phantom_set), "--out", out, *options]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+    first, second = (read_metrics(tmp_path / out) for out in ("one", "two"))
+    assert [row["step"] for row in first] == [row["step"] for row in second]
+    for one, two in zip(first, second, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
+        assert two["val_loss"] == pytest.approx(one["val_loss"], rel=1e-2)
+    tables = [pd.read_csv(tmp_path / out / "predictions.csv")[["p0", "p2", "p4"]] for out in ("one", "two")]
+    assert np.allclose(*tables, atol=0.02)
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(
+        path.name for path in (tmp_path / "two").iterdir()
+    )
 
 
 def test_processes_measure_together_what_suits_the_machine(pretrain, tmp_path):

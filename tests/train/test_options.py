@@ -46,10 +46,11 @@ def test_choices_that_do_not_go_together_are_refused(refuses, options, other):
         replace(PLAIN, **options)
 
 
-def test_several_processes_are_refused(refuses, monkeypatch):
+@pytest.mark.parametrize(("options", "named"), [({"batch_size": 9}, "batch-size"), ({"folds": 3}, "folds")])
+def test_several_processes_need_batches_that_they_can_share_and_no_folds(refuses, monkeypatch, options, named):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with refuses("option.processes", "WORLD_SIZE"):
-        train(PLAIN)
+    with refuses("option.value", f"--{named}"):
+        train(replace(PLAIN, **options))
 
 
 @pytest.mark.parametrize(("images", "most"), [(9, 4), (32, 0), (33, 16), (7, 3), (5, 2)])
@@ -58,6 +59,14 @@ def test_parts_of_a_batch_are_about_equal_and_none_is_one_image(images, most):
     sizes = [part.stop - part.start for part in parts]
     assert sum(sizes) == images and max(sizes) - min(sizes) <= 1 and max(sizes) <= (most or images)
     assert min(sizes) > 1 or most == 2
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+@pytest.mark.parametrize(("images", "most"), [(32, 0), (33, 16), (9, 2), (4, 3)])
+def test_processes_share_a_batch_in_the_same_number_of_parts(images, most, world):
+    parts = [parts_of(images, most, rank, world) for rank in range(world)]
+    assert len({len(own) for own in parts}) == 1  # batch normalisation waits for all of them in each part
+    assert [number for own in parts for part in own for number in range(images)[part]] == list(range(images))
 
 
 def test_label_fractions_are_read_and_checked(refuses):
