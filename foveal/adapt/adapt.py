@@ -1,12 +1,13 @@
 """adapt: fit what a grader says to a clinic, from photographs that were graded there; the network stays as it is.
 
 foveal adapt RUN --to clinic/labels.csv
+foveal adapt RUN --to DATA --prevalence
 
 RUN-NAME/readout.json       calibration, cutoffs, limits of sets and the referral threshold for the clinic
 RUN-NAME/predictions.csv    the clinic's labelled photographs: val, each read by what was fitted on other patients, and
                             the set's test part, which takes no part in the fit
 RUN-NAME/parent.csv         the same photographs as the parent grades them; `evaluate RUN-NAME` compares both
-RUN-NAME/adapt.json         what the photographs bring, out of fold; with 25, 50, 100 and 200 of them
+RUN-NAME/adapt.json         what the photographs bring, out of fold; with 25, 50, 100 and 200 of them; shares of classes
 RUN-NAME/provenance.json    that of the parent, with the folder of the `parent`, and under `adapted` this command
 the other files are those of the parent
 
@@ -24,17 +25,19 @@ import pandas as pd
 import tyro
 
 from foveal.adapt.fit import NAMES, Graded, curve, fit_clinic, gains, loss_gained, read
-from foveal.console import say, show_table
+from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import fit_referral
 from foveal.files import is_free, json_ready, read_json, write_json, write_table
-from foveal.page.words import counted, difference_with_interval
+from foveal.page.words import counted, difference_with_interval, percent
 from foveal.predict.cohort import PARENT, cohort_set, unlearned
+from foveal.readout.calibration import shifted
+from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.readout.readout import LEAST_IMAGES, Readout, crossed, write_readout
 from foveal.readout.referral import check_referral, labelled_oedema, predicted_oedema, score
 from foveal.runs import provenance, read_model
-from foveal.sets.leaks import read_seen, seen_of, write_seen
+from foveal.sets.leaks import TAUGHT, read_seen, seen_of, write_seen
 from foveal.sets.records import PreparedSet
 from foveal.sets.splits import group_codes, parts_of_groups
 
@@ -51,6 +54,8 @@ class AdaptConfig:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Photographs of the clinic with grades: a prepared set, or a folder or table to prepare like those of the run.
     to: Path
+    # Use no grades: estimate how frequent each grade is, and correct the probabilities for it.
+    prevalence: bool = False
 
 
 def adapt(config: AdaptConfig) -> Path:
@@ -62,33 +67,39 @@ def adapt(config: AdaptConfig) -> Path:
     out = run.with_name(f"{run.name}-{(source.parent if source.is_file() else source).name}")
     model = read_model(run)
     _check(config, out, model)
-    prepared = cohort_set(run, config.to)
+    prepared = cohort_set(run, config.to, graded=not config.prevalence)
     records = _usable(config, prepared)
     predictor = Predictor(run, choose_device("auto"))
     answers = predictor.raw_answers_of(prepared, records)
     assert answers.probabilities is not None
     raw, home = answers.probabilities.astype(float), predictor.readout
     extra = predictor.second_table(answers, prepared, records)
-    fitted, graded, sets, about = _fitted(home, raw, records, extra)
+    if config.prevalence:
+        fitted, about = _by_shares(run, home, raw, predictor.classes)
+        graded = read(fitted, raw)
+        sets = fitted.sets(*graded)
+    else:
+        fitted, graded, sets, about = _by_grades(home, raw, records, extra)
     for name in (".", *model.get("members", ())):
         (out / name).mkdir(parents=True, exist_ok=True)
         for file in COPIED:
             if (run / name / file).is_file():
                 shutil.copyfile(run / name / file, out / name / file)
-    learned = records[records["split"] != "test"]
-    write_seen(out, seen_of([(prepared, learned)], by_label=True), read_seen(str(run)))
+    learned = records if config.prevalence else records[records["split"] != "test"]
+    own = seen_of([(prepared, learned)]).assign(taught="" if config.prevalence else TAUGHT)
+    write_seen(out, own, read_seen(str(run)))
     write_readout(out, fitted)
     write_json(out / "model.json", model | {"readout": True, "parent": run.name})
     made = provenance(config, {str(config.to): prepared.card["content_hash"]})
     write_json(out / "provenance.json", read_json(run / "provenance.json") | {"parent": str(run), "adapted": made})
     write_json(out / FILE, json_ready(about | {"photographs": len(learned)}))
-    known = records.assign(split=records["split"].where(records["split"] == "test", "val"))
+    known = records.assign(split=records["split"].where(records["split"].isin(("test", "unlabelled")), "val"))
     before = read(home, raw)
     write_table(out / PARENT, predictor.table(known, before[0], (before[1], home.sets(*before)), extra))
     predictor.readout = fitted
     write_table(out / "predictions.csv", predictor.table(known, graded[0], (graded[1], sets), extra))
     say(f"adapted run: {out}")
-    say(f"next: foveal evaluate {out}")
+    say(f"next: foveal evaluate {out}" if records["label"].notna().any() else f"next: foveal predict {out} …")
     return out
 
 
@@ -102,17 +113,17 @@ def _check(config: AdaptConfig, out: Path, model: dict[str, Any]) -> None:
 
 
 def _usable(config: AdaptConfig, prepared: PreparedSet) -> pd.DataFrame:
-    """The graded records without those that the run has learned from; FovealError if too few are left."""
-    records = prepared.records[prepared.records["label"].notna()]
+    """The records to use, without those that the run has learned from; FovealError if too few are left."""
+    records = prepared.records if config.prevalence else prepared.records[prepared.records["label"].notna()]
     left = records[unlearned(config.run, config.to, prepared, records)].reset_index(drop=True)
-    usable = int((left["split"] != "test").sum())
+    usable = len(left) if config.prevalence else int((left["split"] != "test").sum())
     if usable < LEAST_IMAGES:
         what = f"{config.to} has {counted(usable, 'photograph')} to fit on, outside its test part"
         raise FovealError("adapt.too_few", what, expected=f"at least {LEAST_IMAGES}; 100 to 200 bring more")
     return left
 
 
-def _fitted(
+def _by_grades(
     home: Readout, raw: np.ndarray, records: pd.DataFrame, extra: pd.DataFrame | None
 ) -> tuple[Readout, Graded, list[str], dict[str, Any]]:
     """The fitted readout; probabilities, grades and sets of all records, out of fold where it was fitted; gains."""
@@ -157,3 +168,21 @@ def _refuse(gain: float, error: float, count: int) -> None:
         expected = f"about {needed} photographs, if the gain stays" if needed > count else "more patients"
     fix = "use the grader as it is, or grade more photographs"
     raise FovealError("adapt.too_few", what, expected=expected, fix=fix)
+
+
+def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) -> tuple[Readout, dict[str, Any]]:
+    """The readout for the estimated shares of the classes, and the shares; without grades."""
+    file = run / "predictions.csv"
+    table = read_predictions(file) if file.is_file() else pd.DataFrame({"split": [], "label": []})
+    own = table[(table["split"] == "val") & table["label"].notna()]
+    if len(own) < LEAST_IMAGES:
+        what = f"--prevalence needs {run}/predictions.csv with the validation part; it has {len(own)} of its images"
+        raise FovealError("adapt.no_validation", what, expected=f"at least {LEAST_IMAGES}")
+    if home.referral is not None:
+        raise FovealError("option.conflict", f"{run} has --refer-at, which needs grades", fix="leave out --prevalence")
+    at_home = own[probability_columns(own)].to_numpy(float)
+    adjustment, shares = shifted(home.probabilities(raw), at_home, own["label"].to_numpy(np.int64))
+    pairs = ", ".join(f"{name} {percent(share)}" for name, share in zip(classes, shares, strict=True))
+    say(f"estimated shares of {counted(len(raw), 'photograph')}: {pairs}")
+    warn("the estimate is wrong if photographs of one grade look different here, as with another camera; grades stay")
+    return replace(home, adjustment=adjustment), {"shares": shares.tolist()}

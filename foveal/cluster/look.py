@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from foveal import metrics
 from foveal.cluster.features import Features, Images, unit_rows
-from foveal.cluster.methods import k_means, reduce
+from foveal.cluster.methods import gaussian_mixture, k_means, reduce
 from foveal.cluster.neighbours import Nearest, doubt, doubtful, nearest, vote
 from foveal.console import say
 from foveal.evaluate.difference import difference
@@ -39,8 +39,8 @@ class Look:
 
     points: float32 [n, d], principal components; variance: [d], their shares of it. clusters: int [n], by k-means.
     voters: the nearest labelled images of other groups; voted: int [n], the label that they vote for; doubted: the
-    table of `doubtful`. scores: "clusters" and "neighbours" (the votes) -> measure -> Score, empty for too few labels;
-    resampling: of all scores, or None.
+    table of `doubtful`. scores: "clusters", "mixture" (clusters by a Gaussian mixture) and "neighbours" (the votes) ->
+    measure -> Score, empty for too few labels; resampling: of all scores, or None.
     """
 
     features: Features
@@ -72,12 +72,14 @@ def look(features: Features, images: Images, judged: np.ndarray, *, clusters: in
     found = k_means(points, clusters, seed)
     voters = nearest(directions, units, directions, units, among=labels >= 0)
     voted = vote(voters, labels, len(images.classes))
-    scores: dict[str, dict[str, Score]] = {"clusters": {}, "neighbours": {}}
+    scores: dict[str, dict[str, Score]] = {"clusters": {}, "mixture": {}, "neighbours": {}}
     resampling = None
     if not why_not(images, judged):
         rows = np.flatnonzero(judged)
         resampling = Resampling(np.unique(units[rows], return_inverse=True)[1], seed=seed)
         scores["clusters"] = score(found[rows], labels[rows], resampling, seed)
+        mixture = gaussian_mixture(points, clusters, seed)
+        scores["mixture"] = score(mixture[rows], labels[rows], resampling, seed)
         scores["neighbours"] = judge(voted, images, rows, resampling)
     return Look(
         features=features, points=points, variance=variance, clusters=found, scores=scores, resampling=resampling,

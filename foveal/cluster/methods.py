@@ -15,6 +15,7 @@ import pandas as pd
 from foveal.cluster.features import Images
 
 COMPONENTS = 50
+MIXTURE_COMPONENTS, IMAGES_PER_PARAMETER = 20, 3  # with fewer images, mixtures use diagonal covariances
 STARTS = 10  # of k-means, of which the best counts
 MOST_PROPOSED, SUBSTANTIAL = 12, 0.25  # clusters; mean silhouette above which there are clusters at all
 PERPLEXITY = 30
@@ -52,6 +53,22 @@ def k_means(points: np.ndarray, k: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
     return np.asarray(KMeans(k, n_init=STARTS, random_state=seed).fit_predict(points))
+
+
+def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """The cluster of each point, int [n], by a mixture of k Gaussians on at most 20 components."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    points = points[:, :MIXTURE_COMPONENTS].astype(float)
+    points /= points.std() or 1.0  # so that reg_covar has the same effect for all features
+    size = points.shape[1]
+    full = len(points) >= IMAGES_PER_PARAMETER * k * size * (size + 3) / 2
+    mixture = GaussianMixture(k, covariance_type="full" if full else "diag", n_init=3, tol=3e-3, reg_covar=1e-3,
+                              random_state=seed)  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return np.asarray(mixture.fit_predict(points))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate NEW --versus OLD
 
-metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, patients, sets, second,
-                subgroups, sources (with several, see travel.py), stress, about
+metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets,
+                second, subgroups, sources (with several, see travel.py), stress, about
 confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
 comparison.json with --versus: the run compared with others, and changes.csv (difference.py)
@@ -27,6 +27,7 @@ from foveal.evaluate.difference import compare_with, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import measure_patients, operating_points
+from foveal.evaluate.rules import measure_rules
 from foveal.evaluate.show import show, warnings
 from foveal.evaluate.stress import FILE as STRESS
 from foveal.evaluate.stress import measure_stress
@@ -148,6 +149,7 @@ def measure_predictions(
     }  # fmt: skip
     result = measure(table, scale, resampling) | {
         "operating_points": points, **({"operating_points_note": note} if note else {}),
+        "decisions": measure_rules(table, chosen_on, resampling) if scale.ordered else {},
         "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
         "subgroups": subgroups(table, config.by, scale, resampling),
         **{name: part for name, part in further.items() if part}, "about": about,

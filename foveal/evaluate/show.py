@@ -11,8 +11,10 @@ from foveal.page.words import interval, number, percent, percent_with_interval, 
 
 SMALL_CLASS = 10  # images; with fewer, metrics of the class are unreliable
 FEW_GROUPS = 30  # intervals from fewer groups are inaccurate (measured in docs/results.md)
+DIFFERENT = 0.05  # of kappa or accuracy, between rules
 FEW_POSITIVE = 20  # validation images; with fewer, every single one changes the threshold
 PER_CLASS = ["precision", "recall", "f1", "auc", "average precision"]
+RULES = ("quadratic_kappa", "accuracy")  # the figures of each rule
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -33,11 +35,21 @@ def show(result: Mapping[str, Any]) -> None:
 def warnings(result: Mapping[str, Any]) -> list[str]:
     """Warnings about the results, the most serious last; templates/warnings.txt has the sentences."""
     said = told(
-        "warnings.txt", result=result, small_class=SMALL_CLASS, few_groups=FEW_GROUPS, few_positive=FEW_POSITIVE,
-        given=sum(map(any, zip(*result["confusion"], strict=True))),
+        "warnings.txt", result=result, apart=_apart(result["decisions"]), small_class=SMALL_CLASS,
+        few_groups=FEW_GROUPS, few_positive=FEW_POSITIVE, given=sum(map(any, zip(*result["confusion"], strict=True))),
         chosen_on={point["target"]: point["chosen_positive"] for point in result["operating_points"]},
     )  # fmt: skip
     return [text for (text,) in said]
+
+
+def _apart(rules: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Kappa or accuracy, where it depends on the rule by more than `DIFFERENT`: lowest, highest, and as given."""
+    found = []
+    for name in RULES if rules else ():
+        values = sorted((figures[name]["value"] or 0.0, rule) for rule, figures in rules.items())
+        if values[-1][0] - values[0][0] > DIFFERENT:
+            found.append((name, values[0], values[-1], rules["given"][name]["value"] or 0.0))
+    return found
 
 
 def _of_part(one: Mapping[str, Any]) -> list[str]:

@@ -7,8 +7,9 @@ steps         for a regression, instead of a temperature, because its spread dif
               4.1). All slopes are positive, so the order of images does not change
 adjustment    in one clinic: calibrated probabilities p become p^(1/T) w, scaled to sum to 1, with a weight for each
               class. Grades and sets follow from p itself, because weights move the grades of a grader that is often
-              wrong towards the most frequent class (docs/log.md); so `undone` is the exact inverse. T and w have the
-              lowest log-loss (Alexandari et al. 2020)
+              wrong towards the most frequent class (docs/log.md); so `undone` is the exact inverse. With labels, T and
+              w have the lowest log-loss (Alexandari et al. 2020). Without, w is the ratio of the shares of the classes
+              here and at home, by expectation maximisation (Saerens, Latinne and Decaestecker 2002)
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from foveal.readout.decisions import expected_grades, half_way
 LEAST_PROBABILITY = 1e-6  # as in predictions.csv
 COLDEST, HOTTEST = 0.1, 10.0
 USUAL_SLOPE = 3.0  # prior slope of each step, the one that losses/grading.py uses
+ROUNDS = 1000  # of expectation maximisation, which stops earlier when shares no longer change
+LEAST_CHANGE = 1e-6
 
 
 def heated(raw: np.ndarray, temperature: float) -> np.ndarray:
@@ -110,3 +113,27 @@ def fit_adjustment(probabilities: np.ndarray, labels: np.ndarray, *, weighted: b
 
     found = minimize(loss, np.zeros(classes + 1), jac=True, method="L-BFGS-B").x
     return Adjustment(temperature=float(np.exp(-found[0])), weights=tuple(np.exp(found[1:] * weighted).tolist()))
+
+
+def estimate_shares(probabilities: np.ndarray, home: np.ndarray) -> np.ndarray:
+    """The shares of the classes [K] among images with probabilities [n, K], by expectation maximisation.
+
+    home: the mean prediction [K] on labelled images of the grader's own sources; with the shares of their labels
+    instead, errors of calibration add up. Only valid if images of one grade look alike here and there.
+    """
+    shares = home / home.sum()
+    for _ in range(ROUNDS):
+        likely = probabilities * (shares / home).clip(0)
+        before, shares = shares, (likely / likely.sum(1, keepdims=True)).mean(0)
+        if abs(shares - before).max() < LEAST_CHANGE:
+            break
+    return shares
+
+
+def shifted(probabilities: np.ndarray, own: np.ndarray, labels: np.ndarray) -> tuple[Adjustment, np.ndarray]:
+    """The adjustment to unlabelled images, by labelled ones at home (`own`), and the estimated shares [K]."""
+    fitted = fit_adjustment(own, labels, weighted=True)
+    home = fitted.applied(own).mean(0)
+    shares = estimate_shares(fitted.applied(probabilities), home).clip(LEAST_PROBABILITY)
+    weights = np.array(fitted.weights) * shares / home
+    return Adjustment(temperature=fitted.temperature, weights=tuple(weights.tolist())), shares

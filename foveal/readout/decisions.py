@@ -4,6 +4,8 @@ most_probable   the class with the highest probability: the most correct grades,
 expected        the expected grade sum_k k p_k, rounded half-way: the smallest squared error, but few correct grades
                 where the probabilities are spread, as on photographs of another camera
 sharpened       the same with probabilities p_k^3, scaled to sum to 1: between the two, and the default
+median          the lowest grade that at least half of the probability does not exceed: the smallest absolute error; it
+                is only compared with the others
 
 benchmarks/decisions.py compares the rules. Cutoffs replace half-way rounding on the scale of the expected grade. They
 are fitted for quadratic kappa, because a grader trained on few images of a grade rarely reaches it. With few images,
@@ -21,6 +23,7 @@ from foveal.metrics import quadratic_kappa
 
 DECISIONS = ("most_probable", "expected", "sharpened")
 POWER = 3  # a saved readout has only the name of its rule, so another power needs another name
+ALMOST = 1e-9  # a cumulative probability this close to one half counts as half
 CANDIDATES = 200  # places tried for each cutoff; more would hardly change kappa
 ROUNDS = 20
 SHRINK = 25  # images that count for the default: with as many, cutoffs move half of the way
@@ -51,6 +54,11 @@ def place_of(probabilities: np.ndarray, decision: str) -> np.ndarray:
 def cut(places: np.ndarray, cutoffs: Sequence[float]) -> np.ndarray:
     """Grades int [n]: the number of cutoffs at or below each place."""
     return np.searchsorted(np.asarray(cutoffs), places, side="right")
+
+
+def medians(probabilities: np.ndarray) -> np.ndarray:
+    """Grades int [n]: the median of each distribution [n, K], the lower of two."""
+    return np.asarray((probabilities.cumsum(1)[:, :-1] < 0.5 - ALMOST).sum(1))
 
 
 def decide(probabilities: np.ndarray, decision: str, cutoffs: Sequence[float] | None = None) -> np.ndarray:

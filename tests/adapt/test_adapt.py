@@ -86,3 +86,15 @@ def test_an_adapted_run_is_not_adapted_again_nor_part_of_an_ensemble(run, clinic
         foveal.adapt(adapted, to=clinic)
     with refuses("run.adapted"):
         foveal.predict(adapted, run, clinic, out=tmp_path / "p.csv")
+
+
+def test_prevalence_needs_validation_photographs_of_the_run(run, clinic, refuses):
+    with refuses("adapt.no_validation", "predictions.csv"):
+        foveal.adapt(run, to=clinic, prevalence=True)
+
+
+def test_prevalence_needs_no_grades(run, clinic, monkeypatch, capsys):
+    monkeypatch.setattr(ROOM, "LEAST_IMAGES", 5)
+    out = foveal.adapt(run, to=clinic, prevalence=True)
+    assert sum(read_json(out / "adapt.json")["shares"]) == pytest.approx(1, abs=1e-3)
+    assert "warning" in capsys.readouterr().out.lower()

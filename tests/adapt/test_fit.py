@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 from foveal.adapt.fit import curve, fit_clinic, loss_gained, read
 from foveal.metrics import confusion_matrix, quadratic_kappa
-from foveal.readout.calibration import fit_adjustment
+from foveal.readout.calibration import estimate_shares, fit_adjustment, shifted
 from foveal.readout.readout import Readout, crossed, read_readout, write_readout
 from foveal.sets.splits import parts_of_groups
 
@@ -87,6 +87,17 @@ def test_a_temperature_alone_keeps_the_weights():
     raw, labels, _ = drawn(300, 0, sure=2.0)
     fitted = fit_adjustment(raw, labels, weighted=False)
     assert fitted.weights == (1.0,) * 5 and fitted.temperature == pytest.approx(2, abs=0.3)
+
+
+def test_the_shares_of_a_clinic_are_estimated_without_labels():
+    own, labels, _ = drawn(2000, 1, sure=2.0)
+    here = np.array([0.2, 0.1, 0.3, 0.2, 0.2])
+    new, truth, units = drawn(1500, 2, shares=here, sure=2.0)
+    adjustment, shares = shifted(new, own, labels)
+    assert abs(shares - here).max() < 0.06 and shares.sum() == pytest.approx(1, abs=1e-4)
+    gain, error = loss_gained(truth, new, adjustment.applied(new), units)
+    assert gain > 2 * error
+    assert estimate_shares(np.eye(2)[[0, 0, 1, 0]], np.array([0.5, 0.5])) == pytest.approx([0.75, 0.25])
 
 
 def test_the_curve_has_a_row_for_each_size_that_leaves_others(monkeypatch):

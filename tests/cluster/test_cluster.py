@@ -100,7 +100,8 @@ def test_features_and_pixels_are_compared(pixels):
     looks = [look(one, images, everyone, clusters=5, seed=0) for one in (knowing, computed(images, None))]
     found = differences(looks)
     assert [(row["of"], row["measure"]) for row in found] == [
-        ("clusters", "accuracy"), ("clusters", "ari"), ("neighbours", "quadratic kappa"), ("neighbours", "accuracy")
+        ("clusters", "accuracy"), ("clusters", "ari"), ("mixture", "accuracy"), ("mixture", "ari"),
+        ("neighbours", "quadratic kappa"), ("neighbours", "accuracy")
     ]  # fmt: skip
     for row in found:
         values = [one.scores[row["of"]][row["measure"]].value for one in looks]
@@ -109,7 +110,7 @@ def test_features_and_pixels_are_compared(pixels):
     result = alone | {"looks": [one.plain() for one in looks], "differences": found}
     clusters, votes, _ = words.tables(result)
     heads = [row[0] for row in clusters.rows]
-    assert heads[:3] == ["k-means on features", "k-means on pixels", "features − pixels"] and len(heads) == 3 + 2
+    assert heads[:3] == ["k-means on features", "k-means on pixels", "features − pixels"] and len(heads) == 3 + 2 + 2
     assert [row[0] for row in votes.rows][:3] == ["features", "pixels", "features − pixels"]
 
 

@@ -36,7 +36,7 @@ def test_every_metric_has_value_interval_n_noise_and_baseline(tmp_path, predicti
     assert pd.read_csv(tmp_path / "confusion.csv", index_col=0).to_numpy().tolist() == result["confusion"]
     assert {*result} == {
         "metrics", "confusion", "constant_answer", "curves", "reliability", "operating_points",
-        "operating_points_note", "patients", "subgroups", "sets", "second", "about",
+        "operating_points_note", "decisions", "patients", "subgroups", "sets", "second", "about",
     }  # fmt: skip
 
 
@@ -335,7 +335,7 @@ def test_a_broken_promise_of_sets_is_warned_of():
     kept = {"value": 0.88, "low": 0.8, "high": 0.93, "n": 90}
     result = {
         "about": {"classes": ["a"], "coverage": 0.9, "groups": 99}, "confusion": [[90]], "subgroups": [],
-        "operating_points": [], "metrics": {}, "sets": {"coverage": kept, "coverage of a": entry},
+        "operating_points": [], "decisions": {}, "metrics": {}, "sets": {"coverage": kept, "coverage of a": entry},
     }  # fmt: skip
     broken = [line for line in warnings(result) if "90" in line]
     assert len(broken) == 1 and all(value in broken[0] for value in (" a ", "70", "60–80"))
