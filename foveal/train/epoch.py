@@ -11,7 +11,7 @@ from torch import Tensor
 from foveal.augment.views import plain_view
 from foveal.errors import FovealError
 from foveal.losses.grading import one_hot
-from foveal.metrics import accuracy, confusion_matrix, macro_f1, quadratic_kappa, recall
+from foveal.metrics import accuracy, confusion_matrix, macro_f1, precision, quadratic_kappa, recall
 from foveal.nets.heads import Grader
 from foveal.nets.layers import re_estimate
 from foveal.predict.features import EVALUATION_BATCH, encode
@@ -64,13 +64,14 @@ def re_estimate_statistics(task: Task, grader: Grader, store: ImageStore) -> Non
 
 
 def summarise(part: str, labels: np.ndarray, grades: np.ndarray, classes: int) -> dict[str, Any]:
-    """Accuracy, quadratic kappa, macro F1 and the recall of each class of one part, for metrics.jsonl."""
+    """Accuracy, quadratic kappa, macro F1, and precision and recall of each class of one part, for metrics.jsonl."""
     confusion = confusion_matrix(labels, grades, classes)
     kappa = float(quadratic_kappa(confusion))
     figures = {
         "accuracy": float(accuracy(confusion)), "kappa": 0.0 if math.isnan(kappa) else kappa,
         "macro_f1": float(macro_f1(confusion)),
-        "recall": [None if math.isnan(value) else round(float(value), 4) for value in recall(confusion)],
+        **{of.__name__: [None if math.isnan(value) else round(float(value), 4) for value in of(confusion)]
+           for of in (precision, recall)},
         "constant": bool((confusion.sum(0) > 0).sum() == 1),
     }  # fmt: skip
     return {f"{part}_{name}": figure for name, figure in figures.items()}

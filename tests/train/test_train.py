@@ -39,7 +39,16 @@ def test_a_run_folder_has_all_that_the_plan_says(grader_run):
         "model.json", "card.json", "predictions.csv", "misgraded.csv", "misgraded", "views.jpg", "seen.csv", "errors",
     }  # fmt: skip
     row = read_metrics(grader_run)[-1]
-    assert {"loss", "train_accuracy", "train_kappa", "val_loss", "val_accuracy", "val_kappa", "val_recall"} <= set(row)
+    assert {
+        "loss",
+        "train_accuracy",
+        "train_kappa",
+        "val_loss",
+        "val_accuracy",
+        "val_kappa",
+        "val_recall",
+        "val_precision",
+    } <= set(row)
 
 
 def test_predictions_are_those_of_the_best_epoch(grader_run, phantom_set):
