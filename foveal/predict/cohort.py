@@ -29,7 +29,7 @@ from foveal.predict.inputs import is_prepared
 from foveal.predict.predict import PredictConfig, predict
 from foveal.predict.stress import write_stress
 from foveal.runs import read_model
-from foveal.sets.leaks import find_seen, read_seen
+from foveal.sets.leaks import find_seen, read_seen, read_validation
 from foveal.sets.options import PrepareConfig
 from foveal.sets.prepare import prepare, read
 from foveal.sets.records import PreparedSet, open_prepared
@@ -118,14 +118,18 @@ def _check_labels(run: Path, source: Path, labels: pd.Series, classes: list[str]
 
 
 def unlearned(run: Path, source: Path, prepared: PreparedSet, records: pd.DataFrame) -> pd.Series:
-    """bool: which records the run has not learned from. Warns about the others; FovealError if there are no others."""
-    learned = find_seen(prepared, records, read_seen(str(run)))
+    """bool: which records did not shape the run: its training and validation images, their copies and patients.
+
+    Warns about those that did; FovealError if there are no others.
+    """
+    learned = find_seen(prepared, records, pd.concat([read_seen(str(run)), read_validation(run)]))
     if len(learned) == len(records):
-        what = f"{run} has learned from all {counted(len(records), 'photograph')} of {source}"
+        what = f"{run} was trained or validated on all {counted(len(records), 'photograph')} of {source}"
         raise FovealError("leak.seen", what, fix="use photographs of other patients")
     if len(learned):
         first = f"{learned['id'].iloc[0]} ({learned['how'].iloc[0]} {learned['other'].iloc[0]})"
-        warn(f"{counted(len(learned), 'photograph')} that {run} has learned from are left out, such as {first}")
+        known = counted(len(learned), "photograph")
+        warn(f"{known} that {run} was trained or validated on are left out, such as {first}")
     return ~records["id"].isin(learned["id"])
 
 

@@ -23,6 +23,8 @@ REPORT = ("18748-4", "Diagnostic imaging study")
 _CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
 _SECTIONS = "http://terminology.hl7.org/CodeSystem/v2-0074"
 _ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+_IDENTIFIERS = "http://terminology.hl7.org/CodeSystem/v2-0203"
+NOTICE = "Computed by software and not reviewed. Research use; not a medical device."
 _URI = "urn:ietf:rfc:3986"
 
 
@@ -89,7 +91,9 @@ def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) ->
         {"code": {"text": "Referral advised"}, "valueBoolean": eye.referable},
         {"code": {"text": "Probability of moderate or worse retinopathy"}, "valueQuantity": share},
     ]
-    return {**observation, "valueCodeableConcept": value, "component": components}
+    notes = [{"text": NOTICE}]
+    notes += [{"text": f"Unlike the photographs that the grader learned from: {eye.unlike}"}] if eye.unlike else []
+    return {**observation, "valueCodeableConcept": value, "component": components, "note": notes}
 
 
 def _report(study: Study, names: dict[str, str]) -> dict[str, Any]:
@@ -114,7 +118,9 @@ def conclusion(study: Study) -> str:
     said += ["No referable retinopathy found."] if not (refer or without or missing) else []
     said += [f"Not gradable: {' and '.join(without)} eye; photograph again."] if without else []
     said += [f"No photograph of the {missing[0]} eye."] if missing else []
-    return " ".join([*said, "Computed by software and not reviewed."])
+    strange = [eye.side for eye in study.eyes if eye.unlike]
+    said += [f"Unlike the photographs that the grader learned from: {' and '.join(strange)} eye."] if strange else []
+    return " ".join([*said, NOTICE])
 
 
 def _common(study: Study, name: str) -> dict[str, Any]:
@@ -122,11 +128,14 @@ def _common(study: Study, name: str) -> dict[str, Any]:
     patient: dict[str, Any] = {"value": study.patient}
     if issuer := str(study.source.get("IssuerOfPatientID") or ""):
         patient["assigner"] = {"display": issuer}
-    common = {
+    common: dict[str, Any] = {
         "identifier": [{"system": _URI, "value": name}],
         "status": "preliminary",
         "subject": {"type": "Patient", "identifier": patient},
     }
+    if order := str(study.source.get("AccessionNumber") or ""):
+        kind = _concept(_IDENTIFIERS, "ACSN", "Accession ID")
+        common["basedOn"] = [{"type": "ServiceRequest", "identifier": {"type": kind, "value": order}}]
     day = str(study.source.get("AcquisitionDate") or study.source.get("StudyDate") or "")
     return {**common, "effectiveDateTime": f"{day[:4]}-{day[4:6]}-{day[6:]}"} if re.fullmatch(r"\d{8}", day) else common
 

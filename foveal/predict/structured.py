@@ -97,7 +97,6 @@ def _group(eye: Eye, study: Study, model: Model) -> Any:
         measurements.append(Measurement(name=name, value=round(eye.share, 4), unit=codes.UCUM.NoUnits))
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=_uid(study, eye.side, model.key), identifier=f"{eye.side} eye"),
-        finding_type=_code("4855003", "SCT", "Diabetic retinopathy"),
         finding_sites=[FindingSite(anatomic_location=codes.SCT.Retina, laterality=side)],
         algorithm_id=AlgorithmIdentification(name=f"Foveal {model.name}"[:64], version=f"{VERSION} {model.key[:16]}"),
         measurements=measurements,

@@ -5,7 +5,7 @@ are read here, names and birth dates included, go nowhere but into those reports
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ QUESTIONS = {
     "right": ("71491-5", "Right eye Diabetic retinopathy severity level by Ophthalmoscopy"),
     "left": ("71490-7", "Left eye Diabetic retinopathy severity level by Ophthalmoscopy"),
 }
+SHOWN = 3  # names of photographs that are left out
 _UID = re.compile(r"[0-9.]{1,64}")
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
@@ -44,6 +45,7 @@ class Eye:
     """One eye of a study; its worst photograph decides, and ungradable ones count only if all are.
 
     grade: 0 to 4; None if no photograph was graded, for the reason `why`. share: the probability that it is referable.
+    unlike: in what its photographs are unlike those that the grader learned from.
     """
 
     side: str
@@ -51,6 +53,7 @@ class Eye:
     referable: bool
     share: float
     why: str
+    unlike: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,19 +92,22 @@ def check_dicom(photographs: Sequence[Photograph], option: str) -> None:
 def studies_of(photographs: Sequence[Photograph], out: Path) -> Iterator[Study]:
     """The studies of the photographs, one at a time, with the answers in the table `out`; warns of what is left out."""
     members, patients = defaultdict[str, list[Photograph]](list), defaultdict[str, set[str]](set)
-    left_out = Counter[str]()
+    left_out, known = dict[str, list[str]](), set[str]()
     for photograph in photographs:
         header = _header(photograph)
-        if reason := _lacks(header):
-            left_out[reason] += 1
+        reason = _lacks(header) or ("a copy of another file" * (str(header.SOPInstanceUID) in known))
+        if reason:
+            left_out.setdefault(reason, []).append(photograph.id)
             continue
-        assert header is not None
+        known.add(str(header.SOPInstanceUID))
         members[header.StudyInstanceUID].append(photograph)
         patients[header.StudyInstanceUID].add(str(header.PatientID))
     for uid in [uid for uid, names in patients.items() if len(names) > 1]:
-        left_out["their study belongs to several patients"] += len(members.pop(uid))
-    for reason, count in left_out.items():
-        warn(f"{count} of {len(photographs)} photographs in no report: {reason}")
+        names_of = [photograph.id for photograph in members.pop(uid)]
+        left_out.setdefault("their study belongs to several patients", []).extend(names_of)
+    for reason, names in left_out.items():
+        first = ", ".join(names[:SHOWN]) + " …" * (len(names) > SHOWN)
+        warn(f"{len(names)} of {len(photographs)} photographs in no report: {reason} ({first})")
     parts = rows_of(out, lines=out.suffix.lower() == ".jsonl")
     rows = pd.concat(list(parts), ignore_index=True).astype(str).set_index("id")
     for uid, found in members.items():
@@ -127,7 +133,8 @@ def _eye(side: str, rows: pd.DataFrame) -> Eye:
         return Eye(side=side, grade=None, referable=False, share=float("nan"), why=why)
     shares = graded[probability_columns(rows)[REFERABLE_FROM[SCALE] :]].astype(float).sum(axis=1)
     grade, referable = int(graded["grade"].astype(int).max()), bool((graded["referable"] == "1").any())
-    return Eye(side=side, grade=grade, referable=referable, share=float(shares.max()), why="")
+    return Eye(side=side, grade=grade, referable=referable, share=float(shares.max()), why="",
+               unlike=", ".join(sorted(set(" ".join(graded.get("unlike", [])).split()))))  # fmt: skip
 
 
 def _header(photograph: Photograph) -> Any:

@@ -38,6 +38,7 @@ DOCUMENTS = {
     "model-card": "Model card", "data-sheet": "Data sheet", "stard-ai": "Checklist", "claim": "Checklist",
 }  # fmt: skip
 FOLDER, FIGURE = "documents", "flow.svg"
+MOST_KNOWN = 0.5  # share of photographs with a group; without patients, only copies have one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,5 +86,11 @@ def contents(own: Evidence, finding: Finding, *, cohort: bool) -> dict[str, Any]
         "meanings": {title: meaning(judged, result, target) for target, title in TARGETS.items()},
         "figures": [(METRIC_NAMES[name], result["metrics"][name]) for name in headline_names(judged)
                     if name in result["metrics"]],
-        "first": headline_names(judged)[0], "headline": headline(finding, cohort), "limits": limits([own], [finding]),
+        "patients_known": _patients_known(own), "first": headline_names(judged)[0],
+        "headline": headline(finding, cohort), "limits": limits([own], [finding]),
     }  # fmt: skip
+
+
+def _patients_known(own: Evidence) -> bool:
+    """Whether the photographs that the run was trained with have patients, not only copies, as groups."""
+    return own.predictions is not None and bool((own.predictions["group"] != "").mean() > MOST_KNOWN)

@@ -7,6 +7,7 @@ import pandas as pd
 from foveal.page.parts import SPLITS
 from foveal.page.render import render
 from foveal.page.words import counted
+from foveal.readout.predictions import read_ungraded
 from foveal.report.evidence import Evidence
 
 LINE, PAD, GAP, WIDTH, SIDE = 18, 10, 26, 330, 300  # px: of the boxes
@@ -40,16 +41,24 @@ def steps(own: Evidence, judged: Evidence) -> list[Step]:
         found.append(Step(lines=[f"{counted(there, 'photograph')} prepared"], leaving=others))
     else:
         learned, unlabelled = ((rows["split"] == name).sum() for name in ("train", "unlabelled"))
-        others = [f"{counted(int(learned), 'photograph')} that the grader learned from"] * bool(learned)
+        others = [f"{counted(int(learned), 'photograph')} that shaped the grader"] * bool(learned)
         others += [f"{counted(int(unlabelled), 'photograph')} without a label"] * bool(unlabelled)
         found.append(Step(lines=[f"{counted(there, 'photograph')} prepared"], leaving=others))
     patients = judged.result.get("patients", {})
     lost = int(patients.get("insufficient", 0))
     leaving = [f"{counted(lost, 'patient')} without a", "gradable photograph"] if lost else []
     groups = f"of {counted(about['groups'], 'patient')}" if _patients_known(judged) else "patients not known"
+    leaving += [f"{counted(lacking, 'photograph')} without a grade"] if (lacking := _ungraded(judged)) else []
     found.append(Step(lines=[f"{counted(about['images'], 'photograph')} judged", groups], leaving=leaving))
     found.append(Step(lines=_outcome(judged), leaving=[]))
     return found
+
+
+def _ungraded(judged: Evidence) -> int:
+    """How many labelled photographs of the judged part have no grade: ungradable or unreadable ones."""
+    rows = read_ungraded(judged.path / "predictions.csv")
+    assert judged.result is not None
+    return int((rows["split"] == judged.result["about"]["split"]).sum())
 
 
 def _patients_known(judged: Evidence) -> bool:

@@ -13,6 +13,7 @@ from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
 from foveal.page.parts import TONES, Verdict
 from foveal.page.render import told
 from foveal.page.words import counted, listed, number, percent_with_interval
+from foveal.predict.likeness import is_batch_unlike
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 from foveal.report.making import leaked_ids
@@ -45,7 +46,10 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
     """
     points = points_of(finding.result, "referable")[:1]
     first, groups = headline_names(finding.evidence)[0], finding.result["about"]["groups"]
-    reached = bool(points) and all((points[0][name]["low"] or 0) >= least for name, least in ASKED.items())
+    patients = finding.result.get("patients") or {}  # whom the FDA counts
+    measured = all((patients.get(name) or {}).get("low") is not None for name in ASKED)
+    asked = patients if measured else points[0] if points else {}
+    reached = bool(points) and all((asked[name]["low"] or 0) >= least for name, least in ASKED.items())
     ready = cohort and reached and groups >= LEAST_PATIENTS
     rates = [{"name": name, **points[0][name], "against": ASKED[name]} for name in ASKED] if points else []
     scores = [{"name": name, **entry, "against": entry["constant"]} for name, entry in finding.headline()]
@@ -53,7 +57,8 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
     found = finding.against_constant.get(first)
     return {
         "level": "not yet" if doubts(finding) else "here" if ready else "research", "doubts": doubts(finding)[:3],
-        "reached": reached, "points": points, "asked": ASKED, "figures": figures, "cohort": cohort, "groups": groups,
+        "reached": reached, "per_patient": asked is patients, "counted": asked,
+        "points": points, "asked": ASKED, "figures": figures, "cohort": cohort, "groups": groups,
         "constant": found and found["answer"], "other": finding.result["constant_answer"], "metric": SPOKEN[first],
         "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
     }  # fmt: skip
@@ -115,6 +120,7 @@ def doubts(finding: Finding) -> list[str]:
     run, groups = finding.evidence, finding.result["about"]["groups"]
     first = finding.against_constant.get(headline_names(run)[0])
     accuracy, other = finding.metrics["accuracy"], finding.result["constant_answer"]
+    unlike = int((run.judged["unlike"].fillna("") != "").sum()) if "unlike" in run.judged else 0
     no_interval = any(point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable"))
     found = {
         "it may have learned from images that it was judged on":
@@ -123,6 +129,7 @@ def doubts(finding: Finding) -> list[str]:
             finding.one_answer or (first is not None and first["answer"] != "better"),
         f"its accuracy, {number(accuracy['value'])}, is below that of always answering “{other}”":
             accuracy["value"] < accuracy["constant"],
+        f"{unlike} of its photographs are unlike those that it learned from": is_batch_unlike(unlike, len(run.judged)),
         f"its figures come from only {counted(groups, 'group')} of images": groups < FEW_GROUPS,
         "its sensitivity has no interval": no_interval,
     }  # fmt: skip

@@ -73,6 +73,10 @@ def erase(config: EraseConfig) -> dict[str, int]:
         if config.yes and (numbers or ids):
             database.erase(numbers, ids, getpass.getuser())
     files = 0 if config.keep_images is None else forget(config.keep_images, meant, config.yes)
+    if (config.patient or config.image) and not (numbers or ids or files):
+        what = f"{config.database} has nothing of {config.patient or config.image}"
+        fix = "give the patient as the names of the photographs have it (P002 for P002_left.jpg), or --image"
+        raise FovealError("erase.nothing", what, fix=fix)
     told = f"{counted(len(numbers), 'line')} of the log, {counted(len(ids), 'review')}, {counted(files, 'photograph')}"
     say(f"Erased: {told}." if config.yes else f"This would erase {told}. Nothing is erased without --yes.")
     return {"lines": len(numbers), "reviews": len(ids), "photographs": files}

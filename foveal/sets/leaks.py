@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from foveal.config import read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import write_table
 from foveal.fundus.fingerprint import from_text
 from foveal.page.words import counted
+from foveal.runs import set_of, started_in
 from foveal.sets.candidates import Pictures, candidates
 from foveal.sets.duplicates import describe_pairs, find_duplicates
 from foveal.sets.records import PreparedSet, open_prepared, patients, read_records
 
 SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
+VALIDATION = "validation.csv"
 TAUGHT = "1"  # in the column `taught`: the weights have learned from the image's label, not only from its pixels
 CERTAIN = 0.84  # cosine of fingerprints: in Messidor-2 pixels confirm 98 of 100 pairs above it
 
@@ -142,13 +145,33 @@ def write_seen(run: Path, own: pd.DataFrame, before: pd.DataFrame) -> None:
     write_table(run / "seen.csv", table.drop_duplicates(["sha256", "id"]))
 
 
-def read_seen(init: str) -> pd.DataFrame:
+def read_seen(init: str, name: str = "seen.csv") -> pd.DataFrame:
     """What shaped the weights of a run folder or of a file in one, with the columns of `SEEN`; empty for others."""
-    file = (Path(init).parent if Path(init).is_file() else Path(init)) / "seen.csv"
+    file = (Path(init).parent if Path(init).is_file() else Path(init)) / name
     if not file.is_file():
         return pd.DataFrame(columns=list(SEEN), dtype=str)
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     return table.assign(taught=table.get("taught", TAUGHT)).reindex(columns=list(SEEN), fill_value="")
+
+
+def write_validation(run: Path, prepared: PreparedSet, records: pd.DataFrame) -> None:
+    """Write RUN/validation.csv, with the columns of seen.csv: what chooses the epoch, calibration and cutoffs."""
+    write_table(run / VALIDATION, seen_of([(prepared, records)]))
+
+
+def read_validation(run: Path) -> pd.DataFrame:
+    """The rows of validation.csv; of an older run, those of its set, if it is still there."""
+    data = read_toml(run / "config.toml", "train").get("data") if (run / "config.toml").is_file() else None
+    if (run / VALIDATION).is_file() or not data or not (run / "predictions.csv").is_file():
+        return read_seen(str(run), VALIDATION)
+    path = started_in(run, str(read_toml(run / "config.toml", "train")["out"])) / set_of({"data": data})
+    if not (path / "records.csv").is_file():
+        warn(f"{path} is gone: it is not known which photographs {run} was validated on")
+        return read_seen(str(run), VALIDATION)
+    table = pd.read_csv(run / "predictions.csv", dtype=str, keep_default_na=False)
+    prepared = open_prepared(path)
+    chosen = prepared.records["id"].isin(table.loc[table["split"] == "val", "id"])
+    return seen_of([(prepared, prepared.records[chosen])]) if chosen.any() else read_seen(str(run), VALIDATION)
 
 
 def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:

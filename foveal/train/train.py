@@ -33,7 +33,7 @@ from foveal.readout.referral import check_referral, least_sensitivity
 from foveal.readout.scales import referable_from
 from foveal.runs import Run, check_out, open_run, read_model, record_weights, sole_writer
 from foveal.sets.held_out import hold_out, open_together
-from foveal.sets.leaks import read_seen, refuse_seen, seen_of
+from foveal.sets.leaks import read_seen, refuse_seen, seen_of, write_validation
 from foveal.sets.records import PreparedSet
 from foveal.sets.splits import group_codes, k_folds
 from foveal.train.epoch import summarise
@@ -98,6 +98,7 @@ def _train(config: TrainConfig, device: torch.device, rank: int) -> Path:
             train_folds(run, task, learned, before, hashes)
         else:
             write_start(run, task, learned, before)
+            write_validation(run.path, prepared, prepared.part("val"))
             best = fit(run, task, learned, prepared.part("val"))
             finish(run, task, task.with_abroad(prepared.part("val", "test")), best, learned.parts[0][1])
         run.close()

@@ -78,9 +78,9 @@ def test_grades_0_to_3_are_on_the_scale_of_the_run(run, clinic, tmp_path):
 def test_photographs_that_the_run_has_learned_from_are_not_judged(run, phantom_set, tmp_path, capsys, refuses):
     found = read_json(foveal.evaluate(run, on=phantom_set))
     prepared = open_prepared(phantom_set)
-    test = prepared.part("val", "test")
+    test = prepared.part("test")
     table = pd.read_csv(folder_of(run, phantom_set) / "predictions.csv").set_index("id")
-    assert (table.loc[prepared.part("train")["id"], "split"] == "train").all()
+    assert (table.loc[prepared.part("train", "val")["id"], "split"] == "train").all()
     assert found["about"]["images"] == len(test) == (table["split"] == "test").sum()
     only = foveal.prepare("phantom:25", out=tmp_path / "only", size=32, val=0, test=0, seed=9)
     late = foveal.train(only, out=tmp_path / "late", encoder="small_conv", epochs=1, batch_size=8)
@@ -131,3 +131,14 @@ def test_advice_for_labels_names_a_command_that_has_the_option(run, clinic, tmp_
         foveal.evaluate(run, on=tmp_path / "odd" / "labels.csv")
     assert "--" not in caught.value.fix or "foveal prepare" in caught.value.fix
     assert caught.value.code.startswith("label.")
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.2"])
+def test_what_chose_the_epoch_is_not_judged_either(grader_run, phantom_set, tmp_path, version):
+    run = shutil.copytree(grader_run, tmp_path / "run")
+    if version == "0.1":
+        (run / "validation.csv").unlink()
+    foveal.evaluate(run, on=phantom_set)
+    table = pd.read_csv(run / "cohorts" / "phantom" / "predictions.csv")
+    split = open_prepared(phantom_set).records.set_index("id")["split"]
+    assert set(table.loc[table["split"] == "test", "id"]) == set(split.index[split == "test"])

@@ -86,7 +86,7 @@ def test_a_forged_chain_without_the_last_hash_is_found():
         list(checked(lines))
 
 
-def test_what_is_erased_is_gone_and_the_log_still_holds(place):
+def test_what_is_erased_is_gone_and_the_log_still_holds(place, refuses):
     before = foveal.audit(place)["last"]
     assert foveal.erase(place, patient="4711") == {"lines": 2, "reviews": 1, "photographs": 0}
     assert foveal.audit(place)["last"] == before  # nothing without --yes
@@ -97,7 +97,9 @@ def test_what_is_erased_is_gone_and_the_log_still_holds(place):
     # The other patient is known only by the name in a review.
     assert foveal.erase(place, patient="12", yes=True) == {"lines": 1, "reviews": 1, "photographs": 0}
     assert foveal.audit(place)["kinds"] == {"begin": 1, "": 3, "erase": 2}
-    assert foveal.erase(place, image="b" * 64, yes=True)["lines"] == 0
+    for nothing in ({"image": "b" * 64}, {"patient": "nobody"}):  # a typing error must not look like success
+        with refuses("erase.nothing"):
+            foveal.erase(place, **nothing, yes=True)
 
 
 def test_what_is_older_than_a_day_is_erased(place):

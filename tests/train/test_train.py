@@ -37,6 +37,7 @@ def test_a_run_folder_has_all_that_the_plan_says(grader_run):
     assert names == {
         "config.toml", "provenance.json", "metrics.jsonl", "checkpoint.pt", "best.pt", "encoder.safetensors",
         "model.json", "card.json", "predictions.csv", "misgraded.csv", "misgraded", "views.jpg", "seen.csv", "errors",
+        "validation.csv",
     }  # fmt: skip
     row = read_metrics(grader_run)[-1]
     assert {

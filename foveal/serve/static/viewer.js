@@ -115,12 +115,13 @@ export function showPicture(answer, model) {
   const alarm = alarms.filter(Boolean).map((words) => say(words)).join(" ");
   find("map-alarm").textContent = alarm;
   show(find("map-alarm"), alarm !== "");
-  show(heat, answer.heat !== null);
-  show(find("strength-field"), answer.heat !== null);
+  const trusted = answer.heat !== null && !model.maps_failed;
+  show(heat, trusted);
+  show(find("strength-field"), trusted);
   stage.setAttribute("aria-label", say("viewer.label", { name: answer.name }));
   picture.alt = say("viewer.picture", { name: answer.name });
   const sentence = model.overlay ? "viewer.noMap" : "viewer.noMaps";
-  find("map-sentence").textContent = say(answer.heat === null ? sentence : "viewer.map");
+  find("map-sentence").textContent = say(answer.heat === null ? sentence : trusted ? "viewer.map" : "viewer.failed");
   paint();
   if (!fresh) return place();
   if (answer.picture !== null) {
