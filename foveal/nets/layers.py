@@ -50,6 +50,7 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
     own = numbers.new_full((1,), numbers.numel() // numbers.shape[1])  # other processes may have more images
     # Two passes, because E[x^2] - E[x]^2 would lose half of the digits.
     *total, count = gather(torch.cat([numbers.sum(summed), own])[None]).sum(0).split([numbers.shape[1], 1])
+    count = count.detach()
     mean = total[0] / count
     centred = numbers - mean.view(shape)
     variance = gather(centred.square().sum(summed)[None]).sum(0) / count

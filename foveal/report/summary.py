@@ -51,7 +51,7 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
     asked = patients if measured else points[0] if points else {}
     reached = bool(points) and all((asked[name]["low"] or 0) >= least for name, least in ASKED.items())
     ready = cohort and reached and groups >= LEAST_PATIENTS
-    rates = [{"name": name, **points[0][name], "against": ASKED[name]} for name in ASKED] if points else []
+    rates = [{"name": name, **asked[name], "against": ASKED[name]} for name in ASKED] if asked else []
     scores = [{"name": name, **entry, "against": entry["constant"]} for name, entry in finding.headline()]
     figures = [one | {"strip": strip} for one in [*rates, *scores][:4] if (strip := strip_of(one, one["against"]))]
     found = finding.against_constant.get(first)

@@ -11,6 +11,7 @@ import sys
 import zlib
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ import pytest
 import foveal
 from foveal.fundus.preparation import prepare_file
 from foveal.fundus.quality import FLAGS
+from foveal.page.render import render
 from foveal.predict import model as graders
 from foveal.predict.model import ALL
 from foveal.predict.predictor import Predictor
@@ -226,6 +228,19 @@ def test_a_report_is_a_page_in_both_languages_with_its_name_as_text(client, phot
     problem(sent(client, [file], "/v1/report", params={"language": "fr"}), 422, "request.invalid")
     problem(sent(client, [file, file], "/v1/report"), 413, "request.too_many")
     problem(sent(client, [("a.jpg", b"no")], "/v1/report"), 422, "image.")
+
+
+def test_a_printed_report_has_the_warnings_of_the_page(client, photographs):
+    (answer,) = sent(client, [("0.jpg", photographs["0.jpg"])], params={"pictures": True}).json()["answers"]
+    about = client.get("/v1/model").json()
+    answer |= {"answer": "graded", "set": list(range(5)), "coverage": 0.9, "unlike": ["colour"], "heat_at_border": True}
+    answer |= {"grade": 1, "grade_name": about["classes"][1], "referable": False, "heat": answer["picture"]}
+    words = json.loads((Path(work.__file__).parent / "static" / "words.en.json").read_text(encoding="utf-8"))
+    for failed in (False, True):
+        shown = {"words": words, "answer": answer, "model": about | {"maps_failed": failed}, "record": [], "when": ""}
+        page = render("sheet.html", **shown)
+        assert words["set.all"] in page and words["unlike.colour"] in page.partition(words["flags.heading"])[0]
+        assert (words["viewer.border"] in page) == (page.count('class="heat"') == 1) == (not failed)
 
 
 def test_pixels_are_refused_by_the_header(client, photographs):
