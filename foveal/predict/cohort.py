@@ -93,7 +93,8 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
         with hushed(), _advising(source), unpacked(source, config.out) as root:  # prepare says the same
             found = read(config, None, root)  # labels are checked before anything is decoded
         _check_labels(run, source, found.source.table["label"], list(found.source.classes), found.scale)
-    return open_prepared(prepare(config))
+    with _advising(source):  # a folder of the same name may be another cohort
+        return open_prepared(prepare(config))
 
 
 @contextmanager
