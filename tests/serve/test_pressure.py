@@ -247,13 +247,18 @@ def test_concurrent_requests_share_batches_and_get_their_own_answers(serving, ph
         async with asking(app) as client:
             ask = lambda name: client.post("/v1/grade", files={"images": (name, photographs[name])})  # noqa: E731
             alone = {name: (await ask(name)).json()["answers"][0] for name in set(names)}
-            for name, response in zip(names, await asyncio.gather(*map(ask, names)), strict=True):
-                (answer,) = response.json()["answers"]
-                assert answer["sha256"] == alone[name]["sha256"] and answer["grade"] == alone[name]["grade"]
-                assert answer["probabilities"] == pytest.approx(alone[name]["probabilities"], abs=2e-6)
-            text = (await client.get("/metrics")).text
-            passes = float(text.split("foveal_batch_images_count ")[1].split()[0])
-            assert passes < len(names) + len(alone)
+            passes, asked = len(alone), len(alone)
+            for _ in range(10):  # on a busy machine, requests may come one after the other
+                for name, response in zip(names, await asyncio.gather(*map(ask, names)), strict=True):
+                    (answer,) = response.json()["answers"]
+                    assert answer["sha256"] == alone[name]["sha256"] and answer["grade"] == alone[name]["grade"]
+                    assert answer["probabilities"] == pytest.approx(alone[name]["probabilities"], abs=2e-6)
+                asked += len(names)
+                text = (await client.get("/metrics")).text
+                passes = float(text.split("foveal_batch_images_count ")[1].split()[0])
+                if passes < asked:
+                    break
+            assert passes < asked
 
     asyncio.run(script())
 
