@@ -834,3 +834,11 @@ def test_on_a_laptop_nothing_of_the_task_needs_scrolling(room):
         "['answer-referral', 'stage', 'results'].map(id => document.getElementById(id).getBoundingClientRect().top)"
     )
     assert tops == sorted(tops)
+
+
+def test_reasons_to_doubt_an_answer_stand_in_its_verdict(room):
+    page = room()
+    page.locator("#record-lead:not(:empty)").wait_for()
+    graded(page, photograph("any grade.jpg", 3))
+    words = json.loads((canned.SERVE / "static" / "words.en.json").read_text(encoding="utf-8"))
+    expect(page.locator("#answer-referral")).to_contain_text(words["list.unsure"])

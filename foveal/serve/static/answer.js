@@ -80,8 +80,19 @@ function drawReferral(result) {
     const text = least === null || least === undefined
       ? say(`refer.${kind}.plain`)
       : say(`refer.${kind}.meaning`, { grade: className(model.classes[least]) });
-    box.replaceChildren(title(kind), sentence(text));
+    box.replaceChildren(...[title(kind), sentence(text), cautions(result)].filter(Boolean));
   }
+}
+
+/** One line of reasons not to rely on the answer; the numbers below have each in full. */
+function cautions(result) {
+  const whole = Array.isArray(result.set) && result.set.length === model.classes.length;
+  const reasons = [
+    ...result.flags.map((flag) => flagName(flag)),
+    ...((result.unlike ?? []).length > 0 ? [say("list.unlike")] : []),
+    ...(isUnsure(result) || whole ? [say("list.unsure")] : []),
+  ];
+  return reasons.length > 0 && sentence(say("answer.cautions", { reasons: reasons.join(" · ") }));
 }
 
 function drawBars(result) {
