@@ -22,6 +22,7 @@ from foveal.nets.layers import re_estimate, statistics_layers
 from foveal.page.words import counted
 
 MOST = 8  # pictures
+LEAST = 4  # pictures with maps that can be compared; fewer tell nothing
 ALIKE = 0.5  # mean rank correlation with the maps of random weights, at and above which maps fail
 SEED = 0
 
@@ -30,7 +31,7 @@ def check_maps(explainer: Explainer, pictures: Sequence[np.ndarray], methods: Se
     """`checks` of explain.json: method -> correlation, images, passed. pictures: prepared, uint8 [S, S, C].
 
     correlation: mean rank correlation of the maps with those of the same network with random weights, in the retina;
-    passed: None if no map varies, as of an encoder that answers everything alike.
+    passed: None if too few maps can be compared, because those of one of the networks are empty.
     """
     pictures = pictures[:MOST]
     inputs = torch.cat([explainer.input(pixels) for pixels in pictures])
@@ -44,7 +45,7 @@ def check_maps(explainer: Explainer, pictures: Sequence[np.ndarray], methods: Se
                 known += [] if math.isnan(alike) else [alike]
                 bar.advance()
             mean = float(np.mean(known)) if known else None
-            passed = None if mean is None else mean < ALIKE
+            passed = None if mean is None or len(known) < LEAST else mean < ALIKE
             checks[method] = {"correlation": mean, "images": len(known), "passed": passed}
     for method, check in checks.items():
         _tell(method, check)
@@ -58,7 +59,8 @@ def _alike(explainer: Explainer, untrained: Explainer, pixels: np.ndarray, metho
 
 
 def _tell(method: str, check: Mapping[str, Any]) -> None:
-    if check["correlation"] is None:
+    if check["passed"] is None:
+        warn(f"the maps of {method} could not be checked: with random weights, nearly all of them are empty")
         return
     pictures = counted(check["images"], "picture")
     figure = f"rank correlation {check['correlation']:.2f} with those of random weights, {pictures}"
