@@ -13,14 +13,14 @@ from typing import Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from foveal.distributed import gather
 from foveal.errors import FovealError
-from foveal.losses.ntxent_tiles import WHOLE, group_mean, logsumexp_of_others, tile_of_logits
 from foveal.losses.precision import unit
 
 SameGroup = Literal["ignore", "mask", "positive"]
-TILE = 8192  # vectors: with more, the matrix of logits is computed in tiles of so many rows and columns
+TILE = 8192  # vectors: more logits than the square of this are computed in parts
 
 
 def ntxent(
@@ -32,9 +32,10 @@ def ntxent(
     identity: int64 [n], equal for images of the same group (a patient or a class). same_group: images of the group are
     ordinary negatives (ignore), are left out of the denominator (mask), or are further positives with equal weight
     (positive: SupCon, L_out of Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2, without its factor
-    temperature / base_temperature). tile: at most tile x tile logits are in memory at a time. Under torch.distributed,
-    the mean loss and gradient over processes are those of the whole batch. FovealError if the temperature is not
-    positive, or if identities are needed but missing.
+    temperature / base_temperature). tile: at most tile x tile logits are in memory at a time; the backward pass computes
+    them again, as in Inf-CL (Cheng et al. 2024, arXiv 2410.17243). Under torch.distributed, the mean loss and gradient
+    over processes are those of the whole batch. FovealError if the temperature is not positive, or if identities are
+    needed but missing.
     """
     _check_temperature(temperature)
     if same_group not in get_args(SameGroup):
@@ -44,18 +45,34 @@ def ntxent(
     with torch.autocast(z1.device.type, enabled=False):
         own = torch.cat([unit(z1), unit(z2)])  # [2n, D]
         everyone = gather(own)  # [world * 2n, D], rank after rank
-        rows, partner = _places(len(z1), len(everyone), own.device)
-        group = None if same_group == "ignore" or identity is None else identity.repeat(2)
-        groups = None if group is None else gather(group)
-        masked = groups if same_group == "mask" else None
-        if len(everyone) <= tile and same_group != "positive":
-            logits = tile_of_logits(temperature, WHOLE, WHOLE, own, everyone, rows, partner, masked)
-            return F.cross_entropy(logits, partner)
-        denominator = logsumexp_of_others(own, everyone, rows, partner, masked, temperature, tile)
-        positive = own.roll(len(z1), 0)
-        if same_group == "positive" and group is not None and groups is not None:
-            positive = group_mean(own, everyone, group, groups, tile)
-        return (denominator - (own * positive).sum(1) / temperature).mean()
+        places = torch.arange(len(own), device=own.device) + _first_place(len(own), len(everyone))
+        partners = places.roll(len(z1))
+        group = places if identity is None or same_group == "ignore" else identity.repeat(2)
+        others = (everyone, group if group is places else gather(group), temperature, same_group)
+        rows = max(1, tile**2 // len(everyone))
+        if len(own) <= rows:
+            return _costs(own, places, partners, group, *others).mean()
+        parts = zip(*(each.split(rows) for each in (own, places, partners, group)), strict=True)
+        return torch.cat([
+            checkpoint(_costs, *part, *others, use_reentrant=False, preserve_rng_state=False) for part in parts
+        ]).mean()  # fmt: skip
+
+
+def _costs(
+    own: Tensor, places: Tensor, partners: Tensor, group: Tensor,
+    everyone: Tensor, groups: Tensor, temperature: float, same_group: SameGroup,
+) -> Tensor:  # fmt: skip
+    """The cost [A] of each anchor of `own` [A, D], given its index among `everyone` [M, D], and that of its partner."""
+    logits = (own / temperature) @ everyone.T
+    columns = torch.arange(len(everyone), device=own.device)
+    excluded = places[:, None] == columns
+    if same_group == "mask":
+        excluded |= (group[:, None] == groups) & (partners[:, None] != columns)
+    if same_group != "positive":
+        return F.cross_entropy(logits.masked_fill_(excluded, -math.inf), partners, reduction="none")
+    positives = (group[:, None] == groups) & ~excluded
+    attraction = logits.masked_fill(~positives, 0).sum(1) / positives.sum(1)
+    return logits.masked_fill(excluded, -math.inf).logsumexp(1) - attraction
 
 
 def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
@@ -75,12 +92,6 @@ def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
 def _check_temperature(temperature: float) -> None:
     if not temperature > 0:
         raise FovealError("option.value", f"--temperature is {temperature}", expected="a number above 0")
-
-
-def _places(n: int, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Indices of this process's 2n vectors, and of their positives, among the `total` vectors: int64 [2n] each."""
-    start, anchor = _first_place(2 * n, total), torch.arange(2 * n, device=device)
-    return anchor + start, (anchor + n) % (2 * n) + start
 
 
 def _first_place(own: int, total: int) -> int:
