@@ -32,10 +32,10 @@ def ntxent(
     identity: int64 [n], equal for images of the same group (a patient or a class). same_group: images of the group are
     ordinary negatives (ignore), are left out of the denominator (mask), or are further positives with equal weight
     (positive: SupCon, L_out of Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2, without its factor
-    temperature / base_temperature). tile: at most tile x tile logits are in memory at a time; the backward pass computes
-    them again, as in Inf-CL (Cheng et al. 2024, arXiv 2410.17243). Under torch.distributed, the mean loss and gradient
-    over processes are those of the whole batch. FovealError if the temperature is not positive, or if identities are
-    needed but missing.
+    temperature / base_temperature). tile: at most tile x tile logits are in memory at a time; the backward pass
+    computes them again, as in Inf-CL (Cheng et al. 2024, arXiv 2410.17243). Under torch.distributed, the mean loss and
+    gradient over processes are those of the whole batch. FovealError if the temperature is not positive, or if
+    identities are needed but missing.
     """
     _check_temperature(temperature)
     if same_group not in get_args(SameGroup):

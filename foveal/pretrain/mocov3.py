@@ -11,26 +11,26 @@ from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, SlowTarget
 
-HIDDEN, SIZE = 2048, 256  # its authors' code has 4096 and 256
-MOMENTUM = 0.99  # section 4.1; rises to 1
-TEMPERATURE = 0.2  # of its authors' code
-
 
 class MoCoV3(SlowTarget):
     """The loss is InfoNCE times 2 t."""
 
+    HIDDEN, SIZE = 2048, 256  # its authors' code has 4096 and 256
+    MOMENTUM = 0.99  # section 4.1; rises to 1
+    TEMPERATURE = 0.2  # of its authors' code
+
     def __init__(self, encoder: nn.Module, features: int) -> None:
-        projection = ProjectionHead(features, HIDDEN, SIZE, batchnorm=True, last_batchnorm=True)
-        prediction = ProjectionHead(SIZE, HIDDEN, SIZE, batchnorm=True)
-        super().__init__(encoder, projection, prediction, MOMENTUM)
+        projection = ProjectionHead(features, self.HIDDEN, self.SIZE, batchnorm=True, last_batchnorm=True)
+        prediction = ProjectionHead(self.SIZE, self.HIDDEN, self.SIZE, batchnorm=True)
+        super().__init__(encoder, projection, prediction, self.MOMENTUM)
 
     def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
         """The sum over both directions, times 2 t."""
         q1, q2, k1, k2 = parts
-        both = infonce(q1, k2, TEMPERATURE) + infonce(q2, k1, TEMPERATURE)
-        return 2 * TEMPERATURE * both, facts_of(q1, q2, (k2, k1))
+        both = infonce(q1, k2, self.TEMPERATURE) + infonce(q2, k1, self.TEMPERATURE)
+        return 2 * self.TEMPERATURE * both, facts_of(q1, q2, (k2, k1))
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
         """The lowest loss possible for N pairs, and that of equal keys."""
-        floor, chance = contrast_bounds(pairs, TEMPERATURE, views=1)
-        return 4 * TEMPERATURE * floor, 4 * TEMPERATURE * chance
+        floor, chance = contrast_bounds(pairs, self.TEMPERATURE, views=1)
+        return 4 * self.TEMPERATURE * floor, 4 * self.TEMPERATURE * chance

@@ -1,5 +1,7 @@
 """SimCLR (Chen et al. 2020, https://arxiv.org/abs/2002.05709): two views of an image attract, all others repel.
 
+SupCon (Khosla et al. 2020, https://arxiv.org/abs/2004.11362): views of all images of one label attract.
+
 view -> encoder -> features h [B, D] -> projection z [B, d] -> NT-Xent over both views of the batch
 """
 
@@ -9,7 +11,7 @@ from foveal.losses.ntxent import contrast_bounds, group_bounds, ntxent
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Contrast, Loss, Parts, TwoViews
-from foveal.pretrain.options import SimCLROptions
+from foveal.pretrain.options import SimCLROptions, SupConOptions
 
 
 class SimCLR(TwoViews):
@@ -31,6 +33,19 @@ class SimCLR(TwoViews):
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
         """The lowest loss possible for N pairs, and that of equal vectors; None where a batch has its own (groups)."""
-        if self.options.same_group != "ignore":
-            return None
-        return contrast_bounds(pairs, self.options.temperature)
+        alone = self.options.same_group == "ignore"
+        return contrast_bounds(pairs, self.options.temperature) if alone else None
+
+
+class SupCon(SimCLR):
+    """The loss is L_out of both views. An image without a label has an identity of its own."""
+
+    uses_labels = True
+    SIZE = 128  # section 3.2; the hidden layer is as wide as the features
+
+    def __init__(self, encoder: nn.Module, features: int, options: SupConOptions) -> None:
+        own = SimCLROptions(
+            temperature=options.temperature, projection_hidden=features, projection_size=self.SIZE,
+            same_group="positive",
+        )  # fmt: skip
+        super().__init__(encoder, features, own)

@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from foveal.losses.without_negatives import cosine
-from foveal.pretrain import barlow_twins, byol, dino, mocov3, simsiam, supcon, vicreg
 from foveal.pretrain.built import METHODS
 from foveal.pretrain.options import BYOLOptions, SimCLROptions, SupConOptions
 from foveal.pretrain.simclr import SimCLR
-from foveal.pretrain.simsiam import SimSiam
 from foveal.pretrain.step import gradients
+from foveal.pretrain.without_negatives import DINO, SimSiam
 
 SMALL = {"projection_hidden": 64, "projection_size": 32}
 OPTIONS = {"simclr": [SimCLROptions(**SMALL)], "supcon": [SupConOptions()], "byol": [BYOLOptions()]}
@@ -28,11 +27,11 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _small_heads(monkeypatch):
-    for module in (barlow_twins, byol, dino, mocov3, simsiam, supcon, vicreg):
+    for method in METHODS.values():
         for name, width in {"HIDDEN": 64, "SIZE": 32, "PREDICTION_HIDDEN": 16, "PROTOTYPES": 256}.items():
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, width)
-    monkeypatch.setattr(dino, "MOMENTUM", 0.99)
+            if hasattr(method, name):
+                monkeypatch.setattr(method, name, width)
+    monkeypatch.setattr(DINO, "MOMENTUM", 0.99)
 
 
 def create(name, batchnorm=True):

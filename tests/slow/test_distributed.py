@@ -192,10 +192,9 @@ def config_of(method):
 
 # Heads of a few dimensions: double precision is slow.
 for method in built.METHODS.values():
-    module = sys.modules[method.__module__]
     for name, width in {"HIDDEN": 32, "SIZE": 16, "PREDICTION_HIDDEN": 16, "PROTOTYPES": 64}.items():
-        if hasattr(module, name):
-            setattr(module, name, width)
+        if hasattr(method, name):
+            setattr(method, name, width)
 
 def final_weights(method_name, rank, world):
     torch.manual_seed(0)
