@@ -13,9 +13,9 @@ import numpy as np
 import tyro
 
 from foveal.cluster import words
-from foveal.cluster.features import choose, computed, learned_from, unit_rows
+from foveal.cluster.features import choose, computed, learned_from
 from foveal.cluster.look import differences, look, why_not
-from foveal.cluster.methods import draw_maps, map_listing, propose, reduce
+from foveal.cluster.methods import draw_maps, map_listing, propose
 from foveal.cluster.neighbours import listing
 from foveal.console import say, warn
 from foveal.errors import FovealError
@@ -23,8 +23,6 @@ from foveal.files import check_free, json_ready, write_json, write_table, write_
 from foveal.page.terminal import print_table, print_verdicts
 from foveal.page.words import counted
 from foveal.runs import read_model
-
-SEED = 0  # of everything random; other seeds give similar results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +58,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     if out == Path():
         out = Path("clusters") if config.run is None else config.run / "cluster"
     check_free(out, made="cluster.json")
-    images = choose(config.data, config.split, seed=SEED)
+    images = choose(config.data, config.split)
     count = config.clusters or (max(len(images.classes), 2) if images.classes else 0)
     if count > len(images) // 2:
         what = f"--clusters {count} is too many for {len(images)} images"
@@ -69,15 +67,14 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     if config.run is not None:
         learned, taught = learned_from(images, config.run), read_model(config.run)["kind"] == "grader"
         judged &= ~(learned & taught)  # the features of a grader reflect the labels that it has learned
-    kinds = [computed(images, config.run, config.device)]
-    if config.run is not None:
-        kinds.append(computed(images, None))
-    tried = {} if count else propose(reduce(unit_rows(kinds[0].values), SEED)[0], SEED)
+    runs = [None] if config.run is None else [config.run, None]
+    kinds = [computed(images, run, config.device) for run in runs]
+    tried = {} if count else propose(kinds[0].components[0])
     count = count or max(tried, key=tried.__getitem__, default=2)
-    looks = [look(features, images, judged, clusters=count, seed=SEED) for features in kinds]
+    looks = [look(features, images, judged, count) for features in kinds]
     first = looks[0]
     say("maps: PCA, t-SNE and, if it is installed, UMAP", "dim")
-    maps = draw_maps(first.points, SEED)
+    maps = draw_maps(kinds[0].components[0])
     about = {
         "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
         "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
@@ -95,7 +92,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     result["findings"] = [asdict(finding) for finding in words.find(result)]
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "cluster.json", result)  # first: a later call may replace what an interrupted one left behind it
-    write_table(out / "maps.csv", map_listing(maps, first.points, images, first.clusters, learned))
+    write_table(out / "maps.csv", map_listing(maps, kinds[0].components[0], images, first.clusters, learned))
     write_table(out / "neighbours.csv", listing(first.near, images))
     write_table(out / "doubtful.csv", first.doubted.drop(columns="position"))
     from foveal.cluster.page import render  # here, because the options do not need the templates

@@ -12,8 +12,8 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from foveal import metrics
-from foveal.cluster.features import Features, Images, unit_rows
-from foveal.cluster.methods import gaussian_mixture, k_means, reduce
+from foveal.cluster.features import SEED, Features, Images
+from foveal.cluster.methods import gaussian_mixture, k_means
 from foveal.cluster.neighbours import Nearest, doubt, doubtful, nearest, vote
 from foveal.console import say
 from foveal.evaluate.difference import difference
@@ -37,15 +37,12 @@ class Score(NamedTuple):
 class Look:
     """The analysis of one kind of features.
 
-    points: float32 [n, d], principal components; variance: [d], their shares of it. clusters: int [n], by k-means.
-    voters: the nearest labelled images of other groups; voted: int [n], the label that they vote for; doubted: the
-    table of `doubtful`. scores: "clusters", "mixture" (clusters by a Gaussian mixture) and "neighbours" (the votes) ->
-    measure -> Score, empty for too few labels; resampling: of all scores, or None.
+    clusters: int [n], by k-means. voters: the nearest labelled images of other groups; voted: int [n], the label that
+    they vote for; doubted: the table of `doubtful`. scores: "clusters", "mixture" (clusters by a Gaussian mixture) and
+    "neighbours" (the votes) -> measure -> Score, empty for too few labels; resampling: of all scores, or None.
     """
 
     features: Features
-    points: np.ndarray
-    variance: np.ndarray
     clusters: np.ndarray
     scores: dict[str, dict[str, Score]]
     near: Nearest
@@ -56,34 +53,33 @@ class Look:
 
     def plain(self) -> dict[str, Any]:
         """The entry in cluster.json."""
+        variance = self.features.components[1]
         return {
             "name": self.features.name, "source": self.features.source, "dimensions": self.features.values.shape[1],
-            "components": self.points.shape[1], "variance": float(self.variance.sum()),
+            "components": len(variance), "variance": float(variance.sum()),
             "sizes": np.bincount(self.clusters).tolist(),
             **{of: {name: one.entry for name, one in scores.items()} for of, scores in self.scores.items()},
         }  # fmt: skip
 
 
-def look(features: Features, images: Images, judged: np.ndarray, *, clusters: int, seed: int) -> Look:
+def look(features: Features, images: Images, judged: np.ndarray, clusters: int) -> Look:
     """Cluster the images, find their neighbours, and score both on the `judged` images (bool [n])."""
-    directions, labels, units = unit_rows(features.values), images.labels, images.units
-    points, variance = reduce(directions, seed)
+    directions, points, labels, units = features.directions, features.components[0], images.labels, images.units
     say(f"{features.name}: nearest images, and {clusters} clusters by k-means", "dim")
-    found = k_means(points, clusters, seed)
-    voters = nearest(directions, units, directions, units, among=labels >= 0)
+    found = k_means(points, clusters)
+    voters = nearest(directions, units, labels >= 0)
     voted = vote(voters, labels, len(images.classes))
     scores: dict[str, dict[str, Score]] = {"clusters": {}, "mixture": {}, "neighbours": {}}
     resampling = None
     if not why_not(images, judged):
         rows = np.flatnonzero(judged)
-        resampling = Resampling(np.unique(units[rows], return_inverse=True)[1], seed=seed)
-        scores["clusters"] = score(found[rows], labels[rows], resampling, seed)
-        mixture = gaussian_mixture(points, clusters, seed)
-        scores["mixture"] = score(mixture[rows], labels[rows], resampling, seed)
+        resampling = Resampling(np.unique(units[rows], return_inverse=True)[1], seed=SEED)
+        scores["clusters"] = score(found[rows], labels[rows], resampling)
+        scores["mixture"] = score(gaussian_mixture(points, clusters)[rows], labels[rows], resampling)
         scores["neighbours"] = judge(voted, images, rows, resampling)
     return Look(
-        features=features, points=points, variance=variance, clusters=found, scores=scores, resampling=resampling,
-        near=nearest(directions, units, directions, units), voters=voters, voted=voted,
+        features=features, clusters=found, scores=scores, resampling=resampling, near=nearest(directions, units),
+        voters=voters, voted=voted,
         doubted=doubtful(voted, doubt(voters, labels, ordered=images.ordered), images),
     )  # fmt: skip
 
@@ -114,12 +110,12 @@ def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling, seed: int) -> dict[str, Score]:
+def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling) -> dict[str, Score]:
     """Every measure of int clusters [n] against int labels [n] of the images that `resampling` draws."""
     from sklearn.metrics.cluster import contingency_matrix as table_of
 
     clusters, labels = (np.unique(part, return_inverse=True)[1] for part in (clusters, labels))
-    total, generator = table_of(clusters, labels), np.random.default_rng(seed)
+    total, generator = table_of(clusters, labels), np.random.default_rng(SEED)
     drawn = resampling.counts(clusters * total.shape[1] + labels, total.size).reshape(-1, *total.shape)
     deals = np.stack([table_of(generator.permutation(clusters), labels) for _ in range(DEALS)])
     found = {}

@@ -1,7 +1,4 @@
-"""Clusters and maps of the same points: features of length one, projected onto their first principal components.
-
-In few dimensions, k-means is nearly as good as in all (Ding & He 2004).
-"""
+"""Clusters and maps of the same points: features of length one, projected onto their first principal components."""
 
 import importlib.util
 import warnings
@@ -12,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.cluster.features import Images
+from foveal.cluster.features import SEED, Images
 
-COMPONENTS = 50
 MIXTURE_COMPONENTS, IMAGES_PER_PARAMETER = 20, 3  # with fewer images, mixtures use diagonal covariances
 STARTS = 10  # of k-means, of which the best counts
 MOST_PROPOSED, SUBSTANTIAL = 12, 0.25  # clusters; mean silhouette above which there are clusters at all
@@ -25,15 +21,7 @@ MOST = 5_000  # points of t-SNE and UMAP: more take minutes and overlap
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
-def reduce(directions: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [n, D] -> (float32 [n, d], share of the variance in each of the d components), d at most 50."""
-    from sklearn.decomposition import PCA
-
-    found = PCA(min(COMPONENTS, len(directions) - 1, directions.shape[1]), random_state=seed)
-    return found.fit_transform(directions), found.explained_variance_ratio_
-
-
-def propose(points: np.ndarray, seed: int) -> dict[int, float]:
+def propose(points: np.ndarray) -> dict[int, float]:
     """Number of clusters -> mean silhouette of k-means on points [n, d] (Rousseeuw 1987): the highest is the clearest.
 
     At 0.25 or less there is no substantial structure (Kaufman & Rousseeuw 1990, p. 88).
@@ -42,20 +30,20 @@ def propose(points: np.ndarray, seed: int) -> dict[int, float]:
 
     found = {}
     for k in range(2, min(MOST_PROPOSED, len(points) // 2) + 1):
-        clusters = k_means(points, k, seed)
+        clusters = k_means(points, k)
         if len(np.unique(clusters)) > 1:
-            found[k] = float(silhouette_score(points, clusters, sample_size=min(FEW, len(points)), random_state=seed))
+            found[k] = float(silhouette_score(points, clusters, sample_size=min(FEW, len(points)), random_state=SEED))
     return found
 
 
-def k_means(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+def k_means(points: np.ndarray, k: int) -> np.ndarray:
     """The cluster 0..k-1 of each point, int [n], by k-means from k-means++ (Arthur & Vassilvitskii 2007)."""
     from sklearn.cluster import KMeans
 
-    return np.asarray(KMeans(k, n_init=STARTS, random_state=seed).fit_predict(points))
+    return np.asarray(KMeans(k, n_init=STARTS, random_state=SEED).fit_predict(points))
 
 
-def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+def gaussian_mixture(points: np.ndarray, k: int) -> np.ndarray:
     """The cluster of each point, int [n], by a mixture of k Gaussians on at most 20 components."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -65,7 +53,7 @@ def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> np.ndarray:
     size = points.shape[1]
     full = len(points) >= IMAGES_PER_PARAMETER * k * size * (size + 3) / 2
     mixture = GaussianMixture(k, covariance_type="full" if full else "diag", n_init=3, tol=3e-3, reg_covar=1e-3,
-                              random_state=seed)  # fmt: skip
+                              random_state=SEED)  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return np.asarray(mixture.fit_predict(points))
@@ -84,14 +72,12 @@ class Map:
     by_chance: float
 
 
-def draw_maps(points: np.ndarray, seed: int, most: int = MOST) -> list[Map]:
-    """All maps of float [n, d], principal components first, of at most `most` points drawn at random by `seed`."""
-    rows = np.arange(len(points))
-    if len(points) > most:
-        rows = np.sort(np.random.default_rng(seed).choice(len(points), most, replace=False))
-    made = {"pca": points[rows][:, :2], "tsne": _tsne(points[rows], seed)}
+def draw_maps(points: np.ndarray) -> list[Map]:
+    """All maps of float [n, d], principal components first, of at most `MOST` points drawn at random."""
+    rows = np.sort(np.random.default_rng(SEED).permutation(len(points))[:MOST])
+    made = {"pca": points[rows][:, :2], "tsne": _tsne(points[rows])}
     if umap_is_installed():
-        made["umap"] = _umap(points[rows], seed)
+        made["umap"] = _umap(points[rows])
     near = neighbour_graph(points[rows])
     return [
         Map(name=name, rows=rows, places=places, kept=near.multiply(neighbour_graph(places)).sum() / near.nnz,
@@ -120,25 +106,25 @@ def map_listing(
     return table.assign(learned=learned.astype(int))
 
 
-def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
+def _tsne(points: np.ndarray) -> np.ndarray:
     """t-SNE (van der Maaten & Hinton 2008) started from principal components, to preserve large distances."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
     with threadpool_limits(1 if len(points) < FEW else None):
-        found = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
+        found = TSNE(2, perplexity=perplexity, init="pca", random_state=SEED).fit_transform(points)
     return np.asarray(found, float)
 
 
-def _umap(points: np.ndarray, seed: int) -> np.ndarray:
+def _umap(points: np.ndarray) -> np.ndarray:
     """UMAP (McInnes et al. 2018) on one thread: with several, results differ despite the same seed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that TensorFlow is missing, which is not needed
         from umap import UMAP
 
         near = min(15, len(points) - 1)
-        return np.asarray(UMAP(n_neighbors=near, random_state=seed, n_jobs=1).fit_transform(points), float)
+        return np.asarray(UMAP(n_neighbors=near, random_state=SEED, n_jobs=1).fit_transform(points), float)
 
 
 def neighbour_graph(points: np.ndarray) -> Any:

@@ -22,23 +22,19 @@ class Nearest:
     similarity: np.ndarray
 
 
-def nearest(
-    asked: np.ndarray, units: np.ndarray, directions: np.ndarray, found_units: np.ndarray, *, count: int = NEAREST,
-    among: np.ndarray | None = None,
-) -> Nearest:  # fmt: skip
-    """The `count` nearest rows of float32 [n, D] to each of `asked` float32 [m, D], nearest first; rows have length 1.
+def nearest(directions: np.ndarray, units: np.ndarray, among: np.ndarray | None = None) -> Nearest:
+    """The `NEAREST` rows to each row of `directions` float32 [n, D], which have length 1, nearest first.
 
-    units int [m], found_units int [n]: rows of the same unit are never neighbours. among: bool [n], the rows to search.
+    units: int [n]; rows of the same unit are never neighbours. among: bool [n], the rows to search.
     """
     found = np.arange(len(directions)) if among is None else np.flatnonzero(among)
-    count = min(count, len(found))
-    index = np.full((len(asked), count), -1)
-    similarity = np.full((len(asked), count), -np.inf, np.float32)
-    others = directions[found].T
-    for start in range(0, len(asked) if count else 0, BLOCK):
+    count = min(NEAREST, len(found))
+    index = np.full((len(directions), count), -1)
+    similarity = np.full((len(directions), count), -np.inf, np.float32)
+    for start in range(0, len(directions) if count else 0, BLOCK):
         rows = slice(start, start + BLOCK)
-        cosines = asked[rows] @ others
-        cosines[units[rows, None] == found_units[found]] = -np.inf
+        cosines = directions[rows] @ directions[found].T
+        cosines[units[rows, None] == units[found]] = -np.inf
         first = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
         first.sort(axis=1)  # ties in image order: argpartition gives an arbitrary order
         own = np.take_along_axis(cosines, first, 1)

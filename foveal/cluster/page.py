@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.cluster import words
-from foveal.cluster.features import Images
+from foveal.cluster.features import SEED, Images
 from foveal.cluster.look import Look
 from foveal.cluster.methods import NAMES, Map
 from foveal.cluster.neighbours import NEAREST, Nearest
@@ -20,7 +20,6 @@ from foveal.page.parts import SPLITS, Columns, Gallery, Html, Note, Part, Pictur
 from foveal.page.pictures import embedded
 from foveal.page.words import counted, listed
 
-SEED = 0  # of images and dots in random order
 DOUBTED, AT_RANDOM = 8, 4  # number of images shown with their nearest
 ACROSS = 7  # nearest images shown for each
 DOT_SIDE = 56  # pixels of the picture shown for a dot
@@ -69,7 +68,7 @@ def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Ma
 
 
 def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.random.Generator) -> Html:
-    rows, clusters = maps[0].rows, look.clusters
+    rows, clusters, variance = maps[0].rows, look.clusters, look.features.components[1]
     colours = colourings(images, clusters)
     pictures = {row: embedded(images.pixels(np.array([row]))[0], DOT_SIDE)
                 for row in generator.permutation(rows)[:MOST_PICTURES]}  # fmt: skip
@@ -80,7 +79,7 @@ def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.r
     return Html(rendering.render(
         "dots.html", colourings=colours, points=list(columns), pictured=len(pictures), images=len(images), side=SIDE,
         maps=[(NAMES[one.name], one.kept, fitted(one.places, SIDE, MARGIN, OUTLIERS)) for one in maps],
-        order=np.random.default_rng(SEED).permutation(len(rows)).tolist(), variance=look.variance[:2].sum(),
+        order=np.random.default_rng(SEED).permutation(len(rows)).tolist(), variance=variance[:2].sum(),
         marks=[" ".join(one["marks"][row] for one in colours) for row in rows],
     ))  # fmt: skip
 
@@ -142,7 +141,8 @@ def _clusters(images: Images, look: Look) -> Iterator[Part]:
             within, overall = flagged[own].mean(), flagged.mean()
             text += [f"{within:.0%} {word} (of all {overall:.0%})"] if within > max(FREQUENT, 1.5 * overall) else []
         yield Note(f"{'; '.join(text)}.")
-        order = np.argsort(np.linalg.norm(look.points[own] - look.points[own].mean(0), axis=1), kind="stable")
+        points = look.features.components[0][own]
+        order = np.argsort(np.linalg.norm(points - points.mean(0), axis=1), kind="stable")
         yield Gallery([_picture(images, place) for place in own[order[: ACROSS + 1]]], "small")
 
 

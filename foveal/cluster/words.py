@@ -3,14 +3,13 @@
 Templates lay out the tables (clusters.txt) and have the sentences (alike.txt).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from foveal.cluster.methods import CHECKED, NAMES, STARTS, SUBSTANTIAL
 from foveal.cluster.neighbours import NEAREST
 from foveal.page.parts import TONES, Cell, Table, Verdict, value_cell
 from foveal.page.render import told
-from foveal.page.words import number
 
 TITLES = {"accuracy": "matched accuracy", "ari": "adjusted Rand index"}
 
@@ -21,15 +20,8 @@ def tables(result: dict[str, Any]) -> list[Table]:
     def entries(scores: Mapping[str, Any]) -> list[Cell]:
         return [value_cell(score, 2) for score in scores.values()]
 
-    def level(name: str, scores: Mapping[str, Any]) -> list[str]:
-        return [number(score[name]) for score in scores.values()]
-
-    def differences(of: str, measures: Iterable[str]) -> list[Any]:
-        found = {row["measure"]: row for row in result["differences"] if row["of"] == of}
-        return [found[name] for name in measures]
-
     return told("clusters.txt", result=result, titles=TITLES, names=NAMES, nearest=NEAREST, checked=CHECKED,
-                starts=STARTS, entries=entries, level=level, differences=differences)  # fmt: skip
+                starts=STARTS, entries=entries)  # fmt: skip
 
 
 def find(result: dict[str, Any]) -> list[Verdict]:

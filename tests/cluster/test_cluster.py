@@ -97,7 +97,7 @@ def test_features_and_pixels_are_compared(pixels):
     images = choose([Path(path) for path in alone["about"]["sets"]])
     everyone = np.ones(len(images), bool)
     knowing = Features(name="features", source="labels", values=np.eye(6, dtype=np.float32)[images.labels])
-    looks = [look(one, images, everyone, clusters=5, seed=0) for one in (knowing, computed(images, None))]
+    looks = [look(one, images, everyone, 5) for one in (knowing, computed(images, None))]
     found = differences(looks)
     assert [(row["of"], row["measure"]) for row in found] == [
         ("clusters", "accuracy"), ("clusters", "ari"), ("mixture", "accuracy"), ("mixture", "ari"),

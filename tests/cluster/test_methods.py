@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from foveal.cluster import methods
-from foveal.cluster.methods import SUBSTANTIAL, k_means, propose, reduce
+from foveal.cluster.features import COMPONENTS, Features
+from foveal.cluster.methods import SUBSTANTIAL, k_means, propose
 
 
 def blobs(seed: int = 0, each: int = 50, size: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -20,33 +21,35 @@ def blobs(seed: int = 0, each: int = 50, size: int = 6) -> tuple[np.ndarray, np.
 
 def test_k_means_finds_three_balls_and_is_the_same_each_time():
     points, labels = blobs()
-    found = k_means(points, 3, 0)
+    found = k_means(points, 3)
     assert adjusted_rand_score(labels, found) == 1 and found.dtype.kind == "i"
-    assert (k_means(points, 3, 0) == found).all()
+    assert (k_means(points, 3) == found).all()
 
 
 def test_as_many_clusters_are_proposed_as_there_are_balls_and_one_cloud_has_none():
-    tried = propose(blobs()[0], 0)
+    tried = propose(blobs()[0])
     assert max(tried, key=tried.get) == 3 and tried[3] > 2 * SUBSTANTIAL and list(tried) == list(range(2, 13))
     cloud = np.random.default_rng(0).normal(size=(150, 20)).astype(np.float32)
-    assert max(propose(cloud, 0).values()) < SUBSTANTIAL
-    assert list(propose(cloud[:5], 0)) == [2]
+    assert max(propose(cloud).values()) < SUBSTANTIAL
+    assert list(propose(cloud[:5])) == [2]
 
 
 def test_components_keep_the_variance():
     points, _ = blobs()
-    reduced, variance = reduce(points, 0)
+    reduced, variance = Features(name="a", source="a", values=points).components
     assert reduced.shape == (150, 6) and variance.sum() == pytest.approx(1)
     assert (np.diff(variance) <= 1e-7).all()
     wide = np.random.default_rng(0).normal(size=(80, 200)).astype(np.float32)
-    assert reduce(wide, 0)[0].shape == (80, methods.COMPONENTS)
+    assert Features(name="a", source="a", values=wide).components[0].shape == (80, COMPONENTS)
 
 
 @pytest.fixture(scope="module")
 def noise_maps() -> dict[str, methods.Map]:
     """Maps of 40 of 60 points of noise in 20 dimensions."""
     points = np.random.default_rng(0).normal(size=(60, 20)).astype(np.float32)
-    return {one.name: one for one in methods.draw_maps(points, 0, most=40)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "MOST", 40)
+        return {one.name: one for one in methods.draw_maps(points)}
 
 
 def test_maps_have_a_limit_of_points(noise_maps):
@@ -69,7 +72,7 @@ def test_a_graph_has_the_nearest_of_each_point(monkeypatch):
 @pytest.mark.slow
 def test_tsne_keeps_balls_apart_and_is_the_same_each_time():
     points, labels = blobs(each=30)
-    first, second = (methods.draw_maps(points, 1)[1].places for _ in range(2))
+    first, second = (methods.draw_maps(points)[1].places for _ in range(2))
     assert (first == second).all()
     middles = np.array([first[labels == k].mean(0) for k in range(3)])
     nearest = np.linalg.norm(first[:, None] - middles, axis=2).argmin(1)
@@ -81,7 +84,7 @@ def test_tsne_keeps_balls_apart_and_is_the_same_each_time():
 def test_umap_keeps_balls_apart_and_is_the_same_each_time(monkeypatch):
     monkeypatch.setattr(methods, "umap_is_installed", lambda: True)
     points, labels = blobs(each=30)
-    first, second = (methods.draw_maps(points, 1) for _ in range(2))
+    first, second = (methods.draw_maps(points) for _ in range(2))
     assert [one.name for one in first] == ["pca", "tsne", "umap"]
     places = first[2].places
     assert (places == second[2].places).all() and first[2].kept > 2 * first[2].by_chance

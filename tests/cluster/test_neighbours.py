@@ -29,7 +29,9 @@ def images_of(labels: np.ndarray, units: np.ndarray, classes: int = 3) -> Images
 
 
 def nearest_of(directions, units, count, among=None) -> Nearest:
-    return nearest(directions, units, directions, units, count=count, among=among)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbours, "NEAREST", count)
+        return nearest(directions, units, among)
 
 
 def slow(directions, units, row, count, among):

@@ -22,7 +22,7 @@ def drawn(seed: int = 0, count: int = 200) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def scored(clusters: np.ndarray, labels: np.ndarray, units: np.ndarray) -> dict:
-    return score(clusters, labels, Resampling(units), seed=0)
+    return score(clusters, labels, Resampling(units))
 
 
 def table_of(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
