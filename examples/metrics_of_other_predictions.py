@@ -1,7 +1,8 @@
 """Foveal's metrics, with intervals, of the predictions of any other program.
 
-The table has a row per photograph: id, label, p0, p1, … (the probability of each class) and grade (the answer). `group`
-names the patient: intervals then count patients, not photographs. referable, group and split may be empty.
+The table has a row for each photograph: id, label, p0, p1, … (the probability of each class) and grade (the answer).
+`group` names the patient, so that intervals resample patients, not photographs. referable, group and split may be
+empty.
 """
 
 import json

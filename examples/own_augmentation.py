@@ -1,6 +1,6 @@
-"""Random views of your own: a changed recipe of Foveal, or any function of images, here of torchvision.
+"""Use your own random views: a changed recipe of Foveal, or any function of images, here with torchvision.
 
-The sheet of views, views.jpg in the run folder, shows what the network sees.
+The file views.jpg in the run folder shows what the network sees.
 """
 
 from dataclasses import replace
@@ -30,5 +30,5 @@ foveal.pretrain(data, out="runs/own_augmentation/function", views=views, **short
 recipe = replace(RECIPES["fundus"], rotation=15, blur_probability=0.8)
 foveal.pretrain(data, out="runs/own_augmentation/recipe", views=recipe, **short)
 
-# First and second view may differ, as in BYOL.
+# The first and the second view may have different recipes, as in BYOL.
 foveal.pretrain(data, out="runs/own_augmentation/pair", views=(recipe, views), **short)

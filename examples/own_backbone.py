@@ -1,4 +1,4 @@
-"""A network of your own as the encoder: pre-train it, train a grader from it, and open both again.
+"""Use your own network as the encoder: pre-train it, train a grader from it, and open both again.
 
 An encoder maps images [B, C, s, s] to features [B, D]. Foveal trains a copy; the weights are in the run folder.
 """
@@ -22,11 +22,11 @@ data = foveal.prepare("phantom:80", out="runs/own_backbone/set", size=32)  # dra
 short: dict[str, Any] = {"encoder": network(), "epochs": 1, "batch_size": 16}
 run = foveal.pretrain(data, out="runs/own_backbone/encoder", **short)
 
-# The learned weights have the names of the network's own parameters.
+# The names of the learned weights are those of your network's parameters.
 encoder = network()
 encoder.load_state_dict(load_file(run / "encoder.safetensors"))
 
-# A grader of your network is opened with the network again; the run has its weights.
+# To open a grader with your own network, pass the network again. The run contains the weights.
 grader = foveal.train(data, out="runs/own_backbone/grader", init=str(run), **short)
 answers = foveal.load(grader, encoder=network()).predict(data)
 print(answers[["id", "grade"]].head())

@@ -1,4 +1,4 @@
-"""Images that are in memory, or in a torch Dataset: no folder of files is needed.
+"""Use images that are in memory or in a torch Dataset, without a folder of files.
 
 Writes the prepared sets and runs to runs/own_data. The same call on the same images continues an interrupted run.
 """

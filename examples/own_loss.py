@@ -1,4 +1,4 @@
-"""A self-supervised loss of your own: a triplet loss with the hardest negative of the batch.
+"""Use your own self-supervised loss: here a triplet loss with the hardest negative of the batch.
 
 A method has an encoder and a projection, which turn two views into vectors, and a loss of these vectors.
 """

@@ -1,6 +1,6 @@
-"""A search for options with Optuna (pip install optuna), judged on validation images.
+"""Search for good options with Optuna (pip install optuna), measured on validation images.
 
-A trial trains a grader; its figure is the best validation kappa in metrics.jsonl. Test images take no part.
+Each trial trains a grader. Its score is the best validation kappa in metrics.jsonl. Test images are not used.
 """
 
 import optuna
