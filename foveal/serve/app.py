@@ -116,7 +116,9 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
     @app.post("/v1/reviews", status_code=201, openapi_extra=_body({"application/json": ReviewBody.model_json_schema()}))
     async def review(request: Request) -> dict[str, Any]:
         """Confirm or correct a grade; answers once the review is on disk."""
-        kept = await store.run(Reviews.add, await read_review(request, about, work.limits.timeout), _sender(request))
+        sent = await read_review(request, about, work.limits.timeout)
+        await store.run(Reviews.check, sent, about["key"])
+        kept = await store.run(Reviews.add, sent, _sender(request))
         if work.kept is not None:
             label = work.kept.label
             await store.run(lambda reviews: label(kept.image, kept.grade, kept.reviewer, kept.when))

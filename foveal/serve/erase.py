@@ -57,7 +57,7 @@ def erase(config: EraseConfig) -> dict[str, int]:
     if config.keep_images is not None and not config.keep_images.is_dir():
         raise FovealError("file.missing", f"--keep-images {config.keep_images} is not a folder")
     patients = hashes_of(config.patient)
-    with closing(existing(config.database)) as database:
+    with closing(existing(config.database, writes=True)) as database:
         reviews = database.all()
         with database.lines() as lines:
             # The other lines have nothing of a patient.

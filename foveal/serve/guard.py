@@ -37,9 +37,9 @@ HEADERS = {
 }
 STATUS = {
     "request.token": 401, "request.not_found": 404, "request.wrong_method": 405, "request.timeout": 408,
-    "request.another_model": 409, "request.too_large": 413, "request.too_many": 413, "request.wrong_type": 415,
-    "request.invalid": 422, "request.wrong_part": 422, "request.no_photograph": 422, "reviews.invalid": 422,
-    "package.missing": 422, "reviews.off": 404, "reviews.unavailable": 503, "server.busy": 503,
+    "request.another_model": 409, "request.no_answer": 409, "request.too_large": 413, "request.too_many": 413,
+    "request.wrong_type": 415, "request.invalid": 422, "request.wrong_part": 422, "request.no_photograph": 422,
+    "reviews.invalid": 422, "package.missing": 422, "reviews.off": 404, "reviews.unavailable": 503, "server.busy": 503,
     "server.not_ready": 503, "server.failed": 500,
 }  # fmt: skip
 HEADERS_OF = {

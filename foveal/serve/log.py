@@ -25,6 +25,8 @@ LINES = Table(
     Column("content", Text),  # JSON; null once it is erased
     Column("digest", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+    Column("image", String(64)),  # of the content, to search for; not part of the chain
+    sql.Index("log_by_image", "image"),
 )
 LOCK = 0x466F7665616D  # our advisory lock in PostgreSQL for appending
 START = "0" * 64  # the hash before the first line
@@ -57,7 +59,8 @@ def append(connection: Connection, contents: Iterable[dict[str, Any]]) -> None:
         content = json.dumps({"salt": secrets.token_hex(16)} | values, ensure_ascii=True)
         digest = hashlib.sha256(content.encode()).hexdigest()
         before = _chained(before, number, when, digest)
-        lines.append(Line(number, when, content, digest, before)._asdict())
+        line = Line(number, when, content, digest, before)._asdict()
+        lines.append(line | {"image": values.get("image")})
     if lines:
         connection.execute(insert(LINES), lines)
 
@@ -68,8 +71,8 @@ def _chained(before: str, number: int, when: str, digest: str) -> str:
 
 def lines_of(connection: Connection) -> Iterator[Line]:
     """All lines in order."""
-    found = connection.execution_options(stream_results=True).execute(select(LINES).order_by(LINES.c.number))
-    for rows in found.partitions(BATCH):
+    found = select(*(LINES.c[name] for name in Line._fields)).order_by(LINES.c.number)
+    for rows in connection.execution_options(stream_results=True).execute(found).partitions(BATCH):
         for row in rows:
             yield Line(*row)
 

@@ -5,6 +5,7 @@ in threads of its own and with a time limit.
 """
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,23 @@ class Reviews:
             append(connection, [{"kind": "review"} | (sender or {}) | values | {"id": number}])
         return Review(**values, id=number)
 
+    def check(self, review: Review, key: str) -> None:
+        """FovealError unless the log has the answer that is reviewed.
+
+        key: of the model that gave it. The grade must be that of the answer, and so must the probabilities, if given.
+        """
+        found = select(LINES.c.content).where(LINES.c.image == review.image)
+        with self._told("read"), self._engine.connect() as connection:
+            lines = [json.loads(content) for content in connection.execute(found).scalars()]
+        answers = [line for line in lines if line["kind"] == "answer" and line["key"] == key]
+        reviewed = [line["probabilities"] for line in answers if line["grade"] == review.given]
+        if not reviewed or review.probabilities not in (None, *reviewed):
+            what = f"{review.name}: the log has no such answer"
+            if answers:
+                what = f"{review.name}: the review states another grade or other probabilities than the answer"
+            expected = "the digest, grade and probabilities of an answer of this server"
+            raise FovealError("request.no_answer", what, expected=expected, fix="grade the photograph, then review it")
+
     def log(self, contents: list[dict[str, Any]]) -> None:
         """Append lines to the log; they are on disk when it returns."""
         with self._told("written"), self._engine.execution_options(writes=True).begin() as connection:
@@ -87,7 +105,7 @@ class Reviews:
         """Erase the contents of lines of the log, and reviews; the log keeps who did it."""
         with self._told("written"), self._engine.execution_options(writes=True).begin() as connection:
             for column, numbers, change in (
-                (LINES.c.number, lines, LINES.update().values(content=None)),
+                (LINES.c.number, lines, LINES.update().values(content=None, image=None)),
                 (REVIEWS.c.id, reviews, REVIEWS.delete()),
             ):
                 if numbers:
@@ -178,12 +196,14 @@ def open_reviews(url: str) -> Reviews:
         raise unavailable(address, error, "opened") from None
 
 
-def existing(url: str) -> Reviews:
-    """The reviews in a database that exists already; FovealError without one."""
+def existing(url: str, *, writes: bool = False) -> Reviews:
+    """The reviews in a database that exists already; FovealError without one. writes: upgrade an older one."""
     address = database_url(url)
     if address.get_backend_name() == "sqlite" and not Path(str(address.database)).is_file():
         what = f"the database {address.database} does not exist"
         raise FovealError("reviews.missing", what, expected=f"a database of foveal serve ({FORMS})")
+    if writes:
+        return open_reviews(url)
     try:
         return Reviews(open_engine(address))
     except (SQLAlchemyError, ImportError, OSError) as error:

@@ -113,6 +113,18 @@ def client(browsing):
     return browsing()
 
 
+@pytest.fixture(scope="session")
+def review_of():
+    """Grades a photograph (the bytes of a JPEG or PNG); gives a review of this answer, with changes."""
+
+    def make(client, data, **changes):
+        (answer,) = client.post("/v1/grade", files={"images": ("left.jpg", data)}).json()["answers"]
+        review = {"image": answer["sha256"], "name": "left.jpg", "given": answer["grade"], "grade": 3}
+        return review | {"reviewer": "Dr. Ü", "note": "microaneurysms"} | changes
+
+    return make
+
+
 class Server:
     """A PostgreSQL server in a folder, without a port; `url` has its password."""
 

@@ -449,17 +449,19 @@ def test_the_api_is_described_without_anything_from_elsewhere(client):
         assert client.get(f"/{address.removeprefix('./')}").status_code == 200
 
 
-SHARES = [0.5, 0.5, 0, 0, 0]
 REVIEW = {"image": "a" * 64, "name": "left.jpg", "given": 2, "grade": 3, "reviewer": "Dr. Ü", "note": "microaneurysms"}
 
 
-def test_reviews_are_kept_listed_and_exported(browsing):
+def test_reviews_are_kept_listed_and_exported(browsing, photographs, review_of):
     client = browsing()
-    first = client.post("/v1/reviews", json=REVIEW)
+    corrected = review_of(client, photographs["0.jpg"])
+    corrected["grade"] = (corrected["given"] + 1) % 5
+    first = client.post("/v1/reviews", json=corrected)
     assert first.status_code == 201 and first.json()["id"] == 1 and first.json()["model"] == "grader"
-    assert {key: first.json()[key] for key in REVIEW} == REVIEW
-    client.post("/v1/reviews", json=REVIEW | {"image": "b" * 64, "name": "=right.jpg", "given": 0, "grade": 0})
-    client.post("/v1/reviews", json=REVIEW | {"image": "c" * 64, "name": "c", "grade": None, "probabilities": SHARES})
+    assert {key: first.json()[key] for key in corrected} == corrected
+    confirmed = review_of(client, photographs["1.jpg"], name="=right.jpg")
+    client.post("/v1/reviews", json=confirmed | {"grade": confirmed["given"]})
+    client.post("/v1/reviews", json=review_of(client, photographs["2.jpg"], name="c", grade=None))
     listed = client.get("/v1/reviews", params={"limit": 2}).json()
     assert listed["total"] == 3 and [review["id"] for review in listed["reviews"]] == [3, 2]
     assert client.get("/v1/reviews?offset=2").json()["reviews"] == [first.json()]
@@ -483,14 +485,20 @@ def test_reviews_that_cannot_be_kept_are_refused(client, wrong):
     assert client.get("/v1/reviews").json()["total"] == 0
 
 
-def test_a_review_of_another_models_grade_is_refused(browsing):
+def test_a_review_must_be_of_an_answer_of_this_model(browsing, photographs, review_of):
     client = browsing()
-    key = client.get("/v1/model").json()["key"]
+    (answer,) = client.post("/v1/grade", files={"images": ("0.jpg", photographs["0.jpg"])}).json()["answers"]
+    key, review = client.get("/v1/model").json()["key"], review_of(client, photographs["0.jpg"])
     for other in ("0" * 64, "0" * 65, ""):
-        problem(client.post("/v1/reviews", json=REVIEW | {"key": other}), 409, "request.another_model")
+        problem(client.post("/v1/reviews", json=review | {"key": other}), 409, "request.another_model")
+    for wrong in (
+        {"image": "a" * 64}, {"given": (review["given"] + 1) % 5}, {"given": None}, {"probabilities": [0.2] * 5}
+    ):  # fmt: skip
+        problem(client.post("/v1/reviews", json=review | wrong), 409, "request.no_answer")
     assert client.get("/v1/reviews").json()["total"] == 0
-    kept = client.post("/v1/reviews", json=REVIEW | {"key": key})
-    assert kept.status_code == 201 and kept.json()["model"] == "grader"
+    for right in ({}, {"key": key}, {"probabilities": answer["probabilities"]}):
+        kept = client.post("/v1/reviews", json=review | right)
+        assert kept.status_code == 201 and kept.json()["model"] == "grader"
 
 
 @pytest.mark.parametrize(
@@ -510,16 +518,17 @@ def test_an_invalid_review_is_refused(client, content, status, code):
     problem(client.post("/v1/reviews", content=content, headers={"Content-Type": "application/json"}), status, code)
 
 
-def test_a_cross_site_form_cannot_add_a_review(client):
+def test_a_cross_site_form_cannot_add_a_review(client, photographs, review_of):
+    review = json.dumps(review_of(client, photographs["0.jpg"]))
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-        response = client.post("/v1/reviews", content=json.dumps(REVIEW), headers={"Content-Type": kind})
+        response = client.post("/v1/reviews", content=review, headers={"Content-Type": kind})
         problem(response, 415, "request.wrong_type")
     assert client.get("/v1/reviews").json()["total"] == 0
 
 
-def test_the_longest_review_with_any_characters_is_stored(browsing):
+def test_the_longest_review_with_any_characters_is_stored(browsing, photographs, review_of):
     client = browsing()
-    review = REVIEW | {"name": "😀" * 400, "reviewer": "😀" * 100, "note": "😀" * 4000, "probabilities": SHARES}
+    review = review_of(client, photographs["0.jpg"], name="😀" * 400, reviewer="😀" * 100, note="😀" * 4000)
     data = json.dumps(review).encode()  # every sign takes twelve bytes
     response = client.post("/v1/reviews", content=data, headers={"Content-Type": "application/json"})
     assert response.status_code == 201 and response.json()["note"] == review["note"]

@@ -96,8 +96,8 @@ def test_a_missing_driver_is_told(monkeypatch, refuses):
 def test_a_database_of_another_revision_or_program_is_refused(tmp_path, refuses):
     open_reviews(str(tmp_path / "newer.db")).close()
     with closing(sqlite3.connect(tmp_path / "newer.db")) as other, other:
-        other.execute("UPDATE alembic_version SET version_num = '0003'")
-    with refuses("reviews.revision", "0003", "0002"):
+        other.execute("UPDATE alembic_version SET version_num = '0004'")
+    with refuses("reviews.revision", "0004", "0003"):
         open_reviews(str(tmp_path / "newer.db"))
     with closing(sqlite3.connect(tmp_path / "other.db")) as other, other:
         other.execute("CREATE TABLE reviews (stars INTEGER)")

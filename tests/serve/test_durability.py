@@ -178,7 +178,9 @@ def test_a_server_waits_for_another_one_that_makes_the_tables_for_long(postgresq
         opened.result(timeout=5).close()
 
 
-def test_a_stopped_server_is_reported_in_time_and_used_again_later(postgresql, database, browsing):
+def test_a_stopped_server_is_reported_in_time_and_used_again_later(
+    postgresql, database, browsing, photographs, review_of
+):
     client = browsing(reviews=database, limits={"timeout": 2.0})
     assert client.get("/v1/reviews").json()["total"] == 0
     with postgresql.paused(), ThreadPoolExecutor(48) as threads:
@@ -193,8 +195,7 @@ def test_a_stopped_server_is_reported_in_time_and_used_again_later(postgresql, d
     while client.get("/v1/reviews").status_code != 200:
         assert time.monotonic() < end
         time.sleep(0.1)
-    kept = client.post("/v1/reviews", json={"image": "a" * 64, "name": "a", "given": 2, "grade": 3, "reviewer": "K"})
-    assert kept.status_code == 201
+    assert client.post("/v1/reviews", json=review_of(client, photographs["0.jpg"])).status_code == 201
 
 
 def test_wrong_passwords_missing_rights_and_encodings_are_reported(postgresql, database, refuses):

@@ -96,7 +96,7 @@ def test_the_log_of_a_server_is_charted(tmp_path, refuses, out):
     reviews.close()
     given = {} if out is None else {"out": tmp_path / out}
     chart = foveal.monitor(place, **given)
-    assert chart["photographs"].tolist() == [40] * 3 and not chart["alarm"].any()
+    assert chart["count"].tolist() == [40] * 3 and not chart["alarm"].any()
     assert out is None or (tmp_path / out).read_text().count("<svg") == 3
     with refuses("option.value"):
         foveal.monitor(place, baseline=0)
