@@ -24,6 +24,7 @@ ADVICE: dict[str, str] = _KNOWN["advice"]
 SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 # The other flags are warnings: some photographs near a limit can still be graded.
 UNGRADABLE = frozenset({"ungradable", "not-a-retina"})
+_WITHOUT_RETINA = frozenset({"not-a-retina", "too-dark", "too-bright"})  # and what may have hidden it
 RELIABLE_FROM = 64  # side of the square in px
 
 _LEAST_LIT = 0.05  # share of the square: a black picture shows no retina
@@ -154,9 +155,9 @@ def cut_sides(square: np.ndarray, disc: Disc, frame: np.ndarray) -> tuple[str, .
 
 
 def advised(flags: Iterable[str]) -> list[str]:
-    """The flags to give advice on: of a picture that shows no retina, only this."""
+    """The flags to give advice on: of a picture that shows no retina, this and what may have hidden it."""
     found = list(flags)
-    return ["not-a-retina"] if "not-a-retina" in found else found
+    return [flag for flag in found if flag in _WITHOUT_RETINA] if "not-a-retina" in found else found
 
 
 def advice_of(flags: Iterable[str], sides: Iterable[str] = ()) -> str:

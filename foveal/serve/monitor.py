@@ -80,14 +80,19 @@ def _show(chart: pd.DataFrame) -> None:
             f"{percent(found[rate]['share'], 1)}{' !' * found[rate]['alarm']}" if rate in found else "–"
             for rate in rates
         ]
-        rows.append([str(week), f"{part['photographs'].max():,}", *shares])
+        photographs = part.loc[part["rate"] == "ungradable", "count"].sum()  # all that could be read
+        rows.append([str(week), f"{photographs:,}", *shares])
     show_table("weeks from Monday, all cameras", ["week", "photographs", *rates], rows)
 
 
 def _alarm(row: dict[Any, Any]) -> str:
     low, high, share = (percent(row[name], 1) for name in ("low", "high", "share"))
     where = f"Week of {row['week']}, {row['camera']}"
-    return f"{where}: {row['rate']} is {share} of {row['photographs']} photographs, expected {low} to {high}"
+    return f"{where}: {row['rate']} is {share} of {row['count']:,} {_counted(row['rate'])}, expected {low} to {high}"
+
+
+def _counted(rate: str) -> str:
+    return "reviews" if rate == "override" else "photographs"
 
 
 def _page(chart: pd.DataFrame, alarms: list[str], config: MonitorConfig) -> str:
@@ -122,5 +127,5 @@ def _table(rows: pd.DataFrame) -> Table:
     for row in rows.iloc[::-1].to_dict("records"):
         limits = "–" if pd.isna(row["low"]) else f"{percent(row['low'], 1)} to {percent(row['high'], 1)}"
         share = Cell(text=percent(row["share"], 1), tone="bad" if row["alarm"] else "")
-        shown.append([row["week"], row["camera"], row["photographs"], row["patients"], share, limits])
-    return Table(columns=["week", "camera", "photographs", "patients", "rate", "limits"], rows=shown)
+        shown.append([row["week"], row["camera"], row["count"], row["patients"], share, limits])
+    return Table(columns=["week", "camera", _counted(rows["rate"].iloc[0]), "patients", "rate", "limits"], rows=shown)

@@ -20,7 +20,7 @@ RATES = ("referral", "ungradable", "unlike", "override", "disagreement")
 TAIL = 0.00135  # of three sigma, on each side
 LEAST_UNITS = 30  # patients of a baseline; with fewer there are no limits
 ALL = "all cameras"
-COLUMNS = ["rate", "camera", "week", "photographs", "patients", "share", "low", "high", "alarm"]
+COLUMNS = ["rate", "camera", "week", "count", "patients", "share", "low", "high", "alarm"]
 
 
 def cases_of(lines: Iterable[Line]) -> pd.DataFrame:
@@ -67,8 +67,8 @@ def _monday(when: str) -> str:
 def charted(cases: pd.DataFrame, baseline: int) -> pd.DataFrame:
     """A row of `COLUMNS` for each rate, camera and week; low, high (shares) are nan where there are no limits.
 
-    cases: of `cases_of`. baseline: the number of weeks, from the first with cases of the rate and camera. `alarm`:
-    whether the share of a later week is outside its limits.
+    cases: of `cases_of`. baseline: the number of weeks, from the first with cases of the rate and camera. `count`: of
+    photographs or, for overrides, of reviews. `alarm`: whether the share of a later week is outside its limits.
     """
     rows = []
     for rate in RATES:

@@ -117,7 +117,8 @@ class Work:
         answer = answer_of(model, sent, prepared, judged)
         if pictures:
             decoded = await self._in_thread(decode, sent.data, PICTURE_SIDE, **limit)
-            answer |= await self._in_thread(pictures_of, model, decoded.pixels, prepared, judged.places)
+            places = judged.places if answer["answer"] == "graded" else None  # a map is about a grade
+            answer |= await self._in_thread(pictures_of, model, decoded.pixels, prepared, places)
         if similar and self.cases is not None and judged.features is not None:
             answer["similar"] = await self._in_thread(self.cases.nearest, judged.features)
         return answer

@@ -1,4 +1,4 @@
-// The worklist of the server: its photographs without a review, sent for grading in their order.
+// The worklist of the server: its photographs without a review, sent for grading and listed in their order.
 
 import { getWorklist, getWorklistPhotograph } from "./api.js";
 import { announce, find, show } from "./elements.js";
@@ -13,7 +13,7 @@ export const reasonOf = (file) => reasons.get(file) ?? "";
 
 export function draw() {
   const button = find("open-worklist");
-  show(button, count > 0);
+  show(button, count > 0 || told !== null);
   button.textContent = told === null ? sayCount("worklist.open", count) : told();
 }
 
@@ -23,6 +23,7 @@ async function open(add) {
   button.disabled = true;
   try {
     const { photographs } = await getWorklist();
+    find("sort").value = "added";
     for (const [k, { rank, name, reason }] of photographs.entries()) {
       told = () => say("worklist.opening", { done: k, total: photographs.length });
       draw();
@@ -39,7 +40,12 @@ async function open(add) {
   draw();
 }
 
-export function begin(model, add) {
+export async function begin(model, add) {
   count = model.worklist ?? 0;
   find("open-worklist").onclick = () => open(add);
+  if (count === 0) return;
+  const { photographs } = await getWorklist().catch(() => ({ photographs: { length: count } }));
+  count = photographs.length;
+  if (count === 0) told = () => say("worklist.done");
+  draw();
 }
