@@ -203,7 +203,7 @@ def measure_patients(
             gradable=gradable, called=gradable & calls_of(table, cut), ill=severity(table, cut)[1]
         ),
         unseen[columns].assign(
-            gradable=False, called=False, ill=unseen["label"].astype(int).ge(cut) | labelled_oedema(unseen)
+            gradable=False, called=False, ill=unseen["label"].fillna(-1).ge(cut) | labelled_oedema(unseen)
         ),
     ])  # fmt: skip
     names = rows["group"].fillna("").astype(str)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from foveal.config import build
@@ -29,6 +30,7 @@ from foveal.predict.inputs import is_prepared
 from foveal.predict.predict import PredictConfig, predict
 from foveal.predict.stress import write_stress
 from foveal.runs import read_model
+from foveal.sets.corrections import UNGRADABLE
 from foveal.sets.leaks import find_seen, read_seen, read_validation
 from foveal.sets.options import PrepareConfig
 from foveal.sets.prepare import prepare, read
@@ -135,14 +137,19 @@ def unlearned(run: Path, source: Path, prepared: PreparedSet, records: pd.DataFr
 
 
 def _grade(run: Path, source: Path, prepared: PreparedSet) -> Path:
-    """Write predictions.csv of the cohort: the split is test, or train for what the run has learned from."""
-    file, labelled = folder_of(run, source) / FILE, prepared.records[prepared.records["label"].notna()]
-    judged = labelled["id"][unlearned(run, source, prepared, labelled)]
+    """Write predictions.csv of the cohort: the split is test, or train for what the run has learned from.
+
+    Photographs that readers called ungradable are in the test part, too: they count among those without a grade.
+    """
+    flags = prepared.records["flags"].str.split().map(lambda words: UNGRADABLE in words)
+    file, seen = folder_of(run, source) / FILE, prepared.records[prepared.records["label"].notna() | flags]
+    judged = seen["id"][unlearned(run, source, prepared, seen)]
     predict(PredictConfig(run=run, images=(prepared.path,), out=file))
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     known = prepared.records.set_index("id").loc[table["id"]]
-    split = known["label"].notna().map({True: "train", False: "unlabelled"})
-    table["split"] = split.mask(known.index.isin(judged), "test").to_numpy()
+    table["split"] = np.select(
+        [table["id"].isin(judged), table["id"].isin(seen["id"])], ["test", "train"], "unlabelled"
+    )
     for name in COLUMNS:
         table[name] = known[name].to_numpy()
     write_table(file, table)

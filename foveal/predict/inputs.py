@@ -25,12 +25,14 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
+import pandas as pd
 
 from foveal.console import hushed, warn
 from foveal.errors import FovealError
 from foveal.fundus.header import START, is_picture
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher, is_file
+from foveal.sources.names import eye_of, is_missing
 from foveal.sources.source import HIDDEN, PICTURES, READ, TABLES, UNREAD, list_pictures, say_left_out
 from foveal.sources.tables import read_rows
 
@@ -42,12 +44,15 @@ LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive
 class Photograph:
     """One photograph to grade: a file, a member of an archive, or a picture in memory.
 
-    id: its name in predictions.csv. pixels: of a picture in memory, uint8 [h, w, 3 or 1], or why there are none.
+    id: its name in predictions.csv. group and eye: the patient, and left or right, where a list tells them. pixels: of
+    a picture in memory, uint8 [h, w, 3 or 1], or why there are none.
     """
 
     id: str
     file: Path
     member: str = ""
+    group: str = ""
+    eye: str = ""
     pixels: np.ndarray | FovealError | None = None
 
     @classmethod
@@ -77,7 +82,10 @@ def is_prepared(path: Path) -> bool:
 
 def list_photographs(paths: Sequence[Path]) -> list[Photograph]:
     """The photographs at the paths, each once, in the order of the paths; FovealError if a path has none."""
-    return list({photograph.id: photograph for path in paths for photograph in _below(path)}.values())
+    found = dict[str, Photograph]()
+    for photograph in chain.from_iterable(map(_below, paths)):
+        found.setdefault(photograph.id, photograph)
+    return list(found.values())
 
 
 def _below(path: Path) -> Iterator[Photograph]:
@@ -90,9 +98,11 @@ def _below(path: Path) -> Iterator[Photograph]:
     elif path.suffix.lower() == ".zip":
         yield from _members(path)
     elif path.suffix.lower() in TABLES:
-        listed = list(map(Photograph.at, _listed(path)))
-        for photograph, name in zip(listed, _distinct(photograph.id for photograph in listed), strict=True):
-            yield replace(photograph, id=name)
+        rows = _rows_in(path)
+        listed = list(map(Photograph.at, _listed(path, list(rows["name"]))))
+        names = _distinct(photograph.id for photograph in listed)
+        for photograph, name, group, eye in zip(listed, names, rows["group"], rows["eye"], strict=True):
+            yield replace(photograph, id=name, group=group, eye=eye)
     elif path.suffix.lower() in UNREAD:
         raise FovealError("table.unsupported", f"{path} is no picture", fix=f"save it as a table: {READ}")
     else:
@@ -167,13 +177,13 @@ def _unpacked(archive: Path, member: str) -> bytes:
         raise FovealError("image.encrypted", "encrypted; unpack the archive with its password first") from error
 
 
-def _listed(table: Path) -> list[Path]:
-    """The files of a list, row by row; a missing one keeps its name.
+def _listed(table: Path, names: list[str]) -> list[Path]:
+    """The files that the names in a list mean; a missing one keeps its name.
 
     A name that is no file as it is written is looked for below the folder of the list, as `prepare` does. A few missing
     absolute names are not worth that: they are files that are gone.
     """
-    folder, names = table.parent, _names_in(table)
+    folder = table.parent
     # A backslash is itself, or else a slash.
     ways = ((name, folder / way) for name in names for way in (name.replace("\\", "/"), name))
     found = {name: file for name, file in ways if is_file(file)}
@@ -183,8 +193,11 @@ def _listed(table: Path) -> list[Path]:
     return [found.get(name, folder / name.replace("\\", "/")) for name in names]
 
 
-def _names_in(table: Path) -> list[str]:
-    """The names in a list, from the first of LIST_COLUMNS that it has, or its only column with another usual name."""
+def _rows_in(table: Path) -> pd.DataFrame:
+    """name, group and eye of each row of a list.
+
+    The name is from the first of LIST_COLUMNS that it has, or its only column with another usual name.
+    """
     if table.stat().st_size == 0:
         raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
     rows = row_per_picture(read_rows(table))
@@ -199,7 +212,13 @@ def _names_in(table: Path) -> list[str]:
     named = rows[columns[0]] != ""
     if lost := int((~named & (rows != "").any(axis=1)).sum()):
         warn(f"{table}: {lost} rows have no name in '{columns[0]}' and are left out")
-    return list(rows.loc[named, columns[0]])
+    rows = rows[named]
+    groups, eyes = ([column for column in usual_columns(rows, what) if rows[column].any()] for what in ("group", "eye"))
+    return pd.DataFrame({
+        "name": rows[columns[0]],
+        "group": rows[groups[0]].map(lambda cell: "" if is_missing(cell) else cell) if groups else "",
+        "eye": rows[eyes[0]].map(eye_of) if eyes else "",
+    })  # fmt: skip
 
 
 def _searched(table: Path, names: list[str], others: bool) -> dict[str, Path]:

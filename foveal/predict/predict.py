@@ -105,7 +105,7 @@ def predict(config: PredictConfig) -> Path:
         for table in writer.earlier():
             tally.count(table)
         of_sets = _tables_of_sets(model, runs, sets, writer.done, with_source=not photographs)
-        for table in chain(of_sets, _tables_of_photographs(config, model, runs, photographs, writer.done)):
+        for table in chain(of_sets, _tables_of_photographs(config, model, runs, photographs, writer.done, bool(sets))):
             judged = set_ungradable(table, config.ungradable)
             writer.write(judged)
             tally.count(judged)
@@ -193,29 +193,41 @@ def _tables_of_sets(
 
 
 def _tables_of_photographs(
-    config: PredictConfig, model: Model, runs: list[Path], photographs: list[Photograph], done: set[str]
+    config: PredictConfig, model: Model, runs: list[Path], photographs: list[Photograph], done: set[str], of_sets: bool
 ) -> Iterator[pd.DataFrame]:
+    """Tables of predictions for photographs, in batches; with a column `eye` if a list has it and not `of_sets`."""
     if not photographs:
         return
     listed = (photograph for photograph in photographs if photograph.id not in done)
     if config.ray:
         tables = tables_on_ray(listed, runs, config.device, config.tta, config.ray)
     else:
-        tables = (_table_of(model, batch, config.overlays) for batch in batches(model.read(listed)))
+        tables = (_table_of(model, batch, config) for batch in batches(model.read(listed)))
+    known = {photograph.id: photograph for photograph in photographs if photograph.group or photograph.eye}
+    with_eyes = not of_sets and any(photograph.eye for photograph in known.values())
     with progress_bar("predict", len(photographs), done=len(done)) as bar:
         for table in tables:
+            found = [known.get(name) for name in table["id"]]
+            table["group"] = ["" if one is None else one.group for one in found]
+            if with_eyes:
+                table.insert(
+                    list(table.columns).index("split"), "eye", ["" if one is None else one.eye for one in found]
+                )
             yield table
             bar.advance(len(table))
 
 
-def _table_of(model: Model, batch: Sequence[Read], overlays: Path | None) -> pd.DataFrame:
-    """The table of a batch; writes OVERLAYS/NAME.jpg for each of its readable photographs."""
+def _table_of(model: Model, batch: Sequence[Read], config: PredictConfig) -> pd.DataFrame:
+    """The table of a batch; writes OVERLAYS/NAME.jpg for each of its photographs that gets a grade."""
+    overlays, without = config.overlays, set(config.ungradable)
     if overlays is None:
         return model.table_of_photographs(batch)
     answers = model.answer_batch(batch, ("probabilities", "map"))
     overlays.mkdir(parents=True, exist_ok=True)
     readable = [(photograph, result) for photograph, result in batch if isinstance(result, Prepared)]
     for (photograph, result), heat in zip(readable, [] if answers.maps is None else answers.maps, strict=True):
+        if without & set(result.flags):
+            continue
         decoded = decode(photograph.source(), SIDE, name=photograph.id)
         frame, square = locate(decoded.pixels, model.preparation)
         picture = overlay(frame, square, heat, retina_of(result.square))

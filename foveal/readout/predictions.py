@@ -13,6 +13,7 @@ import pandas as pd
 
 from foveal.console import warn
 from foveal.errors import FovealError
+from foveal.sets.corrections import UNGRADABLE
 from foveal.sets.splits import HELD_OUT
 
 SUM_TOLERANCE = 1e-3
@@ -97,11 +98,16 @@ def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:
 
 
 def read_ungraded(file: Path) -> pd.DataFrame:
-    """The labelled rows without a grade, which `read_predictions` leaves out; FovealError for labels of no class."""
+    """The rows without a grade that have a label or that readers called ungradable; `read_predictions` leaves them out.
+
+    FovealError for labels of no class.
+    """
     table = _read_text(file)
     if "answer" not in table:
         return table.iloc[:0]
-    rows = table[(table["answer"] != "graded") & table["label"].notna()]
+    flags = table.get("flags", pd.Series("", table.index)).fillna("").str.split()
+    known = table["label"].notna() | flags.map(lambda words: UNGRADABLE in words)
+    rows = table[(table["answer"] != "graded") & known]
     return rows.assign(label=_whole_numbers(rows, "label", len(probability_columns(table)) - 1, file))
 
 

@@ -142,3 +142,16 @@ def test_what_chose_the_epoch_is_not_judged_either(grader_run, phantom_set, tmp_
     table = pd.read_csv(run / "cohorts" / "phantom" / "predictions.csv")
     split = open_prepared(phantom_set).records.set_index("id")["split"]
     assert set(table.loc[table["split"] == "test", "id"]) == set(split.index[split == "test"])
+
+
+def test_photographs_that_readers_called_ungradable_count_as_judged_without_a_grade(run, clinic, tmp_path):
+    table = pd.read_csv(clinic / "labels.csv", dtype=str)
+    table.loc[table["patient"] == "19", "diagnosis"] = "ungradable"
+    shutil.copytree(clinic / "photos", tmp_path / "readers" / "photos")
+    table.to_csv(tmp_path / "readers" / "labels.csv", index=False)
+    found = read_json(foveal.evaluate(run, on=tmp_path / "readers"))
+    rows = pd.read_csv(folder_of(run, tmp_path / "readers") / "predictions.csv", dtype=str).set_index("id")
+    without = rows[rows["group"] == "19"]
+    assert set(without["split"]) == {"test"} and set(without["answer"]) == {"ungradable"}
+    assert (found["patients"]["patients"], found["patients"]["insufficient"]) == (20, 1)
+    assert found["about"]["groups"] == 19

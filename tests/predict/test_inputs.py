@@ -157,6 +157,14 @@ def test_a_list_is_read_as_prepare_reads_a_table(photographs, tmp_path, text):
     assert ids(tmp_path / "labels.csv") == [(photographs / name).as_posix() for name in ("0.png", "2.png")]
 
 
+def test_patients_and_eyes_of_a_list_are_kept(grader_run, photographs, tmp_path):
+    (tmp_path / "list.csv").write_text("image,patient,eye\nphotos/0,17,OD\nphotos/1,NA,left\nphotos/2,18,\n")
+    inputs = [tmp_path / "list.csv", photographs]  # the folder names them again, by the same ids
+    table = pd.read_csv(foveal.predict(grader_run, *inputs, out=tmp_path / "p.csv"), dtype=str, keep_default_na=False)
+    assert table["group"].tolist() == ["17", "", "18"] and table["eye"].tolist() == ["right", "left", ""]
+    assert "eye" not in pd.read_csv(foveal.predict(grader_run, photographs, out=tmp_path / "q.csv"))
+
+
 def test_names_that_are_no_files_are_kept_and_do_not_stop_the_others(photographs, tmp_path):
     (photographs / "a\\b.png").write_bytes((photographs / "0.png").read_bytes())
     names = ["a\\b.png", "n" * 5000 + ".png", "/" + "n" * 5000 + ".png", "1.png"]
