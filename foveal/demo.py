@@ -47,7 +47,7 @@ def demo(config: DemoConfig) -> Path:
     from foveal.evaluate.evaluate import EvaluateConfig, measure_predictions
     from foveal.predict.predict import PredictConfig, predict
     from foveal.pretrain.loop import pretrain
-    from foveal.pretrain.options import PretrainConfig
+    from foveal.pretrain.options import NO_PROBE, PretrainConfig
     from foveal.report.build import ReportConfig, report
     from foveal.sets.options import PrepareConfig
     from foveal.sets.prepare import prepare
@@ -62,7 +62,7 @@ def demo(config: DemoConfig) -> Path:
     say("This is kept short, so its verdict may be doubtful. Step 6 measures whether it helped.")
     pretrained = pretrain(PretrainConfig(
         data=(data,), out=out / "pretrained", encoder=ENCODER, epochs=config.epochs, learning_rate=RATE,
-        batch_size=min(64, config.count // 3),  # more steps learn more here than larger batches
+        probe=NO_PROBE, batch_size=min(64, config.count // 3),  # more steps learn more here than larger batches
     ))  # fmt: skip
     runs = {}
     for number, (name, init) in enumerate((("random", "random"), ("simclr", str(pretrained))), start=3):

@@ -54,14 +54,15 @@ def told(template: str, **contents: Any) -> list[Any]:
         rows.clear()
         notes.clear()
 
-    ENVIRONMENT.get_template(template).render(
-        contents,
-        say=lambda *words: found.append(words),
-        table=table,
-        note=notes.append,
-        row=lambda *cells: rows.append(cells),
-        verdict=lambda tone, text, grounds: found.append(Verdict(tone=tone, text=text, grounds=grounds)),
-    )
+    tellers = {
+        "say": lambda *words: found.append(words),
+        "table": table,
+        "note": notes.append,
+        "row": lambda *cells: rows.append(cells),
+        "verdict": lambda tone, text, grounds: found.append(Verdict(tone=tone, text=text, grounds=grounds)),
+    }
+    assert not tellers.keys() & contents.keys(), template  # the template would print the function
+    ENVIRONMENT.get_template(template).render(contents, **tellers)
     return found
 
 

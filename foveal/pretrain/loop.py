@@ -70,9 +70,7 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
         refuse_seen(prepared, learned, "the pool", given.allow_leaks)
     config = decided_by_first(lambda: resolve(given, sets, world))
     resuming = not config.plan and decided_by_first(lambda: check_out(config.out, "pretrain", config))
-    probe = identity = None
-    if config.probe is not None:
-        probe = probing.open_probe(config.probe, sets[0], config.seed, pd.concat([learned, before]))
+    probe, identity = probing.probe_of(config.probe, sets, config.seed, pd.concat([learned, before])), None
     if by_label or config.simclr.same_group != "ignore":
         identity = identities(parts, by_label, config.simclr.same_group == "positive")
 
@@ -87,7 +85,7 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, channels))
     feed = Feed(config, ImageStore(parts, device), spec, device, identity, rank, world)
     if config.plan or (config.budget is not None and not resuming):
-        config = _rehearsed(feed, machine, why, probe, began)
+        config = _rehearsed(feed, machine, why, probe if given.probe is not None else None, began)
         feed = replace(feed, config=config)
     if config.plan:
         return config.out

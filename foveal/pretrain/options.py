@@ -18,6 +18,7 @@ from foveal.errors import FovealError
 
 Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"]
 SameGroup = Literal["ignore", "mask", "positive"]
+NO_PROBE = Path("none")
 LOWEST = {
     "epochs": 1, "batch_size": 2, "image_size": 0, "grow_from": 0, "freeze_stages": 0, "weight_decay": 0,
     "probe_every": 0, "seed": 0,
@@ -80,7 +81,8 @@ class PretrainConfig:
     image_size: int = 0
     # First image size, which grows in two steps; 0 is off.
     grow_from: int = 0
-    # Labelled prepared set to judge the encoder on during the run, by its training and validation parts.
+    # Labelled set to judge the encoder on, by its training and validation parts, or none. Without this option, labels
+    # of the pool itself are used before and after the run, if it has enough.
     probe: Path | None = None
     # Epochs between two probes; 0 makes at most ten in a run.
     probe_every: int = 0
@@ -158,7 +160,7 @@ class PretrainConfig:
              "--freeze-stages would keep random weights", f"{given} without --random-stem, or leave it out"),
             (self.random_stem and self.init == "random",
              "--random-stem with --init random: all weights are random", f"{given}, or leave out --random-stem"),
-            (self.probe_every and self.probe is None, "--probe-every needs --probe", "give --probe DATA as well"),
+            (self.probe_every and self.probe in (None, NO_PROBE), "--probe-every needs --probe DATA", "give both"),
             (strange, f"{', '.join(strange)} does not belong to --method {self.method}",
              "leave it out or choose its method"),
         ):  # fmt: skip

@@ -47,7 +47,7 @@ def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, fe
         "preparation": prepared.card["options"], "fundus": prepared.card["fundus"],
     })  # fmt: skip
     print_template(
-        "finished.txt", last=last, verdict=word, reasons=reasons, fault=word != NO_FAULT, probed=probed,
+        "finished.txt", last=last, judgement=word, reasons=reasons, fault=word != NO_FAULT, probed=probed,
         file=run.path / "encoder.safetensors",
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ neighbours, and by a linear model in closed form. The result chooses nothing.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from foveal.console import say, warn
+from foveal.console import hushed, say, warn
 from foveal.errors import FovealError
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
@@ -22,6 +23,7 @@ from foveal.files import write_table
 from foveal.metrics import accuracy, quadratic_kappa
 from foveal.nets.probes import nearest_neighbours, ridge
 from foveal.page.words import counted, value_with_interval
+from foveal.pretrain.options import NO_PROBE
 from foveal.sets.leaks import TAUGHT, find_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, differing, open_prepared
@@ -31,6 +33,7 @@ START = "probe_start.csv"  # in the run folder: what the encoder before training
 DIFFERENCE = ("difference", "difference_low", "difference_high", "answer")
 FOLDS = 5
 MOST_IMAGES = 4000  # a closed form of so many, five times, takes half a minute with 2,048 features on one core
+MOST_OF_POOL = 1000  # if nobody asked for a probe
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,23 @@ class Probe:
     ordered: bool
 
 
-def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> Probe:
+def probe_of(path: Path | None, sets: list[PreparedSet], seed: int, seen: pd.DataFrame) -> Probe | None:
+    """The probe of --probe, or else of the first set of the pool with enough labels; None without one."""
+    if path == NO_PROBE:
+        return None
+    if path is not None:
+        return open_probe(path, sets[0], seed, seen)
+    for prepared in sets:
+        with suppress(FovealError), hushed():
+            return open_probe(prepared.path, sets[0], seed, seen, MOST_OF_POOL)
+    return None
+
+
+def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame, most: int = MOST_IMAGES) -> Probe:
     """The probe of a labelled set; FovealError where it cannot be judged or its images do not fit the pool's.
 
-    seen: what shapes the encoder, with the columns of seen.csv. Images whose label it learns are left out, with their
-    copies and groups.
+    most: images that are drawn from it, by group. seen: what shapes the encoder, with the columns of seen.csv. Images
+    whose label it learns are left out, with their copies and groups.
     """
     prepared = open_prepared(path)
     if prepared.channels != like.channels:
@@ -64,7 +79,7 @@ def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> 
     taught = pd.Series(names).isin(names[records["id"].isin(known)]).to_numpy()
     records, units = records[~taught], np.unique(names[~taught], return_inverse=True)[1]
     generator = np.random.default_rng(seed)
-    chosen = draw_groups(units, MOST_IMAGES, generator)
+    chosen = draw_groups(units, most, generator)
     records, units = records[chosen], np.unique(units[chosen], return_inverse=True)[1]
     labels, groups = records["label"].to_numpy(np.int64), len(np.unique(units))
     left_out = f"; {taught.sum():,} are left out because the encoder learns their labels" if taught.any() else ""

@@ -191,8 +191,9 @@ class Training:
         self.saving = self.saved_at - began
 
     def judge(self, epoch: int) -> None:
-        """Probe the encoder, where a probe was asked for."""
-        if self.probe is not None and is_first_process():
+        """Probe the encoder; with labels of the pool itself, only before and after the run."""
+        wanted = self.config.probe is not None or epoch in (0, self.config.epochs)
+        if self.probe is not None and wanted and is_first_process():
             features = encode(self.kept.eval(), self.probe.store, self.feed.spec, self.feed.device)
             judged = probing.judge(self.probe, features)
             rows = probing.against_start(self.run.path, epoch, self.probe, *judged)

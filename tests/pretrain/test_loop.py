@@ -71,7 +71,7 @@ def test_a_run_folder_has_all_that_the_plan_says(finished, phantom_set):
     names = {path.name for path in finished.iterdir()}
     assert names == {
         "config.toml", "provenance.json", "metrics.jsonl", "checkpoint.pt", "encoder.safetensors", "model.json",
-        "health.json", "views.jpg", "seen.csv", "auto.json",
+        "health.json", "views.jpg", "seen.csv", "auto.json", "probe.csv", "probe_start.csv",
     }  # fmt: skip
     row = read_metrics(finished)[-1]
     wanted = {
@@ -523,6 +523,19 @@ def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_p
     assert dict(zip(last["probe"], last["answer"], strict=True)) == helped
     values = {epoch: table[table["epoch"] == epoch].set_index("probe")["value"] for epoch in (0, 4)}
     assert np.allclose(last.set_index("probe")["difference"], values[4] - values[0])
+
+
+def test_labels_of_the_pool_tell_whether_the_run_helped(phantom_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "MOST_OF_POOL", 20)
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS)
+    table = pd.read_csv(run / "probe.csv")
+    assert table["epoch"].tolist() == [0, 0, 2, 2] and table["n"].max() <= 20
+    assert set(json.loads((run / "health.json").read_text())["helped"]) == {"knn", "linear"}
+    without = foveal.pretrain(phantom_set, out=tmp_path / "without", **OPTIONS, probe="none")
+    assert not (without / "probe.csv").exists()
+    assert json.loads((without / "health.json").read_text())["helped"] == {}
+    weights = [load_file(each / "encoder.safetensors") for each in (run, without)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])  # it changes nothing
 
 
 @pytest.mark.slow
