@@ -26,7 +26,7 @@ from foveal.config import to_toml
 from foveal.console import progress_bar, say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
-from foveal.evaluate.travel import OTHERS
+from foveal.evaluate.columns import OTHERS
 from foveal.files import read_json, replacing, sha256_of, write_json, write_table, write_text
 from foveal.runs import check_out, open_run, record_weights, sole_writer
 from foveal.sets.held_out import open_together

@@ -17,11 +17,11 @@ from foveal.compare.cells import Cell, Sides, taught
 from foveal.compare.options import CompareConfig
 from foveal.compare.probe import metrics_of
 from foveal.console import say, show_table
+from foveal.evaluate.columns import ALL, MEAN, OTHERS, all_but
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.difference import answer
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
-from foveal.evaluate.travel import ALL, MEAN, OTHERS, all_but
 from foveal.page.words import counted, difference_with_interval, known, number, value_with_interval
 from foveal.readout.predictions import read_predictions
 from foveal.readout.scales import referable_from

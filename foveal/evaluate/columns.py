@@ -1,7 +1,10 @@
-"""What further columns of predictions.csv show: subgroups, a second task, prediction sets, and a second reader.
+"""What further columns of predictions.csv show: subgroups, sources, a second task, prediction sets, a second reader.
 
 Columns of subgroups and of the second reader may also come, joined by id, from records.csv, measures.csv or columns.csv
 of the prepared set. In a joined set, `source` is the first part of an id: the set that the image came from.
+
+Rows of a source that is held out have the split "held-out": they are in no other part, so they are in no figure of all
+images, and no threshold is chosen on them.
 
 NAME         the label of an image in the second task, empty if unknown
 NAME=CLASS   the probability of each class of the second task
@@ -19,13 +22,16 @@ import pandas as pd
 from foveal import metrics
 from foveal.errors import FovealError
 from foveal.evaluate.curves import roc_area
-from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import calls_of, severity
 from foveal.page.words import counted
 from foveal.readout.readout import from_words
 from foveal.readout.scales import Scale
+from foveal.sets.held_out import refuse_unknown
+from foveal.sets.splits import HELD_OUT, group_codes
 
 FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide or unreliable
+ALL, OTHERS, MEAN = "all", "all but the tested one", "mean"  # names in compare.csv
 MOST_VALUES = 12  # numbers with more different values are split at their quartiles; text with more is refused
 
 
@@ -118,12 +124,6 @@ def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str],
     return table
 
 
-def read_column(file: Path, column: str) -> pd.Series | None:
-    """id -> value of one column of a table of a prepared set; None where it has no such column, or an empty one."""
-    table = _read(file)
-    return table[column] if column in table and (table[column] != "").any() else None
-
-
 def _read(file: Path) -> pd.DataFrame:
     if not file.is_file() and file.name == "records.csv":
         raise FovealError("set.missing", f"--records {file.parent} is not a prepared set: it has no records.csv")
@@ -180,3 +180,47 @@ def measure_subgroup(table: pd.DataFrame, scale: Scale, resampling: Resampling) 
     groups = resampling.groups
     small = len(table) < FEW_IMAGES or groups < FEW_GROUPS
     return {"n": len(table), "groups": groups, "small": small, "metrics": found}
+
+
+def with_source(table: pd.DataFrame, data: Path | None) -> pd.DataFrame:
+    """The predictions with the source of each row, if the table or the prepared set `data` has it."""
+    known = pd.DataFrame() if "source" in table or data is None else _read(data / "records.csv")
+    there = "source" in known and (known["source"] != "").any()
+    return table.assign(source=table["id"].map(known["source"]).fillna("")) if there else table
+
+
+def held_out(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The predictions with the split "held-out" in rows of the sources `names`; FovealError if not all are there."""
+    if not names:
+        return table
+    there = sorted(set(table.get("source", pd.Series(dtype=str))) - {""})
+    if not there:
+        raise FovealError("source.unnamed", f"--hold-out {names[0]}: no sources are known", fix="--records JOINED_SET")
+    refuse_unknown(names, there, "the predictions")
+    if len(there) == 1:
+        raise FovealError("source.single", f"--hold-out {names[0]}: there is no other source", fix="leave it out")
+    return table.assign(split=table["split"].where(~table["source"].isin(names), HELD_OUT))
+
+
+def by_source(
+    everything: pd.DataFrame, table: pd.DataFrame, scale: Scale, resampling: Resampling, seed: int
+) -> list[dict[str, Any]]:
+    """Figures of each source of `table`, the judged part, and of those held out in `everything`; [] for one source."""
+    if "source" not in everything:
+        return []
+    found = []
+    for name in filter(None, dict.fromkeys(table["source"])):
+        chosen = (table["source"] == name).to_numpy()
+        away = bool((table["split"][chosen] == HELD_OUT).all())
+        own = measure_subgroup(table[chosen], scale, resampling.part(chosen))
+        found.append({"source": name, "held_out": away, **own})
+    abroad = (everything["split"] == HELD_OUT) & everything["label"].notna() & ~everything["id"].isin(table["id"])
+    for name, rows in everything[abroad].groupby("source", sort=False):
+        own = measure_subgroup(rows, scale, Resampling(group_codes(rows["group"]), RESAMPLES, seed))
+        found.append({"source": str(name), "held_out": True, **own})
+    return found if len(found) > 1 else []
+
+
+def all_but(source: str) -> str:
+    """What a grader was trained on, as in compare.csv: "all", or "all but malaysia"."""
+    return f"{ALL} but {source}" if source else ALL

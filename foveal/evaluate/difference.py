@@ -117,13 +117,18 @@ def compare_with(
     figure = "quadratic_kappa" if scale.ordered else "accuracy"
     both = sorted(set(new["id"]) & set(old["id"]))
     new, old = (table.set_index("id").loc[both] for table in (new, old))
-    changes = _changes(new, old, cut)
+    changes, records = _changes(new, old, cut), {}
+    chosen = [metrics.quadratic_kappa] * scale.ordered + [metrics.accuracy]
+    for name, run, table in (("new", runs[0], new), ("old", runs[1], old)):  # figures of the shared photographs
+        labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
+        resampling = Resampling(group_codes(table["group"]))
+        records[name] = record_of(run) | {"figures": {
+            metric.__name__: resampling.of_grades(metric, labels, grades, len(scale.names)) for metric in chosen
+        }}  # fmt: skip
     entry = {
         "run": str(runs[0]), "versus": str(runs[1]), "sentence": f"{runs[0]} compared with {runs[1]}: {describe(pair)}",
         "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar"), "differences": pair, "verdict": pair[figure]["answer"],
-        "changed": _counts(changes, new, cut),
-        "record": {"new": record_of(runs[0]) | {"figures": _figures(new, scale)},
-                   "old": record_of(runs[1]) | {"figures": _figures(old, scale)}},
+        "changed": _counts(changes, new, cut), "record": records,
     }  # fmt: skip
     return entry, changes.assign(versus=str(runs[1]))
 
@@ -155,14 +160,6 @@ def _counts(changes: pd.DataFrame, new: pd.DataFrame, cut: int | None) -> dict[s
         each = people.groupby("person")["ill"].any()
         found[name] = {"patients": len(each), "with_disease": int(each.sum()), "photographs": int(chosen.sum())}
     return found
-
-
-def _figures(table: pd.DataFrame, scale: Scale) -> dict[str, Any]:
-    """Value and interval of kappa (of ordered classes) and accuracy on the photographs that both graders judged."""
-    labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
-    resampling = Resampling(group_codes(table["group"]))
-    chosen = [metrics.quadratic_kappa] * scale.ordered + [metrics.accuracy]
-    return {metric.__name__: resampling.of_grades(metric, labels, grades, len(scale.names)) for metric in chosen}
 
 
 def record_of(run: Path) -> dict[str, Any]:

@@ -4,13 +4,14 @@ foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate NEW --versus OLD
 
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets,
-                second, subgroups, sources (with several, see travel.py), stress, about
+                second, subgroups, sources (with several, see columns.py), stress, about
 confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
 comparison.json with --versus: the run compared with others, and changes.csv (difference.py)
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,8 +22,7 @@ import tyro
 from foveal.config import read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
-from foveal.evaluate import judged, travel
-from foveal.evaluate.columns import agreement, join_records, measure_second, measure_sets, subgroups
+from foveal.evaluate import columns, judged
 from foveal.evaluate.difference import compare_with, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.measure import measure
@@ -105,8 +105,10 @@ def measure_predictions(
         raise FovealError("output.in_set", f"{out} is in a prepared set", fix="choose another --out")
     everything, model, names, corrected = _rows(config, file, run)
     table, split = judged.choose_rows(everything, config.split)
-    judged.check_classes(table, split, names)
-    table = join_records(table, config.records, config.by)
+    if table["label"].nunique() < 2:  # kappa and areas under curves need two classes
+        what = f"--split {split}: all {len(table)} labels are '{names[int(table['label'].iloc[0])]}'"
+        raise FovealError("predictions.one_class", what, expected="images of at least two classes")
+    table = columns.join_records(table, config.records, config.by)
     scale = judged.scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(group_codes(table["group"]), RESAMPLES, SEED)
     readout = read_readout(run, "", ordered=True)
@@ -125,13 +127,13 @@ def measure_predictions(
     }  # fmt: skip
     if config.second_reader is not None:
         column = config.second_reader
-        table = join_records(table, config.records, (column,), "--second-reader")
-        about["inter_rater"] = agreement(table, column, names, resampling)
+        table = columns.join_records(table, config.records, (column,), "--second-reader")
+        about["inter_rater"] = columns.agreement(table, column, names, resampling)
     compared = []
     for path, other in zip(config.versus, runs[1:], strict=True):
         old = judged.choose_rows(_rows(config, judged.table_of(path), other)[0], config.split)[0]
         compared.append(compare_with(table, old, (run, other), scale))
-    sources = travel.by_source(everything, table, scale, resampling, SEED)
+    sources = columns.by_source(everything, table, scale, resampling, SEED)
     # A cohort has no validation part; its thresholds are those that the run's own validation images give.
     before = everything if run == file.parent else read_predictions(run / "predictions.csv")
     apart = before["label"].notna() & (before["split"] == "val") & (split not in ("val", "all"))
@@ -150,8 +152,8 @@ def measure_predictions(
     result = measure(table, scale, resampling) | {
         "operating_points": points, **({"operating_points_note": note} if note else {}),
         "decisions": measure_rules(table, chosen_on, resampling) if scale.ordered else {},
-        "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
-        "subgroups": subgroups(table, config.by, scale, resampling),
+        "sets": columns.measure_sets(table, names, resampling), "second": columns.measure_second(table, resampling),
+        "subgroups": columns.subgroups(table, config.by, scale, resampling),
         **{name: part for name, part in further.items() if part}, "about": about,
     }  # fmt: skip
     _write(config, out, result, everything)
@@ -160,8 +162,9 @@ def measure_predictions(
         write_comparison(out.parent, *zip(*compared, strict=True))
     for warning in warnings(result):
         warn(warning)
-    if _allows_leaks(run / "config.toml"):
-        warn(f"{run} was trained with --allow-leaks: evaluation images may be among its training images")
+    with suppress(FovealError, OSError):  # no run, or that of another verb
+        if read_toml(run / "config.toml", "train").get("allow_leaks"):
+            warn(f"{run} was trained with --allow-leaks: evaluation images may be among its training images")
     return out
 
 
@@ -173,7 +176,7 @@ def _rows(
     model, names = judged.model_of(table, file, run)
     if config.corrections is not None:
         table, counts["corrections"] = judged.with_corrections(table, config.corrections, names)
-    return travel.held_out(travel.with_source(table, config.records), config.hold_out), model, names, counts
+    return columns.held_out(columns.with_source(table, config.records), config.hold_out), model, names, counts
 
 
 def _write(config: EvaluateConfig, out: Path, result: dict[str, Any], everything: pd.DataFrame) -> None:
@@ -198,11 +201,3 @@ def _write(config: EvaluateConfig, out: Path, result: dict[str, Any], everything
     say(f"labels: the grader doubts {counts} it was not trained on; see {listed}")
     if len(doubted) > MANY_DOUBTS * len(rows):
         warn("with so many doubted labels, the grader is more likely wrong than the labels")
-
-
-def _allows_leaks(options: Path) -> bool:
-    """Whether a config.toml, if there is one, is that of a training with --allow-leaks."""
-    try:
-        return bool(read_toml(options, "train").get("allow_leaks"))
-    except (FovealError, OSError):
-        return False

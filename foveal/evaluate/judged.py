@@ -58,13 +58,6 @@ def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
     return chosen.reset_index(drop=True), split
 
 
-def check_classes(table: pd.DataFrame, split: str, names: list[str]) -> None:
-    """FovealError if all labels are the same class: kappa and areas under curves need two classes."""
-    if table["label"].nunique() < 2:
-        what = f"--split {split}: all {len(table)} labels are '{names[int(table['label'].iloc[0])]}'"
-        raise FovealError("predictions.one_class", what, expected="images of at least two classes")
-
-
 def scale_of(lowest: int | None, model: dict[str, Any], names: list[str], table: pd.DataFrame) -> Scale:
     """The meaning of the classes: from --referable-from, else from model.json, else ICDR if the table has five classes
     and values of `referable`. FovealError if --referable-from is not a grade above the lowest one."""

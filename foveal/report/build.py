@@ -22,11 +22,10 @@ from foveal.page.parts import Section
 from foveal.page.render import page, section
 from foveal.page.words import listed
 from foveal.predict.cohort import folder_of
-from foveal.report import limits, making, pictures, quality, training, words
+from foveal.report import making, pictures, quality, training
 from foveal.report.evidence import Evidence, forebears, read_evidence
 from foveal.report.findings import Finding, find
 from foveal.report.operating import operating
-from foveal.report.stress import stress
 from foveal.report.summary import summary
 from foveal.report.travel import beside, is_comparison, read_cohort, travel
 
@@ -87,8 +86,8 @@ def render_page(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> str:
     titles = [str(run.card["title"]) for run in runs if run.card]
     return page(
         sections(runs, compared), title=listed([run.name for run in runs]), kind="Foveal report",
-        subtitle=words.kind_of(runs[0]) if len(runs) == 1 else f"comparison of {len(runs)} runs",
-        about=" · ".join(filter(None, dict.fromkeys([*titles, *map(words.day_of, runs)]))),
+        subtitle=runs[0].kind if len(runs) == 1 else f"comparison of {len(runs)} runs",
+        about=" · ".join(filter(None, dict.fromkeys([*titles, *(run.day for run in runs)]))),
         footer="Made by Foveal, from the run folders alone.",
     )  # fmt: skip
 
@@ -101,7 +100,7 @@ def render_cohort(cohort: Evidence, own: Evidence) -> str:
         "cohort": beside(cohort, own), **judged(findings), "doubts": pictures.doubts([cohort]),
     })  # fmt: skip
     return page(
-        contents, title=f"{own.name} on {cohort.name}", kind="Foveal report", subtitle=words.kind_of(own),
+        contents, title=f"{own.name} on {cohort.name}", kind="Foveal report", subtitle=own.kind,
         footer="Made by Foveal, from the run folder alone.",
     )  # fmt: skip
 
@@ -123,13 +122,13 @@ def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Se
         "misgraded": pictures.worst_errors(graders, most),
         "doubts": pictures.doubts(graders),
         "explanations": pictures.explanations(graders, most),
-        "missing": limits.missing(findings, graders),
+        "missing": making.missing(findings, graders),
         "data": making.data(runs, before),
         "training": training.training(graders),
         "pretraining": training.pretraining(pretrainings, introduced=runs),
         "views": pictures.views(everyone),
         "provenance": everyone,
-        "limits": limits.limits(runs, findings),
+        "limits": making.limits(runs, findings),
     }, FOLDED if len(runs) == 1 else (*FOLDED, *FOLDED_BESIDE))  # fmt: skip
 
 
@@ -138,7 +137,7 @@ def judged(findings: Sequence[Finding]) -> dict[str, Any]:
     return {
         "metrics": quality.metrics(findings), "operating": operating(findings), "confusion": findings,
         "classes": quality.by_class(findings), "reliability": quality.reliability(findings),
-        "subgroups": quality.subgroups(findings), "stress": stress(findings),
+        "subgroups": quality.subgroups(findings), "stress": quality.stress(findings),
     }  # fmt: skip
 
 

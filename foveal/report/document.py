@@ -23,22 +23,23 @@ from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import check_free, write_text
 from foveal.page.markdown import markdown_page
+from foveal.page.parts import SPLITS
 from foveal.page.render import render
+from foveal.page.words import counted
 from foveal.predict.cohort import folder_of
+from foveal.readout.predictions import read_ungraded
 from foveal.report.evidence import Evidence, forebears, read_evidence
-from foveal.report.findings import Finding, find
-from foveal.report.flow import draw, steps
-from foveal.report.limits import limits
+from foveal.report.findings import METRIC_NAMES, Finding, find
+from foveal.report.making import limits
 from foveal.report.operating import TARGETS, meaning, points_of
 from foveal.report.summary import headline
 from foveal.report.travel import read_cohort
-from foveal.report.words import METRIC_NAMES, PARTS, day_of, headline_names, kind_of
 
 DOCUMENTS = {
     "model-card": "Model card", "data-sheet": "Data sheet", "stard-ai": "Checklist", "claim": "Checklist",
 }  # fmt: skip
 FOLDER, FIGURE = "documents", "flow.svg"
-MOST_KNOWN = 0.5  # share of photographs with a group; without patients, only copies have one
+LINE, PAD, GAP, WIDTH, SIDE = 18, 10, 26, 330, 300  # px: of the boxes in the figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +81,53 @@ def contents(own: Evidence, finding: Finding, *, cohort: bool) -> dict[str, Any]
     result, judged = finding.result, finding.evidence
     points = {title: points_of(result, target) for target, title in TARGETS.items()}
     return {
-        "run": own, "judged": judged, "finding": finding, "result": result, "about": result["about"],
-        "cohort": cohort, "part": PARTS[result["about"]["split"]], "kind": kind_of(own), "day": day_of(own),
-        "before": forebears(own), "points": {title: found for title, found in points.items() if found},
+        "run": own, "judged": judged, "result": result, "about": result["about"], "cohort": cohort,
+        "part": finding.part, "before": forebears(own),
+        "points": {title: found for title, found in points.items() if found},
         "meanings": {title: meaning(judged, result, target) for target, title in TARGETS.items()},
-        "figures": [(METRIC_NAMES[name], result["metrics"][name]) for name in headline_names(judged)
+        "figures": [(METRIC_NAMES[name], result["metrics"][name]) for name in judged.headline_names
                     if name in result["metrics"]],
-        "patients_known": _patients_known(own), "first": headline_names(judged)[0],
-        "headline": headline(finding, cohort), "limits": limits([own], [finding]),
+        "first": judged.headline_names[0], "headline": headline(finding, cohort), "limits": limits([own], [finding]),
     }  # fmt: skip
 
 
-def _patients_known(own: Evidence) -> bool:
-    """Whether the photographs that the run was trained with have patients, not only copies, as groups."""
-    return own.predictions is not None and bool((own.predictions["group"] != "").mean() > MOST_KNOWN)
+def steps(own: Evidence, judged: Evidence) -> list[tuple[list[str], list[str]]]:
+    """The boxes of the figure, from the photographs that were read to those that were judged, as lines of text.
+
+    Each with the lines of the box beside it, of those that leave here; [] for none. judged: the run, or its cohort.
+    """
+    assert judged.result is not None and judged.predictions is not None
+    counts, about, parts = judged.card.get("counts", {}), judged.result["about"], judged.predictions["split"]
+    rejected, there = int(judged.card.get("rejected", 0)), sum(part["images"] for part in counts.values())
+    if judged is own:
+        left = {f"for {words}": counts[name]["images"] for name, words in SPLITS.items()
+                if name in counts and name not in (about["split"], "unlabelled")}  # fmt: skip
+        left["without a label"] = counts.get("unlabelled", {}).get("images", 0)
+    else:
+        left = {"that shaped the grader": (parts == "train").sum(), "without a label": (parts == "unlabelled").sum()}
+    lost = int(judged.result.get("patients", {}).get("insufficient", 0))
+    ungraded = int((read_ungraded(judged.path / "predictions.csv")["split"] == about["split"]).sum())
+    rows = zip(judged.classes, judged.result["confusion"], strict=True)
+    return [
+        ([f"{counted(there + rejected, 'photograph')} read", *([judged.card["title"]] if judged.card else [])],
+         [f"{counted(rejected, 'file')} left out:", "not readable"] if rejected else []),
+        ([f"{counted(there, 'photograph')} prepared"],
+         [f"{counted(int(count), 'photograph')} {words}" for words, count in left.items() if count]),
+        ([f"{counted(about['images'], 'photograph')} judged",
+          f"of {counted(about['groups'], 'patient')}" if judged.patients_known else "patients not known"],
+         [*([f"{counted(lost, 'patient')} without a", "gradable photograph"] if lost else []),
+          *([f"{counted(ungraded, 'photograph')} without a grade"] if ungraded else [])]),
+        (["By the reference standard", *(f"{name}: {sum(row):,}, of them {row[number]:,} graded so"
+                                         for number, (name, row) in enumerate(rows))], []),
+    ]  # fmt: skip
+
+
+def draw(boxes: list[tuple[list[str], list[str]]]) -> str:
+    """The SVG of the steps, from top to bottom; those that leave are to the right."""
+    placed, top = [], 1
+    for lines, leaving in boxes:
+        height = max(len(lines), len(leaving)) * LINE + 2 * PAD
+        placed.append({"lines": lines, "leaving": leaving, "y": top, "height": height})
+        top += height + GAP
+    size = {"width": WIDTH + GAP + SIDE + 2, "height": top - GAP + 2}
+    return str(render("flow.svg", placed=placed, line=LINE, pad=PAD, gap=GAP, box_width=WIDTH, side=SIDE, **size))

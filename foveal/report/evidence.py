@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from foveal.errors import FovealError
+from foveal.evaluate.columns import held_out
 from foveal.evaluate.evaluate import EvaluateConfig, measure_predictions
 from foveal.evaluate.judged import choose_rows, with_corrections
-from foveal.evaluate.travel import held_out
 from foveal.files import read_json
 from foveal.metrics import confusion_matrix
 from foveal.readout.predictions import probability_columns, read_predictions
@@ -34,6 +35,7 @@ TABLES: dict[str, tuple[str, Sequence[str], str]] = {
     "doubts": ("label_noise.csv", ("id", "label", "probability", "suspicion", "likely"), "evaluate"),
     "neighbours": ("cluster/neighbours.csv", ("id", "rank", "other", "similarity", "label", "other_label"), "cluster"),
 }  # fmt: skip
+MOST_KNOWN = 0.5  # share of images with a group
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +63,31 @@ class Evidence:
     def name(self) -> str:
         """Name of the run folder."""
         return self.path.resolve().name
+
+    @property
+    def kind(self) -> str:
+        """`linear probe of resnet18`, `pre-training of resnet18`, …"""
+        kind = "training" if self.options.get("init") == "random" else "fine-tune"
+        kind = "pre-training" if self.verb == "pretrain" else "linear probe" if self.options.get("freeze") else kind
+        return f"{kind} of {self.options.get('encoder')}"
+
+    @property
+    def day(self) -> str:
+        """The day on which the run started; empty if not known."""
+        if "started" not in self.provenance:
+            return ""
+        day = datetime.fromisoformat(self.provenance["started"])
+        return f"{day.day} {day:%B} {day.year}".replace(" ", "\N{NO-BREAK SPACE}")
+
+    @property
+    def headline_names(self) -> list[str]:
+        """The headline metrics: kappa only if the classes are ordered."""
+        return ["quadratic_kappa", "accuracy", "referable_auc"] if self.ordered else ["accuracy", "macro_f1"]
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether most graded images have a patient as their group; without patients, only copies have a group."""
+        return self.predictions is not None and bool((self.predictions["group"] != "").mean() > MOST_KNOWN)
 
     @property
     def classes(self) -> list[str]:

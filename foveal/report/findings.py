@@ -1,4 +1,4 @@
-"""The graders of a report on the same images, each against a constant answer and the first grader.
+"""The graders of a report on the same images, each against a constant answer and the first grader; names of metrics.
 
 Several graders are compared on the images that all of them graded. Every difference is paired: same images, same
 resampled groups (evaluate/difference.py).
@@ -15,10 +15,28 @@ from foveal.evaluate.difference import paired_difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
+from foveal.page.parts import SPLITS
 from foveal.readout.scales import Scale
 from foveal.report.evidence import Evidence, confusion_of
-from foveal.report.words import PARTS, SPOKEN, headline_names
-from foveal.sets.splits import group_codes
+from foveal.sets.splits import HELD_OUT, group_codes
+
+METRIC_NAMES = {
+    "quadratic_kappa": "Quadratic kappa", "accuracy": "Accuracy",
+    "referable_auc": "Referable: area under ROC",
+    "referable_average_precision": "Referable: average precision",
+    "sight_threatening_auc": "Sight-threatening: area under ROC",
+    "sight_threatening_average_precision": "Sight-threatening: average precision",
+    "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1",
+    "linear_kappa": "Linear kappa", "unweighted_kappa": "Unweighted kappa",
+    "mean_absolute_error": "Mean error in grades", "expected_calibration_error": "Calibration error (ECE)",
+    "brier": "Brier score",
+}  # fmt: skip
+LOWER_IS_BETTER = ("mean_absolute_error", "expected_calibration_error", "brier")
+SPOKEN = {
+    "quadratic_kappa": "quadratic kappa", "accuracy": "accuracy", "macro_f1": "macro F1",
+    "referable_auc": "area under the ROC curve for referable disease",
+}  # fmt: skip
+PARTS = SPLITS | {"all": "labelled", HELD_OUT: "held-out"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +67,12 @@ class Finding:
     def headline(self, metrics: Mapping[str, Any] | None = None) -> list[tuple[str, Any]]:
         """The headline metrics as they are spoken of, with their entries; metrics: of a part of the images."""
         found = self.metrics if metrics is None else metrics
-        return [(SPOKEN[name], found[name]) for name in headline_names(self.evidence) if name in found]
+        return [(SPOKEN[name], found[name]) for name in self.evidence.headline_names if name in found]
 
     @property
     def one_answer(self) -> bool:
         """Whether every image was given the same class."""
         return bool(self.rows["grade"].nunique() == 1)
-
-    @property
-    def patients_known(self) -> bool:
-        """Whether the data set tells which images belong to one patient."""
-        return bool((self.rows["group"] != "").any())
 
 
 def find(runs: Sequence[Evidence]) -> list[Finding]:

@@ -20,24 +20,18 @@ def operating(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """Points and curves of every grader and target, and rates per patient; None for results without them."""
     runs = []
     for finding in findings:
-        targets, people = _targets(finding), finding.result.get("patients")
+        targets, people = [], finding.result.get("patients")
+        for target, title in TARGETS.items():
+            if points := points_of(finding.result, target):
+                targets.append({
+                    "title": title, "meaning": meaning(finding.evidence, finding.result, target),
+                    "rows": [_row(point) for point in points], "first": points[0], "own_share": own_share(points[0]),
+                    "panels": _panels(finding.result["curves"][target], points), "elsewhere": elsewhere(points[0]),
+                })  # fmt: skip
         patients = people and {**people, "rows": [["worse eye", *_rates(_complete(people))]]}
         runs += [{"name": finding.name, "targets": targets, "patients": patients}] if targets else []
     notes = [finding.result.get("operating_points_note") for finding in findings]
     return {"runs": runs, "note": next(filter(None, notes), ""), "screened": SCREENED} if runs else None
-
-
-def _targets(finding: Finding) -> list[dict[str, Any]]:
-    found = []
-    for target, title in TARGETS.items():
-        points = points_of(finding.result, target)
-        if points:
-            found.append({
-                "title": title, "meaning": meaning(finding.evidence, finding.result, target),
-                "rows": [_row(point) for point in points], "first": points[0], "own_share": own_share(points[0]),
-                "panels": _panels(finding.result["curves"][target], points), "elsewhere": elsewhere(points[0]),
-            })  # fmt: skip
-    return found
 
 
 def points_of(result: Mapping[str, Any], target: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ A run folder holds pictures only of images that were misgraded; others come from
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from foveal.page.parts import Cell, Picture, Shown
 from foveal.page.pictures import embedded, embedded_file
 from foveal.page.words import listed, number
 from foveal.report.evidence import Evidence
-from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sets.records import open_prepared
 
 SIDE = 320  # pixels of a photograph in a gallery; larger ones are scaled down
 SHEET_SIDE = 1200  # the same for a sheet of views
@@ -87,48 +88,44 @@ def _pictured(
 
 def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any] | None:
     """Method and heat maps, without those shown with the first `most_errors` worst errors."""
-    explained = [run for run in graders if run.explained]
-    if not explained:
-        return None
-    return {"runs": [_explained(run, most_errors) for run in explained],
-            "cannot_show": explained[-1].explained.get("cannot_show")}  # fmt: skip
-
-
-def _explained(run: Evidence, most_errors: int) -> dict[str, Any]:
-    images = run.explained.get("images", [])
-    beside_errors = {str(row["id"]) for row in worst_of(run, most_errors)}
-    new = [image for image in images
-           if run.maps_failed or str(image.get("id")) not in beside_errors or not run.heat_map(image)]  # fmt: skip
-    return {
-        "name": run.name, "images": len(images), "elsewhere": len(images) - len(new), "failed": run.maps_failed,
-        "method": run.explained.get("method") or "unknown", "target": run.explained.get("target"),
-        "alarms": sum(bool(image.get("alarm")) for image in images),
-        "pictures": [
-            _pictured(run, str(image["id"]), f"given {run.class_name(image.get('grade'))}",
-                      f"true {run.class_name(image.get('label'))}", image)
-            for image in [image for image in new if run.heat_map(image) and not run.maps_failed][:MOST_PICTURES]
-        ],
-    }  # fmt: skip
+    runs = []
+    for run in (run for run in graders if run.explained):
+        images = run.explained.get("images", [])
+        beside_errors = {str(row["id"]) for row in worst_of(run, most_errors)}
+        new = [image for image in images
+               if run.maps_failed or str(image.get("id")) not in beside_errors or not run.heat_map(image)]  # fmt: skip
+        shown = [image for image in new if run.heat_map(image) and not run.maps_failed][:MOST_PICTURES]
+        runs.append({
+            "name": run.name, "images": len(images), "elsewhere": len(images) - len(new), "failed": run.maps_failed,
+            "method": run.explained.get("method") or "unknown", "target": run.explained.get("target"),
+            "alarms": sum(bool(image.get("alarm")) for image in images),
+            "cannot_show": run.explained.get("cannot_show"),
+            "pictures": [
+                _pictured(run, str(image["id"]), f"given {run.class_name(image.get('grade'))}",
+                          f"true {run.class_name(image.get('label'))}", image)
+                for image in shown
+            ],
+        })  # fmt: skip
+    return {"runs": runs, "cannot_show": runs[-1]["cannot_show"]} if runs else None
 
 
 def doubts(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
     """The most suspicious labels of every grader whose labels were checked."""
-    most = MOST_DOUBTS // max(1, len(graders))
-    return [_doubts(run, run.doubts, most) for run in graders if run.doubts is not None]
-
-
-def _doubts(run: Evidence, table: pd.DataFrame, most: int) -> dict[str, Any]:
-    suspicion = pd.to_numeric(table["suspicion"], errors="coerce").fillna(0)
-    doubted = table.assign(suspicion=suspicion)[table["likely"] != table["label"]]
-    shown = doubted.sort_values(["suspicion", "id"], ascending=[False, True]).head(most)
-    pictures = _thumbnails(run, list(shown["id"]))
+    runs, most = [], MOST_DOUBTS // max(1, len(graders))
     columns = ["image", "label", "given", "suggested", "probability of the label", "suspicion"]
-    if run.neighbours is not None:
-        columns.append(f"labels of the {MOST_NEIGHBOURS} most similar images")
-    return {
-        "name": run.name, "doubted": len(doubted), "data": shlex.quote(str(run.options.get("data", "DATA"))),
-        "columns": columns, "rows": [_doubt(run, row, pictures) for row in shown.to_dict("records")],
-    }  # fmt: skip
+    similar = f"labels of the {MOST_NEIGHBOURS} most similar images"
+    for run in graders:
+        if run.doubts is not None:
+            suspicion = pd.to_numeric(run.doubts["suspicion"], errors="coerce").fillna(0)
+            doubted = run.doubts.assign(suspicion=suspicion)[run.doubts["likely"] != run.doubts["label"]]
+            shown = doubted.sort_values(["suspicion", "id"], ascending=[False, True]).head(most)
+            pictures = _thumbnails(run, list(shown["id"]))
+            runs.append({
+                "name": run.name, "doubted": len(doubted), "data": shlex.quote(str(run.options.get("data", "DATA"))),
+                "columns": columns if run.neighbours is None else [*columns, similar],
+                "rows": [_doubt(run, row, pictures) for row in shown.to_dict("records")],
+            })  # fmt: skip
+    return runs
 
 
 def _doubt(run: Evidence, row: Mapping[Any, Any], pictures: Mapping[str, str]) -> list[Shown]:
@@ -154,23 +151,13 @@ def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
     """Image id -> data: URL of a small picture, for the images that were misgraded or are in the prepared set."""
     rows = [] if run.misgraded is None else run.misgraded[run.misgraded["id"].isin(names)].to_dict("records")
     found = {str(row["id"]): embedded_file(file, SMALL_SIDE) for row in rows if (file := _file(run, row))}
-    if (prepared := _prepared_of(run)) is not None:
-        records = prepared.records[prepared.records["id"].isin(names)]
-        pictures = zip(records["id"], prepared.pixels(records), strict=True)
-        found |= {str(name): embedded(pixels, SMALL_SIDE) for name, pixels in pictures}
+    with suppress(FovealError):  # the set is gone, damaged or being written again; the report works without it
+        prepared = open_prepared(run.started_in / str(run.options.get("data", "")))
+        if prepared.card["identity"] == run.card.get("identity"):  # no other set is in its place
+            records = prepared.records[prepared.records["id"].isin(names)]
+            pictures = zip(records["id"], prepared.pixels(records), strict=True)
+            found |= {str(name): embedded(pixels, SMALL_SIDE) for name, pixels in pictures}
     return found
-
-
-def _prepared_of(run: Evidence) -> PreparedSet | None:
-    """The prepared set that the run learned from; None if it is gone or a different set is in its place."""
-    folder = run.started_in / str(run.options.get("data", ""))
-    if not (folder / "card.json").is_file():
-        return None
-    try:
-        prepared = open_prepared(folder)
-    except FovealError:  # it is damaged or being written again; the report works without it
-        return None
-    return prepared if prepared.card["identity"] == run.card.get("identity") else None
 
 
 def views(runs: Sequence[Evidence]) -> list[Picture]:

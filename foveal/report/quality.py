@@ -1,15 +1,15 @@
-"""How good the graders are: against each other, over all images, by class, by subgroup, and in reliability."""
+"""How good the graders are: against each other, over all images, by class and subgroup, in reliability and stress."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from foveal.evaluate.show import SMALL_CLASS
+from foveal.evaluate.stress import CHANGES, limits
 from foveal.page.charts import Line, Panel
 from foveal.page.parts import Cell, Shown, Strip, muted, percent_cell, value_cell
 from foveal.page.words import counted, interval, number, percent
-from foveal.report.findings import Finding
-from foveal.report.words import LOWER_IS_BETTER, METRIC_NAMES, headline_names
+from foveal.report.findings import LOWER_IS_BETTER, METRIC_NAMES, SPOKEN, Finding
 
 CLASS_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "area under ROC",
                  "average precision": "average precision"}  # fmt: skip
@@ -25,7 +25,7 @@ def comparison(findings: Sequence[Finding]) -> dict[str, Any] | None:
     if len(findings) < 2:
         return None
     first, compared = findings[0].name, [one for one in findings if one.against_first]
-    names = [name for name in headline_names(findings[0].evidence) if name in findings[0].metrics]
+    names = [name for name in findings[0].evidence.headline_names if name in findings[0].metrics]
     paired = [name for name in names if all(name in (one.against_first or {}) for one in compared)]
     rows = [
         [finding.name, *(finding.metrics[name] for name in names),
@@ -100,7 +100,7 @@ def subgroups(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 def by_column(finding: Finding, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The table of the subgroups of one column, below the figures of all images."""
-    titles = {name: METRIC_NAMES[name] for name in headline_names(finding.evidence)} | OF_GROUPS
+    titles = {name: METRIC_NAMES[name] for name in finding.evidence.headline_names} | OF_GROUPS
     names = [name for name in titles if any(name in group["metrics"] for group in groups)][:MOST_FIGURES]
     about = finding.result["about"]
     everyone: list[Shown] = ["all images", Cell(text=f"{about['images']:,}", small=counted(about["groups"], "group"))]
@@ -138,7 +138,7 @@ def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
 
     None if no column has two such groups: a single one contains nearly all images.
     """
-    name = headline_names(finding.evidence)[0]
+    name = finding.evidence.headline_names[0]
     groups = [(str(group["column"]), str(group["value"]), float(group["metrics"][name]["value"]))
               for group in finding.result.get("subgroups") or []
               if not group.get("small") and group["metrics"].get(name, {}).get("value") is not None]  # fmt: skip
@@ -148,34 +148,29 @@ def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
 
 def reliability(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """Curve, table and sets of grades of every grader that has them."""
-    return [_calibration(finding) for finding in findings if (finding.result.get("reliability") or {}).get("bins")]
-
-
-def _calibration(finding: Finding) -> dict[str, Any]:
-    found, metrics = finding.result["reliability"], finding.metrics
-    bins = [one for one in found["bins"] if one["n"]]
-    rows = [
-        [f"{percent(one['low'])} to {percent(one['high'])}", percent(one["confidence"]), percent(one["accuracy"]),
-         f"{one['n']:,}{' (few)' if one['n'] < FEW else ''}"]
-        for one in bins
-    ]  # fmt: skip
-    sets = finding.result.get("sets")
-    return {
-        "name": finding.name, "luck": found.get("luck"), "rows": rows, "panel": _panel(bins),
-        "gap": sum(one["n"] * (one["confidence"] - one["accuracy"]) for one in bins) / sum(one["n"] for one in bins),
-        "error": metrics.get("expected_calibration_error", {}).get("value"),
-        "brier": metrics.get("brier", {}).get("value"), "classes": len(finding.evidence.classes),
-        "sets": _sets(sets, finding.result["about"].get("coverage")) if sets else None,
-    }  # fmt: skip
-
-
-def _panel(bins: Sequence[Mapping[str, Any]]) -> Panel:
-    lines = [
-        Line(label="grader", x=[one["confidence"] for one in bins], y=[one["accuracy"] for one in bins], dotted=True),
-        Line(label="perfectly calibrated", x=[0, 1], y=[0, 1], look="dashed muted"),
-    ]
-    return Panel(title="Reliability", x_label="probability of the most likely class", y_label="share that was right",
-                 lines=lines, square=True)  # fmt: skip
+    runs = []
+    for finding in findings:
+        found, sets = finding.result.get("reliability") or {}, finding.result.get("sets")
+        if bins := [one for one in found.get("bins", []) if one["n"]]:
+            rows = [
+                [f"{percent(one['low'])} to {percent(one['high'])}", percent(one["confidence"]),
+                 percent(one["accuracy"]), f"{one['n']:,}{' (few)' if one['n'] < FEW else ''}"]
+                for one in bins
+            ]  # fmt: skip
+            curve, right = [one["confidence"] for one in bins], [one["accuracy"] for one in bins]
+            lines = [Line(label="grader", x=curve, y=right, dotted=True),
+                     Line(label="perfectly calibrated", x=[0, 1], y=[0, 1], look="dashed muted")]  # fmt: skip
+            panel = Panel(title="Reliability", x_label="probability of the most likely class",
+                          y_label="share that was right", lines=lines, square=True)  # fmt: skip
+            beyond = sum(one["n"] * (one["confidence"] - one["accuracy"]) for one in bins)
+            runs.append({
+                "name": finding.name, "luck": found.get("luck"), "rows": rows, "panel": panel,
+                "gap": beyond / sum(one["n"] for one in bins), "classes": len(finding.evidence.classes),
+                "error": finding.metrics.get("expected_calibration_error", {}).get("value"),
+                "brier": finding.metrics.get("brier", {}).get("value"),
+                "sets": _sets(sets, finding.result["about"].get("coverage")) if sets else None,
+            })  # fmt: skip
+    return runs
 
 
 def _sets(sets: Mapping[str, Any], promised: float | None) -> dict[str, Any]:
@@ -199,3 +194,33 @@ def kept(entry: Mapping[str, Any], promised: float | None) -> tuple[str, str]:
     if entry["high"] < promised:
         return "missed", "bad"
     return ("met", "good") if entry["low"] >= promised else ("cannot tell", "unsure")
+
+
+def stress(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """How grades change as photographs get worse: limits and all figures of every grader that was stressed."""
+    runs, names_of = [], METRIC_NAMES | {"auc": "Area under ROC"}
+    for finding in findings:
+        if found := (finding.evidence.result or {}).get("stress"):
+            names = list(found["untouched"])
+            whole = [shown for name in names for shown in (found["untouched"][name], muted("reference"))]
+            rows: list[list[Shown]] = [["untouched", *whole, None, None]]
+            for one in found["levels"]:
+                figures = [shown for name in names for shown in (one[name], one["differences"][name])]
+                holds = Cell(text="yes", tone="good") if one["holds"] else Cell(text="no", tone="bad")
+                level = f"{CHANGES[one['change']].title}: {one['words']}"
+                rows.append([level, *figures, percent_cell(one["changed"]), holds])
+            columns = [column for name in names for column in (names_of[name], "minus untouched")]
+            runs.append({
+                "name": finding.name, "about": found["about"], "metric": SPOKEN[names[0]], "rows": rows,
+                "columns": ["", *columns, "grades changed", "grades hold"],
+                "limits": [_limit(*row, names[0]) for row in limits(found)],
+            })  # fmt: skip
+    return runs
+
+
+def _limit(title: str, held: str | None, broken: Mapping[str, Any] | None, name: str) -> list[Shown]:
+    """A row: the change, the harshest level at which grades hold, and the figures of the first at which they do not."""
+    if broken is None:
+        return [title, Cell(text=str(held), small="the harshest level", tone="good"), None, None, None]
+    reached = held or Cell(text="untouched only", tone="bad")
+    return [title, reached, broken["words"], broken["differences"][name], percent_cell(broken["changed"])]

@@ -15,11 +15,10 @@ from foveal.page.render import told
 from foveal.page.words import counted, listed, number, percent_with_interval
 from foveal.predict.likeness import is_batch_unlike
 from foveal.report.evidence import Evidence
-from foveal.report.findings import Finding
+from foveal.report.findings import SPOKEN, Finding
 from foveal.report.making import leaked_ids
 from foveal.report.operating import TARGETS, points_of
 from foveal.report.quality import lowest_group, strip_of
-from foveal.report.words import SPOKEN, headline_names
 
 # Lower limits that the FDA asked of the first grader that decides alone (Abramoff et al., 2018), for referable disease.
 ASKED = {"sensitivity": 0.85, "specificity": 0.825}
@@ -32,10 +31,12 @@ def summary(runs: Sequence[Evidence], findings: Sequence[Finding], cohort: bool 
 
     cohort: whether the images are of the place where the grader is to work.
     """
-    alone = len(runs) == 1 and bool(findings)
+    alone, found = len(runs) == 1 and bool(findings), {finding.name: doubts(finding) for finding in findings}
+    doubted = {doubt: [name for name, own in found.items() if doubt in own] for doubt in chain(*found.values())}
+    said = listed([f"{doubt} ({listed(names)})" for doubt, names in doubted.items()])
     return {"runs": runs, "findings": findings, "answers": _answers(findings[0]) if alone else None,
             "headline": headline(findings[0], cohort) if alone else None, "verdicts": verdicts(runs, findings),
-            "lines": _shared_doubts(findings)}  # fmt: skip
+            "lines": [f"Reasons not to rely on these figures: {said}."] if said else []}  # fmt: skip
 
 
 def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
     limits; otherwise "research".
     """
     points = points_of(finding.result, "referable")[:1]
-    first, groups = headline_names(finding.evidence)[0], finding.result["about"]["groups"]
+    first, groups = finding.evidence.headline_names[0], finding.result["about"]["groups"]
     patients = finding.result.get("patients") or {}  # whom the FDA counts
     measured = all((patients.get(name) or {}).get("low") is not None for name in ASKED)
     asked = patients if measured else points[0] if points else {}
@@ -65,60 +66,35 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
 
 
 def _answers(finding: Finding) -> dict[str, Any]:
-    """What the answers to the questions about one grader say."""
+    """What the answers to the questions about one grader say; common, worst: the confusions to be told, if any."""
     points = {title: points_of(finding.result, target)[:1] for target, title in TARGETS.items()}
+    counts, names = np.array(finding.result["confusion"]), finding.evidence.classes
+    low, few = [], []
+    for name, of in zip(names, counts.sum(1).tolist(), strict=True):
+        recall = finding.metrics[f"recall of {name}"]
+        if 0 < of < SMALL_CLASS:
+            few.append(f"{name} ({counted(of, 'image')})")
+        elif recall["value"] is not None and recall["value"] < MISSED_OFTEN:
+            low.append(f"{name}, {percent_with_interval(recall)} of {of:,}")
+    wrong = counts - np.diag(np.diag(counts))
+    true, given = np.unravel_index(wrong.argmax(), wrong.shape)
+    common = {"n": wrong[true, given], "of": counts[true].sum(), "true": names[true], "given": names[given]}
+    cut = finding.result["about"]["referable_from"] or 1  # the worst: the highest class below it, or as the lowest
+    worst = {"true": names[-1], "given": " or ".join(names[:cut]), "n": counts[-1, :cut].sum(), "of": counts[-1].sum()}
     return {
         "points": [(point, title.lower()) for title, own in points.items() for point in own],
         "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
-        "labels": finding.evidence.card.get("title", "its data set"),
+        "labels": finding.evidence.card.get("title", "its data set"), "low": low, "few": few,
         "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
-        **_missed(finding), "common": _most_common(finding), "group": lowest_group(finding),
-        "worst": _worst(finding), "doubts": doubts(finding),
-        "metric": SPOKEN[headline_names(finding.evidence)[0]],
+        "common": common if wrong.any() else None, "worst": worst if finding.evidence.ordered else None,
+        "group": lowest_group(finding), "doubts": doubts(finding), "metric": SPOKEN[finding.evidence.headline_names[0]],
     }  # fmt: skip
-
-
-def _shared_doubts(findings: Sequence[Finding]) -> list[str]:
-    """Reasons not to rely on the figures of several graders, as one sentence; [] without any."""
-    found = {finding.name: doubts(finding) for finding in findings}
-    doubted = {doubt: [name for name, own in found.items() if doubt in own] for doubt in chain(*found.values())}
-    said = listed([f"{doubt} ({listed(names)})" for doubt, names in doubted.items()])
-    return [f"Reasons not to rely on these figures: {said}."] if said else []
-
-
-def _missed(finding: Finding) -> dict[str, list[str]]:
-    """The classes with low recall, and those with too few images."""
-    low, few = [], []
-    for name, row in zip(finding.evidence.classes, finding.result["confusion"], strict=True):
-        recall = finding.metrics[f"recall of {name}"]
-        if 0 < sum(row) < SMALL_CLASS:
-            few.append(f"{name} ({counted(sum(row), 'image')})")
-        elif recall["value"] is not None and recall["value"] < MISSED_OFTEN:
-            low.append(f"{name}, {percent_with_interval(recall)} of {sum(row):,}")
-    return {"low": low, "few": few}
-
-
-def _most_common(finding: Finding) -> dict[str, Any] | None:
-    """The most common confusion; None if there are no errors."""
-    counts, names = np.array(finding.result["confusion"]), finding.evidence.classes
-    wrong = counts - np.diag(np.diag(counts))
-    true, given = np.unravel_index(wrong.argmax(), wrong.shape)
-    found = {"n": wrong[true, given], "of": counts[true].sum(), "true": names[true], "given": names[given]}
-    return found if wrong.any() else None
-
-
-def _worst(finding: Finding) -> dict[str, Any] | None:
-    """How often the highest class was not referred (or, without referral, graded as the lowest); None without order."""
-    classes, row = finding.evidence.classes, finding.result["confusion"][-1]
-    cut = finding.result["about"]["referable_from"] or 1
-    found = {"true": classes[-1], "given": " or ".join(classes[:cut]), "n": sum(row[:cut]), "of": sum(row)}
-    return found if finding.evidence.ordered else None
 
 
 def doubts(finding: Finding) -> list[str]:
     """Reasons not to rely on the figures at all, even as a research result."""
     run, groups = finding.evidence, finding.result["about"]["groups"]
-    first = finding.against_constant.get(headline_names(run)[0])
+    first = finding.against_constant.get(run.headline_names[0])
     accuracy, other = finding.metrics["accuracy"], finding.result["constant_answer"]
     unlike = int((run.judged["unlike"].fillna("") != "").sum()) if "unlike" in run.judged else 0
     no_interval = any(point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable"))

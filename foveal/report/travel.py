@@ -12,17 +12,16 @@ from typing import Any
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.evaluate.travel import MEAN, OTHERS, all_but
+from foveal.evaluate.columns import MEAN, OTHERS, all_but
 from foveal.files import read_json
 from foveal.page.parts import Cell, Shown, muted, percent_cell
 from foveal.page.words import capital, interval, number, percent
 from foveal.predict.cohort import ABOUT, FILE, folder_of
 from foveal.readout.predictions import read_predictions
 from foveal.report.evidence import Evidence, read_table
-from foveal.report.findings import Finding
+from foveal.report.findings import METRIC_NAMES, PARTS, Finding
 from foveal.report.operating import points_of
 from foveal.report.quality import by_column
-from foveal.report.words import METRIC_NAMES, PARTS, headline_names
 
 FOLDER, TABLE = "compare", "compare.csv"  # in the folder of a run, and in that one
 MOST_MATRICES = 6  # of one comparison
@@ -42,7 +41,10 @@ def travel(
 ) -> dict[str, Any] | None:
     """The matrix of the runs, a table of the sources of each, and comparisons: those given and those in the runs."""
     found = [finding for finding in findings if finding.result.get("sources")]
-    runs = [{"name": finding.name, "finding": finding, "table": _table(finding)} for finding in found]
+    runs = []
+    for finding in found:
+        rows = [one | {"value": one["source"] + " (held out)" * one["held_out"]} for one in finding.result["sources"]]
+        runs.append({"name": finding.name, "finding": finding, "table": by_column(finding, rows)})
     folders = [*compared, *(folder for run in graders if is_comparison(folder := run.path / FOLDER))]
     tables = []
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
@@ -56,7 +58,7 @@ def _matrix(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """Runs by sources, with the first headline metric; None without any."""
     if not findings:
         return None
-    name = headline_names(findings[0].evidence)[0]
+    name = findings[0].evidence.headline_names[0]
     columns = list(dict.fromkeys(one["source"] for finding in findings for one in finding.result["sources"]))
     rows: list[list[Shown]] = []
     for finding in findings:
@@ -90,11 +92,6 @@ def _square(entry: Mapping[Any, Any], abroad: bool) -> Cell:
     """An entry with its number of images, framed where the source was not among those trained on."""
     small = f"{interval(entry)}, n = {entry['n']:,}"
     return Cell(text=number(entry["value"]), small=small, tone="abroad" if abroad else "")
-
-
-def _table(finding: Finding) -> dict[str, Any]:
-    sources = finding.result["sources"]
-    return by_column(finding, [one | {"value": one["source"] + " (held out)" * one["held_out"]} for one in sources])
 
 
 def _means(table: pd.DataFrame) -> dict[str, Any]:
@@ -140,7 +137,7 @@ def beside(cohort: Evidence, own: Evidence) -> dict[str, Any] | None:
         return None
     results = [cohort.result, own.result]
     rows: list[list[Shown]] = [["Photographs", *(result["about"]["images"] for result in results)]]
-    rows += [[METRIC_NAMES[name], *(result["metrics"].get(name) for result in results)] for name in headline_names(own)]
+    rows += [[METRIC_NAMES[name], *(result["metrics"].get(name) for result in results)] for name in own.headline_names]
     points = [point for result in results for point in points_of(result, "referable")[:1]]  # the rule in use
     if len(points) == len(results):
         shares = [percent(point["positive_predictive_value"]["prevalence"], 1) for point in points]

@@ -12,7 +12,7 @@ import pytest
 import foveal
 from foveal.compare.cells import Cell, refuse_grades_of, sources_held_out, taught
 from foveal.compare.options import CompareConfig
-from foveal.evaluate.travel import ALL, MEAN, OTHERS, all_but
+from foveal.evaluate.columns import ALL, MEAN, OTHERS, all_but
 from foveal.metrics import confusion_matrix, quadratic_kappa
 from foveal.readout.predictions import read_predictions
 from foveal.sets.held_out import open_together

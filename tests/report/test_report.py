@@ -15,8 +15,7 @@ import foveal
 from foveal.report.build import sections
 from foveal.report.evidence import forebears, read_evidence
 from foveal.report.findings import find
-from foveal.report.limits import limits
-from foveal.report.making import leaked_ids, leaks
+from foveal.report.making import leaked_ids, leaks, limits
 from foveal.report.summary import verdicts
 from foveal.report.training import pretraining_panels
 
