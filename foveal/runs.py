@@ -1,8 +1,6 @@
-"""The run folder: resolved configuration, provenance, metrics and the point from which a run resumes.
+"""The run folder: resolved configuration, provenance, metrics, and the point from which a run resumes.
 
-RUN/config.toml       every option, resolved          RUN/checkpoint.pt   the last state: the same command resumes
-RUN/provenance.json   command, versions, data hashes  RUN/metrics.jsonl   a JSON object per logged step
-RUN/model.json        encoder, classes, preparation: what `predict` and `--init RUN` need beside the weights
+docs/reference/files.md lists its files.
 """
 
 import importlib.metadata
@@ -30,7 +28,7 @@ from foveal.files import (
     whole_lines,
     write_json,
     write_text,
-)  # fmt: skip
+)
 from foveal.given import Given
 from foveal.tracking import Tracker, open_trackers
 

@@ -20,7 +20,7 @@ from foveal.cluster.neighbours import listing
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import check_free, json_ready, write_json, write_table, write_text
-from foveal.page.terminal import print_table, print_verdicts
+from foveal.page.render import print_table, print_verdicts
 from foveal.page.words import counted
 from foveal.runs import read_model
 

@@ -1,9 +1,7 @@
 """Old against new: one grader minus another on the same photographs, what changed for whom, and a record of both.
 
-comparison.json   a list with an entry per OLD: run, versus, n, differences (name -> value, low, high, answer; paired),
-                  mcnemar, verdict (better, worse or cannot tell, in quadratic kappa or, without order, accuracy),
-                  changed (counts), sentence, and record: folder, command, code, data, weights and figures of both, as
-                  a predetermined change control plan asks for (FDA, 2024)
+comparison.json   a list with an entry per OLD (`compare_with`), with the record that a predetermined change control plan
+                  asks for (FDA, 2024)
 changes.csv       a row per photograph whose grade or referral changed
 """
 
@@ -21,7 +19,7 @@ from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import calls_of, severity
 from foveal.files import json_ready, read_json, sha256_of, write_json, write_table
-from foveal.page.terminal import print_template
+from foveal.page.render import print_template
 from foveal.page.words import counted, difference_with_interval
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import Scale

@@ -5,8 +5,7 @@ from typing import Any
 
 from foveal.evaluate.operating import RATES
 from foveal.evaluate.stress import limits
-from foveal.page.render import told
-from foveal.page.terminal import print_template
+from foveal.page.render import print_template, told
 from foveal.page.words import interval, number, percent, percent_with_interval, value_with_interval
 
 SMALL_CLASS = 10  # images; with fewer, metrics of the class are unreliable

@@ -1,13 +1,16 @@
-"""What could mislead, in plain words, worst first; made from the numbers of a summary alone."""
+"""What could mislead, in plain words, worst first, and all tables; made from the numbers of a summary alone.
+
+templates/misleading.txt has the sentences; set.txt, sets.txt and pair.txt lay out the tables, for terminal and page.
+"""
 
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 from foveal.evaluate.show import SMALL_CLASS
-from foveal.page.parts import Verdict
+from foveal.page.parts import SPLITS, Table, Verdict
 from foveal.page.render import told
-from foveal.page.words import counted, listed
+from foveal.page.words import counted, listed, number, percent
 
 STRONG = 0.2  # strength of a shortcut (0 chance, 1 perfect): what many first graders reach
 ALMOST = 0.8  # cues with this share of the strength of the strongest are named with it
@@ -19,7 +22,7 @@ Share = tuple[float, str]  # of the images of a class, and its name
 
 
 def find(sets: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> list[Verdict]:
-    """All findings, of every set and across sets, worst first; templates/misleading.txt has the sentences."""
+    """All findings, of every set and across sets, worst first."""
     found: list[Verdict] = told(
         "misleading.txt", sets=sets, pairs=pairs, labelled=list(combinations(filter(any_labels, sets), 2)),
         any_labels=any_labels, unknown_patients=unknown_patients, strongest=strongest, uneven_flags=uneven_flags,
@@ -76,3 +79,31 @@ def small_classes(one: dict[str, Any]) -> list[str]:
         for name, count in one["parts"].get(split, {}).get("per_class", {}).items()
         if count < SMALL_CLASS
     ]
+
+
+def tables_of(one: dict[str, Any]) -> list[Table]:
+    """All tables about one set."""
+    totals = {name: total for name, total in class_totals(one).items() if total}
+    classes = one["classes"] if totals else []
+
+    def counts_in(part: dict[str, Any]) -> list[int | None]:
+        return [part["per_class"].get(name, 0) if part["per_class"] else None for name in classes]
+
+    def shares(per_class: dict[str, int]) -> list[str]:
+        return [percent(per_class.get(name, 0) / total, 1) for name, total in totals.items()]
+
+    def spreads(colours: dict[str, Any]) -> list[str]:
+        return [f"{number(mean, 1)} ± {number(deviation, 1)}" for mean, deviation in colours["channels"].values()]
+
+    return told("set.txt", one=one, splits=SPLITS, classes=classes, labelled=list(totals), counts_in=counts_in,
+                shares=shares, spreads=spreads, unknown=unknown_patients(one))  # fmt: skip
+
+
+def side_by_side(sets: Sequence[dict[str, Any]]) -> Table:
+    """Several sets: their images, labels and scales."""
+    return told("sets.txt", sets=sets, class_totals=class_totals, any_labels=any_labels)[0]
+
+
+def of_pair(pair: dict[str, Any]) -> list[Table]:
+    """Copies across two sets: by their parts, and the first of them, leaks first."""
+    return told("pair.txt", pair=pair, splits=SPLITS)

@@ -10,10 +10,9 @@ import tyro
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import check_file, write_json, write_text
-from foveal.inspect import tables
-from foveal.inspect.findings import find
+from foveal.inspect.findings import find, of_pair, side_by_side, tables_of
 from foveal.inspect.summary import compare, described, summarise
-from foveal.page.terminal import print_table, print_verdicts
+from foveal.page.render import print_table, print_verdicts
 from foveal.sets.joined import prefixes
 from foveal.sets.records import open_prepared
 
@@ -67,14 +66,14 @@ def show(result: dict[str, Any]) -> None:
     """Print the tables, then what could mislead."""
     for one in result["sets"]:
         say(f"\n{one['name']}: {one['title']}, {one['images']:,} images", "bold")
-        for table in tables.tables_of(one):
+        for table in tables_of(one):
             print_table(table)
     if len(result["sets"]) > 1:
-        print_table(tables.side_by_side(result["sets"]))
+        print_table(side_by_side(result["sets"]))
     for pair in result["pairs"]:
         if pair["pairs"]:
             say(f"\n{pair['first']} and {pair['second']}", "bold")
-            for table in tables.of_pair(pair):
+            for table in of_pair(pair):
                 print_table(table)
     say("\nWhat could mislead", "bold")
     print_verdicts(result["findings"])

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.inspect import tables
-from foveal.inspect.findings import class_totals
+from foveal.inspect.findings import class_totals, of_pair, side_by_side, tables_of
 from foveal.inspect.summary import COLOURS, named, read_copies
 from foveal.page.charts import Scale, outline
 from foveal.page.parts import SPLITS, Columns, Gallery, Heading, Html, Part, Picture, Section
@@ -46,15 +45,15 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
     sections = [section("findings", sets=summaries, findings=result["findings"], class_totals=class_totals)]
     if result["pairs"]:
         by_name = {one["name"]: prepared for one, prepared in zip(summaries, sets, strict=True)}
-        parts: list[Part] = [tables.side_by_side(summaries)]
+        parts: list[Part] = [side_by_side(summaries)]
         for pair in result["pairs"]:
             parts.append(Heading(f"{pair['first']} and {pair['second']}"))
             pictures = _pair_gallery(by_name[pair["first"]], by_name[pair["second"]], pair["listed"])
-            parts += [*tables.of_pair(pair), pictures] if pair["pairs"] else ["No pictures in common."]
+            parts += [*of_pair(pair), pictures] if pair["pairs"] else ["No pictures in common."]
         sections.append(Section(name="across", title="Across sets", parts=parts))
     for number, (one, prepared, table) in enumerate(zip(summaries, sets, described, strict=True), start=1):
         name = f"{one['name']}: " if len(sets) > 1 else ""
-        parts = [Columns([[own] for own in tables.tables_of(one)], "tables")]
+        parts = [Columns([[own] for own in tables_of(one)], "tables")]
         if drawn := charts(table, prepared.classes):
             parts.append(
                 Html(render_template("spreads.html", drawn=drawn, meanings=MEANINGS, width=WIDTH, height=HEIGHT))
@@ -140,13 +139,11 @@ def charts(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
             low, high = np.quantile(values, [OUTLIERS, 1 - OUTLIERS])
             parts = [(label, values[table["label"].loc[values.index] == k]) for k, label in enumerate(classes)]
             parts = [(label, part) for label, part in parts if len(part) >= FEWEST][:MOST_ROWS]
-            rows = [_row(label, part.to_numpy(float).clip(low, high), low, high)
-                    for label, part in (parts if len(parts) > 1 else [("all images", values)])]  # fmt: skip
+            rows = []
+            for label, part in parts if len(parts) > 1 else [("all images", values)]:
+                shown = part.to_numpy(float).clip(low, high)
+                path = outline(np.histogram(shown, BINS, (low, high))[0], WIDTH, HEIGHT)
+                middle = float(np.median(shown))
+                rows.append({"name": label, "path": path, "median": middle, "at": Scale(low, high, 0, WIDTH)(middle)})
             drawn.append({"name": name, "rows": rows, "low": low, "high": high})
     return drawn
-
-
-def _row(label: str, values: np.ndarray, low: float, high: float) -> dict[str, Any]:
-    """The histogram of a class as an SVG path, and its median."""
-    middle, path = float(np.median(values)), outline(np.histogram(values, BINS, (low, high))[0], WIDTH, HEIGHT)
-    return {"name": label, "path": path, "median": middle, "at": Scale(low, high, 0, WIDTH)(middle)}

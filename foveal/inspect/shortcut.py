@@ -44,14 +44,33 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
     chosen = draw_groups(units, MOST_IMAGES, generator) if many else np.ones(len(units), bool)
     values = cues.fillna(cues.median()).to_numpy(float)[chosen]
     labels, units = np.unique(labels[chosen], return_inverse=True)[1], np.unique(units[chosen], return_inverse=True)[1]
-    judge = _Judge(labels, units, ordered, generator)
-    alone: Any = [{"name": name, **judge.judge(values[:, [k]], TREES_OF_ONE)} for k, name in enumerate(cues)]
-    together = judge.judge(values, TREES)
-    unsure = judge.chance < together["low"] < judge.chance + BEYOND_CHANCE * (1 - judge.chance)
-    luck = max(judge.luck(values, generator) for _ in range(DEALS)) if unsure else None
+    classes, resampling = int(labels.max()) + 1, Resampling(units)
+    chance, metric = (0.0, metrics.quadratic_kappa) if ordered else (1 / classes, metrics.balanced_accuracy)
+    folds = k_folds(labels, units.astype(str), FOLDS, generator)  # shared by all cues, so that they can be compared
+
+    def judge(columns: np.ndarray, trees: int) -> dict[str, float]:
+        given = _guessed(columns, labels, folds, trees, ordered)
+        value, drawn = resampling.graded(metric, labels, given, classes)
+        # Not `entry`, which gives no interval for a perfect value: a perfect shortcut must be found.
+        low, high = resampling.interval(value, drawn)
+        return {"value": value, "low": low, "high": high}
+
+    def luck_of_one() -> float:  # with labels shuffled between groups; images of a group stay together
+        given_to, taken_from = (np.argsort(generator.permutation(int(units.max()) + 1)[units], kind="stable")
+                                for _ in range(2))  # fmt: skip
+        dealt = np.empty_like(labels)
+        dealt[given_to] = labels[taken_from]
+        dealt_folds = k_folds(dealt, units.astype(str), FOLDS, generator)
+        given = _guessed(values, dealt, dealt_folds, TREES_OF_ONE, ordered)
+        return float(metric(metrics.confusion_matrix(dealt, given, classes)))
+
+    alone: Any = [{"name": name, **judge(values[:, [k]], TREES_OF_ONE)} for k, name in enumerate(cues)]
+    together = judge(values, TREES)
+    unsure = chance < together["low"] < chance + BEYOND_CHANCE * (1 - chance)
+    luck = max(luck_of_one() for _ in range(DEALS)) if unsure else None
     return found | together | {
-        "chance": judge.chance, "luck": luck, "strength": (together["value"] - judge.chance) / (1 - judge.chance),
-        "found": is_found(together, judge.chance, luck), "n": len(labels), "groups": int(units.max()) + 1,
+        "chance": chance, "luck": luck, "strength": (together["value"] - chance) / (1 - chance),
+        "found": is_found(together, chance, luck), "n": len(labels), "groups": int(units.max()) + 1,
         "cues": sorted(alone, key=lambda cue: -cue["value"]),
     }  # fmt: skip
 
@@ -71,48 +90,19 @@ def _why_not(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray) -> str:
     return "" if cues.shape[1] else "size, border and colour are the same for all images"
 
 
-class _Judge:
-    """Folds and resamples, shared by all sets of cues so that their results can be compared."""
+def _guessed(values: np.ndarray, labels: np.ndarray, folds: np.ndarray, trees: int, ordered: bool) -> np.ndarray:
+    """int [n]: the class given to each image by a forest trained on the other folds."""
+    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-    def __init__(self, labels: np.ndarray, units: np.ndarray, ordered: bool, generator: np.random.Generator) -> None:
-        self.labels, self.units, self.ordered = labels, units, ordered
-        self.classes = int(labels.max()) + 1
-        self.chance = 0.0 if ordered else 1 / self.classes
-        self.metric = metrics.quadratic_kappa if ordered else metrics.balanced_accuracy
-        self.folds = k_folds(labels, units.astype(str), FOLDS, generator)
-        self.resampling = Resampling(units)
-
-    def judge(self, values: np.ndarray, trees: int) -> dict[str, float]:
-        """value, low and high (nan if undefined) of guesses from the columns of `values`."""
-        given = self._given(values, self.labels, self.folds, trees)
-        value, drawn = self.resampling.graded(self.metric, self.labels, given, self.classes)
-        # Not `entry`, which gives no interval for a perfect value: a perfect shortcut must be found.
-        low, high = self.resampling.interval(value, drawn)
-        return {"value": value, "low": low, "high": high}
-
-    def luck(self, values: np.ndarray, generator: np.random.Generator) -> float:
-        """The value of the same columns with labels shuffled between groups; images of a group stay together."""
-        groups = int(self.units.max()) + 1
-        given_to, taken_from = (np.argsort(generator.permutation(groups)[self.units], kind="stable") for _ in range(2))
-        dealt = np.empty_like(self.labels)
-        dealt[given_to] = self.labels[taken_from]
-        folds = k_folds(dealt, self.units.astype(str), FOLDS, generator)
-        given = self._given(values, dealt, folds, TREES_OF_ONE)
-        return float(self.metric(metrics.confusion_matrix(dealt, given, self.classes)))
-
-    def _given(self, values: np.ndarray, labels: np.ndarray, folds: np.ndarray, trees: int) -> np.ndarray:
-        """int [n]: the class given to each image by a forest trained on the other folds."""
-        from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
-
-        given = np.zeros_like(labels)
-        forest: Any = ExtraTreesRegressor() if self.ordered else ExtraTreesClassifier(class_weight="balanced")
-        forest.set_params(n_estimators=trees, max_features=1.0, random_state=0)
-        for fold in range(FOLDS):
-            held, known = folds == fold, labels[folds != fold]
-            forest.set_params(min_samples_leaf=max(5, len(known) // 200)).fit(values[~held], known)
-            answers = forest.predict(values[held])
-            given[held] = as_grades(answers, known, self.classes) if self.ordered else answers
-        return given
+    given = np.zeros_like(labels)
+    forest: Any = ExtraTreesRegressor() if ordered else ExtraTreesClassifier(class_weight="balanced")
+    forest.set_params(n_estimators=trees, max_features=1.0, random_state=0)
+    for fold in range(FOLDS):
+        held, known = folds == fold, labels[folds != fold]
+        forest.set_params(min_samples_leaf=max(5, len(known) // 200)).fit(values[~held], known)
+        answers = forest.predict(values[held])
+        given[held] = as_grades(answers, known, int(labels.max()) + 1) if ordered else answers
+    return given
 
 
 def as_grades(scores: np.ndarray, known: np.ndarray, classes: int) -> np.ndarray:

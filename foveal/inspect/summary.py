@@ -47,14 +47,17 @@ def _fill_from_pixels(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFram
 
 def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str, Any]:
     """All numbers about one set; `table` comes from `described`."""
-    card, classes = prepared.card, prepared.classes
+    card, classes, copies = prepared.card, prepared.classes, read_copies(prepared, table)
+    judged = set(table["group"][table["split"].isin(JUDGED)]) - {""}
+    pool_of_judged = table["group"].isin(judged) & (table["split"] == "unlabelled")
     return {
         "name": name, "path": str(prepared.path), "title": card["title"], "fundus": bool(card["fundus"]),
         "task": card["task"], "scale": card["scale"], "classes": classes, "images": len(table),
         "near_compared": _near_comparable(prepared), "without_group": int((table["group"] == "").sum()),
-        "parts": counts_of(table, classes), "pool_of_judged": _pool_of_judged(table),
+        "parts": counts_of(table, classes), "pool_of_judged": int(pool_of_judged.sum()),
         "sizes": _sizes(table, classes), "colours": _colours(table, classes), "flags": _flags(table, classes),
-        "rejected": _rejected(prepared.path / "rejected.csv"), "copies": _copies(prepared, table),
+        "rejected": _rejected(prepared.path / "rejected.csv"),
+        "copies": {**_counted(copies), "listed": named(copies[copies["conflict"] == 1], prepared, prepared)},
         "shortcut": json_ready(probe_set(prepared, table)),
     }  # fmt: skip
 
@@ -75,12 +78,6 @@ def probe_set(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
 def _per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
     labels = table["label"].dropna().astype(int)
     return {name: int((labels == k).sum()) for k, name in enumerate(classes)} if len(labels) else {}
-
-
-def _pool_of_judged(table: pd.DataFrame) -> int:
-    """The number of unlabelled images of patients in validation or test."""
-    judged = set(table["group"][table["split"].isin(JUDGED)]) - {""}
-    return int((table["group"].isin(judged) & (table["split"] == "unlabelled")).sum())
 
 
 def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
@@ -138,12 +135,6 @@ def read_copies(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
     split = table.set_index("id")["split"]
     pairs = pairs.assign(split=pairs["id"].map(split), other_split=pairs["other"].map(split))
     return pairs.dropna(subset=["split", "other_split"]).reset_index(drop=True)
-
-
-def _copies(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
-    pairs = read_copies(prepared, table)
-    listed = named(pairs[pairs["conflict"] == 1], prepared, prepared)
-    return {**_counted(pairs), "listed": listed}
 
 
 def _counted(pairs: pd.DataFrame) -> dict[str, Any]:

@@ -1,15 +1,17 @@
-"""The Jinja environment for all templates; in HTML and SVG, all text is escaped."""
+"""The Jinja environment for all templates: HTML and SVG, in which all text is escaped, and text for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from foveal.console import say, show_table
 from foveal.page import words
 from foveal.page.parts import Html, Section, Shown, Table, Verdict, cell, value_cell
 
+LOOKS = {"bad": ("!!", "bold red"), "unsure": ("! ", "yellow"), "good": ("ok", "green")}  # of a verdict, by tone
 PACKAGE = Path(__file__).parent.parent
 # A module constant, so that templates are compiled only once: compiling is slower than rendering.
 ENVIRONMENT = jinja2.Environment(
@@ -77,3 +79,30 @@ def page(
     """
     return render("sections.html", sections=sections, title=title, kind=kind, subtitle=subtitle, about=about,
                   style=style, script=script, footer=footer)  # fmt: skip
+
+
+def print_table(table: Table, *, apart: bool = True) -> None:
+    """Print a table with its caption and notes; the small text of a cell is in brackets. apart: after an empty line."""
+    if apart:
+        say()
+    rows = [[f"{one.text} ({one.small})" if one.small else one.text for one in map(cell, row)] for row in table.rows]
+    show_table(table.caption, table.columns, rows)
+    for note in table.notes:
+        say(f"  {note}", "dim")
+
+
+def print_verdicts(verdicts: Iterable[Mapping[str, str]]) -> None:
+    """Print verdicts, given as dicts with tone, text and grounds as in parts.Verdict."""
+    for verdict in verdicts:
+        mark, style = LOOKS[verdict["tone"]]
+        say(f"  {mark} {verdict['text']}", style)
+        say(f"     {verdict['grounds']}")
+
+
+def print_template(template: str, **contents: Any) -> None:
+    """Print what a text template tells; see `render.told`."""
+    for number, one in enumerate(told(template, **contents)):
+        if isinstance(one, Table):
+            print_table(one, apart=number > 0)
+        else:
+            say(*one)

@@ -19,7 +19,7 @@ from foveal.console import progress_bar
 from foveal.errors import FovealError
 from foveal.files import check_file, write_table
 from foveal.fundus.quality import UNGRADABLE
-from foveal.page.terminal import print_template
+from foveal.page.render import print_template
 from foveal.page.words import listed
 from foveal.predict.choose import choose, unsureness
 from foveal.predict.cohort import cohort_set

@@ -31,7 +31,7 @@ from foveal.distributed import (
 from foveal.files import write_json
 from foveal.nets.encoder import create_encoder, freeze_stages
 from foveal.nets.weights import load_encoder_weights, normalisation_for
-from foveal.page.terminal import print_template
+from foveal.page.render import print_template
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, resolve, settle

@@ -14,7 +14,7 @@ from foveal.console import is_first_process, warn
 from foveal.files import write_json
 from foveal.nets.encoder import feature_size, freeze_stages
 from foveal.nets.layers import re_estimate
-from foveal.page.terminal import print_template
+from foveal.page.render import print_template
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, NO_FAULT, TOO_EASY, bounds_of, look, verdict

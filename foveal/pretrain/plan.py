@@ -20,7 +20,7 @@ from foveal.distributed import from_first_process
 from foveal.errors import FovealError
 from foveal.hardware import free_on, give_back_memory, held_memory, in_precision, wait_for
 from foveal.nets.encoder import feature_size
-from foveal.page.terminal import print_template
+from foveal.page.render import print_template
 from foveal.predict.features import seconds_of_pass
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, step_memory

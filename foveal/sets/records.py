@@ -1,17 +1,4 @@
-"""Records: what `prepare` hands over to everything else.
-
-A prepared set is a folder that any tool can read:
-
-    DATA/records.csv         a row per image; `shard` and `row` say where its pixels are
-    DATA/images/00000.npy    uint8 [n, S, S, C], C = 3 (RGB) or 1 (grey)
-    DATA/card.json           name, task, ordered class names, label scale, options, counts, content hash
-    DATA/rejected.csv        file, reason: what could not be used
-    DATA/measures.csv        a row per image: the measures of a photograph, and its fingerprint
-    DATA/columns.csv         other columns of the source's table under their own names, if there are any, and id
-    DATA/corrections.csv     second opinions on labels, if there are any: applied whenever the set is opened
-    DATA/changes.csv         of a set that has grown: pictures under new names, and images that changed sides
-    DATA/duplicates.csv      pairs of copies: id, other, kind, similarity, both labels, conflict
-"""
+"""Records: what `prepare` hands over to everything else, a folder that any tool can read; docs/reference/files.md."""
 
 import hashlib
 from collections.abc import Sequence

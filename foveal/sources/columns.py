@@ -4,25 +4,9 @@ import re
 
 import pandas as pd
 
-from foveal.sources.names import eye_of, grade_of, plain_number
+from foveal.sources.names import WORDS, eye_of, grade_of, plain_number
 
-# The usual names of columns in lower case, with _ for spaces; a second tuple counts where the first has none.
-USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
-    "image": (
-        ("image", "image_id", "id_code", "file", "filename", "file_name", "image_name", "path", "image_path", "img"),
-        ("id", "name", "image_fname", "file_path", "filepath", "img_id", "image_file", "photo"),
-    ),
-    "label": (
-        ("label", "grade", "diagnosis", "level", "class", "dr_grade", "retinopathy_grade", "dr_level", "icdr"),
-        ("dr_icdr", "final_icdr", "adjudicated_dr_grade", "dr", "stage", "dr_stage", "severity", "retinopathy"),
-    ),
-    "group": (
-        ("patient", "patient_id", "patientid", "pid", "subject", "subject_id", "subjectid"),
-        ("patient_code", "patient_no", "patient_number", "person", "person_id", "participant", "participant_id", "mrn"),
-    ),
-    "eye": (("eye", "laterality", "eye_side", "image_laterality", "side"),),
-    "camera": (("camera", "camera_model", "camera_name", "device", "device_model", "scanner"),),
-}  # fmt: skip
+USUAL = {what: [set(names.split()) for names in lines] for what, lines in WORDS["columns"].items()}  # best names first
 # A column of one eye: left_image, grade_od, right_eye_grade.
 _OF_EYE = re.compile(r"(?:(?P<before>\w+?)_)?(?P<eye>left|right|l|r|od|os|le|re)(?:_eye)?(?:_(?P<after>\w+))?")
 _ONE, _ZERO = {"1", "true", "yes"}, {"0", "false", "no", ""}

@@ -2,31 +2,19 @@
 
 import difflib
 import re
+import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources.cards import CLASSES, ICDR
 
-PARTS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-# Words in names of folders that say nothing about the pictures.
-_WRAPPERS = {
-    "image", "images", "img", "imgs", "photo", "photos", "photograph", "photographs", "picture", "pictures", "fundus",
-    "data", "dataset", "set", "folder", "resized", "cropped", "preprocessed", "preprocess", "processed", "original",
-    "originals", "jpg", "jpeg", "png", "split", "part", "labels",
-}  # fmt: skip
-# Words of each eye, without accents: English, Latin, Spanish, Portuguese, German, Dutch, French, Italian, Chinese.
-_EYES = {
-    "left": "left os l le lt sinister izquierdo izquierda izq oi esquerdo esquerda oe links linkes linker la gauche og "
-    "sinistro sinistra sin sx \u5de6",
-    "right": "right od r re rt dexter derecho derecha der direito direita dir rechts rechtes rechter ra droit droite "
-    "destro destra dx \u53f3",
-}
-_EYE_OF = {word: eye for eye, words in _EYES.items() for word in words.split()}
+WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+PARTS: dict[str, str] = WORDS["parts"]
+_EYE_OF = {word: eye for eye, words in WORDS["eyes"].items() for word in words.split()}
 _ORGAN = "eye|auge|ojo|oeil|\u0153il|olho|occhio|oog|oculus"
 # In names of pictures and folders, only words that hardly mean anything else.
 _SIDE = "|".join(word for word in _EYE_OF if len(word) > 4 or word in ("left", "od", "os"))
@@ -63,31 +51,9 @@ def _flat(words: str) -> str:
     return "".join(sign for sign in unicodedata.normalize("NFKD", words.casefold()) if not unicodedata.combining(sign))
 
 
-# Words of each grade in English, Spanish, Portuguese, German, French, Italian, Dutch, Turkish, Russian, Chinese,
-# Japanese and Korean.
-_GRADES = (
-    "no non none without normal healthy negative absent absence ausente assente sin sem keine kein ohne pas sans "
-    "nessuna senza sano sain gesund nodr nord geen zonder yok normaal нет без норма отсутствует "
-    "无 正常 なし 異常なし 없음 정상",
-    "mild leve leicht leichte milde leger legere lieve minimal minima minime licht lichte hafif легкая легкой "
-    "轻度 軽度 軽症 경도 경증",
-    "moderate moderada moderado massig massige maessig mittel modere moderee moderata matig matige orta умеренная "
-    "умеренной 中度 中等度 中等症 중등도",
-    "severe severa severo grave schwer schwere ernstig ernstige agir siddetli тяжелая тяжелой 重度 重症 중증 고도",
-    "proliferative proliferate pdr rdp proliferativa proliferativ proliferante proliferatief proliferatieve "
-    "proliferatif пролиферативная пролиферативной 增殖 增殖性 增生性 増殖 増殖性 増殖期 증식성",
-)
 _SPELLINGS = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR", "Proliferative", *ICDR)
-_GRADE_OF = {_flat(word): grade for grade, words in enumerate(_GRADES) for word in words.split()}
-_DISEASE = {
-    "dr", "rd", "npdr", "rdnp", "nonproliferative", "diabetic", "retinopathy", "retinopatia", "retinopathie",
-    "diabetica", "diabetische", "diabetique", "apparent", "de", "disease", "retinopatisi", "diyabetik", "др",
-}  # fmt: skip
-_COUNTERS = {"grade", "class", "level", "stage", "icdr", "label", "grado", "grau", "stufe", "stade"}
-UNLABELLED = {
-    "", "na", "n/a", "#n/a", "nan", "<na>", "null", "nil", "-", "--", "?", "-1", "unknown", "unlabelled", "unlabeled",
-    "ungraded", "not graded", "missing", "undefined",
-}  # fmt: skip
+_GRADE_OF = {_flat(word): grade for grade, words in enumerate(WORDS["grades"]) for word in words.split()}
+_WRAPPERS, _DISEASE, _COUNTERS = (set(WORDS[name].split()) for name in ("wrappers", "disease", "counters"))
 UNGRADABLE = re.compile(r"(un|not[-_ ]?|non[-_ ]?)grad(e?able|ierbar)|(bad|poor)[-_ ]quality", re.IGNORECASE)
 
 
@@ -180,7 +146,7 @@ def plain_label(cell: str) -> str:
 
 def is_missing(cell: str) -> bool:
     """Whether a cell says that there is no label or name: empty, NA, nan, -1, unknown."""
-    return plain_number(cell).lower() in UNLABELLED
+    return plain_number(cell).lower() in WORDS["unlabelled"]
 
 
 def grade_of(name: str) -> int | None:

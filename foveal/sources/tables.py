@@ -12,7 +12,7 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.sources.columns import USUAL, row_per_picture, usual_columns
-from foveal.sources.names import is_missing
+from foveal.sources.names import WORDS, is_missing
 from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
 
 # The usual signs in encodings beside cp1252; of UTF-8, for a text of which some bytes are damaged.
@@ -26,15 +26,6 @@ _HIGH = re.compile(rb"[\x80-\xff]")
 _TWO = rb"[\x91-\x97\xa0\xab\xb0\xbb\xc0-\xd6\xd8-\xf6\xf8-\xff]{2}"
 _WESTERN = re.compile(rb"(?<![\x80-\xff])(?:%s(?=[A-Za-z])|(?:[^\0-\x7f\x81\x8d\x8f\x90\x9d]|(?<=[A-Za-z])%s)"
                       rb"(?![\x80-\xff]))" % (_TWO, _TWO))  # fmt: skip
-
-# Columns, or a file, by which published sets without a layout of their own are known.
-KNOWN = {
-    ("armd", "dr"): "RFMiD, whose column DR says whether there is retinopathy, not its grade",
-    ("left-fundus", "right-fundus"): "ODIR-5K, which has a row per patient: make a table with a row per picture",
-    ("dr_seg_grading_label.csv",): "FGADR, which has grades 0-4 and no header",
-    ("dr_icdr", "dr_sdrg"): "BRSET, whose column DR_ICDR has the grades",
-    ("final_icdr", "laterality"): "mBRSET, whose column final_icdr has the grades",
-}
 
 
 def find_table(path: Path) -> Path | None:
@@ -190,7 +181,8 @@ def has_labels(file: Path) -> bool:
 def known_set(file: Path, columns: Iterable[str]) -> str:
     """The published set that a table looks like, and what its labels mean; "" for others."""
     there = {name.lower() for name in columns}
-    about = [about for signs, about in KNOWN.items() if set(signs) <= there or signs[0] == file.name.lower()]
+    known = WORDS["known"].items()
+    about = [about for signs, about in known if set(signs.split()) <= there or signs == file.name.lower()]
     return f"{file.name} looks like {about[0]}" if about else ""
 
 

@@ -19,7 +19,7 @@ from foveal.given import Given
 from foveal.hardware import give_back_memory
 from foveal.nets.probes import mean_and_spread
 from foveal.nets.weights import update_average
-from foveal.page.terminal import print_template
+from foveal.page.render import print_template
 from foveal.page.words import counted
 from foveal.predict.features import encode
 from foveal.readout.decisions import decide

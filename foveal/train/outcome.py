@@ -18,7 +18,7 @@ from foveal import checkpoint
 from foveal.console import say, warn
 from foveal.evaluate.operating import fit_referral
 from foveal.files import write_bytes, write_json, write_table, write_text
-from foveal.page.terminal import print_template
+from foveal.page.render import print_template
 from foveal.page.words import counted
 from foveal.predict.likeness import LEAST_HELD, MOST_IMAGES, diameters_of, fit_likeness, looks_of, write_likeness
 from foveal.predict.model import joined

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.inspect import tables
-from foveal.inspect.findings import find, strongest
+from foveal.inspect.findings import find, of_pair, side_by_side, strongest, tables_of
 from foveal.inspect.inspect import InspectConfig
 from foveal.inspect.page import charts
 from foveal.inspect.shortcut import as_grades, is_found, probe
@@ -271,7 +270,7 @@ def test_every_table_has_a_cell_per_column(phantom_set, writable):
     change(writable, "records.csv", flags="blurred too-dark")
     write_copies(writable, *(open_prepared(writable).records.iloc[k] for k in (0, 1)), conflict=1)
     one, pair = summary_of(writable), compare(open_prepared(phantom_set), open_prepared(writable), ("a", "b"))
-    for table in [*tables.tables_of(one), tables.side_by_side([one, one]), *tables.of_pair(pair)]:
+    for table in [*tables_of(one), side_by_side([one, one]), *of_pair(pair)]:
         assert table.caption and table.rows and all(len(row) == len(table.columns) for row in table.rows)
 
 
