@@ -1,7 +1,7 @@
 """Old against new: one grader minus another on the same photographs, what changed for whom, and a record of both.
 
-comparison.json   a list with an entry per OLD (`compare_with`), with the record that a predetermined change control plan
-                  asks for (FDA, 2024)
+comparison.json   a list with an entry per OLD (`compare_with`), with the record that a predetermined change control
+                  plan asks for (FDA, 2024)
 changes.csv       a row per photograph whose grade or referral changed
 """
 

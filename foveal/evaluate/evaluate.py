@@ -25,9 +25,8 @@ from foveal.errors import FovealError
 from foveal.evaluate import columns, judged
 from foveal.evaluate.difference import compare_with, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
-from foveal.evaluate.measure import measure
+from foveal.evaluate.measure import measure, measure_rules
 from foveal.evaluate.operating import measure_patients, operating_points
-from foveal.evaluate.rules import measure_rules
 from foveal.evaluate.show import show, warnings
 from foveal.evaluate.stress import FILE as STRESS
 from foveal.evaluate.stress import measure_stress

@@ -15,7 +15,9 @@ from foveal import metrics
 from foveal.evaluate import curves
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
+from foveal.readout import decisions
 from foveal.readout.predictions import probability_columns
+from foveal.readout.readout import LEAST_IMAGES
 from foveal.readout.scales import Scale
 
 OVERALL = (
@@ -33,8 +35,8 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
     "metrics" maps a name to value, low, high, n, noise and constant; None if undefined. Metrics that need an order are
     left out if the classes have none.
     """
-    probabilities, size = table[probability_columns(table)].to_numpy(float), len(scale.names)
-    labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
+    (probabilities, labels), size = _read(table), len(scale.names)
+    grades = table["grade"].to_numpy(np.int64)
     total, drawn = metrics.confusion_matrix(labels, grades, size), resampling.confusions(labels, grades, size)
     constant, answer = np.zeros_like(total), int(total.sum(1).argmax())
     constant[:, answer] = total.sum(1)
@@ -98,3 +100,33 @@ def _per_class(
 
 def _with_constant(entry: dict[str, Any], constant: float) -> dict[str, Any]:
     return {**entry, "constant": None if math.isnan(constant) else constant}
+
+
+def measure_rules(table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
+    """rule -> {quadratic_kappa, accuracy}, of labelled rows with ordered grades, read from the same probabilities.
+
+    The rules: grades as given; the fixed rules of readout/decisions.py; and the sharpened rule with cutoffs fitted on
+    `chosen_on`, validation rows that are not evaluated, or with few of them on the evaluated images of other groups.
+    """
+    probabilities, labels = _read(table)
+    places, truth = decisions.place_of(probabilities, "sharpened"), np.eye(probabilities.shape[1])
+    if len(chosen_on) >= LEAST_IMAGES:
+        others, known = _read(chosen_on)
+        fitted = decisions.cut(places, decisions.shrunk_cutoffs(decisions.place_of(others, "sharpened"), truth[known]))
+    else:
+        fitted = decisions.out_of_fold(places, truth[labels], resampling.units)
+    rules = {
+        "given": table["grade"].to_numpy(np.int64), "argmax": decisions.decide(probabilities, "most_probable"),
+        "half-way": decisions.decide(probabilities, "expected"), "median": decisions.medians(probabilities),
+        "sharpened": decisions.decide(probabilities, "sharpened"), "fitted": fitted,
+    }  # fmt: skip
+    return {
+        rule: {"quadratic_kappa": resampling.of_grades(metrics.quadratic_kappa, labels, grades, len(truth)),
+               "accuracy": resampling.mean(labels == grades, is_share=True)}
+        for rule, grades in rules.items()
+    }  # fmt: skip
+
+
+def _read(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [n, K] and labels int [n]."""
+    return table[probability_columns(table)].to_numpy(float), table["label"].to_numpy(np.int64)

@@ -1,5 +1,6 @@
 """The Jinja environment for all templates: HTML and SVG, in which all text is escaped, and text for the terminal."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,27 @@ def print_template(template: str, **contents: Any) -> None:
             print_table(one, apart=number > 0)
         else:
             say(*one)
+
+
+def markdown_page(
+    text: str, *, kind: str, subtitle: str = "", figure: tuple[str, str] = ("", ""), style: str = ""
+) -> str:
+    """A complete page of Markdown: its title from the first heading, a section for each one of the second level.
+
+    figure: the name of an SVG file that the text shows as an image, and the SVG itself.
+    """
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+    def part(title: str, body: str) -> Section:
+        name = re.sub(r"\W+", "-", title.lower()).strip("-")
+        return Section(name=name, title=title.strip(), parts=[Html(Markup(parser.render(body)))])
+
+    head, *parts = re.split(r"^## ", text, flags=re.MULTILINE)
+    title, _, lead = head.lstrip("# \n").partition("\n")
+    sections = [part("About", lead)] if lead.strip() else []
+    sections += [part(*text.split("\n", 1)) for text in parts]
+    html = page(sections, title=title.strip(), kind=kind, subtitle=subtitle, style=style)
+    name, svg = figure
+    return re.sub(rf'<img src="{re.escape(name)}"[^>]*>', lambda _: svg, html) if name else html

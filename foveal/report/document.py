@@ -22,9 +22,8 @@ import tyro
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import check_free, write_text
-from foveal.page.markdown import markdown_page
 from foveal.page.parts import SPLITS
-from foveal.page.render import render
+from foveal.page.render import markdown_page, render
 from foveal.page.words import counted
 from foveal.predict.cohort import folder_of
 from foveal.readout.predictions import read_ungraded

@@ -6,7 +6,7 @@ import pytest
 
 import foveal
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.rules import measure_rules
+from foveal.evaluate.measure import measure_rules
 from foveal.evaluate.show import warnings
 from foveal.readout.decisions import cut, decide, place_of, shrunk_cutoffs
 from foveal.sets.splits import group_codes
