@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.config import read_toml
+from foveal.export.encoder import CONFIG
 from foveal.files import read_json, write_json, write_table, write_text
 from foveal.page.render import render
 from foveal.page.words import counted
@@ -51,7 +52,8 @@ def write_card(said: dict[str, Any], loads: dict[str, str], run: Path, folder: P
     """
     write_json(folder / ABOUT, said)
     networks = counted(len(said.get("members") or [1]), "network")
-    write_text(folder / "README.md", render("README.md", **said, networks=networks, loads=loads, power=POWER) + "\n")
+    contents = said | {"networks": networks, "loads": loads, "power": POWER, "hub": (folder / CONFIG).is_file()}
+    write_text(folder / "README.md", render("README.md", **contents) + "\n")
     write_table(folder / "seen.csv", read_seen(str(run)).assign(id="", set="", path="", patient=""))
     write_text(folder / "requirements.txt", render("requirements.txt", pinned=pinned, version=VERSION))
 

@@ -1,8 +1,9 @@
 """Encoder: only its weights, with the parameter names of timm.
 
-    encoder.safetensors     timm.create_model(NAME, num_classes=0, checkpoint_path=...)
+    model.safetensors, config.json      timm.create_model("local-dir:FOLDER", pretrained=True)
 
-It is written only if timm's network computes the same features with these weights.
+These are the files of a timm model on the Hugging Face Hub. config.json is written only if timm's network computes the
+same features with these weights.
 """
 
 from copy import deepcopy
@@ -18,31 +19,38 @@ from foveal.nets.encoder import OWN, timm_options
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
 
+WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that timm looks for
 TOLERANCE = 1e-6  # relative, of features in float64: in float32, rounding differences grow too large in deep networks
 FEW = 8  # images on which features are compared
 
 
-def write_encoder(predictor: Predictor, images: np.ndarray, file: Path) -> str:
+def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> str:
     """Write the only grader's encoder; returns how to load it, or why only Foveal can.
 
     images: prepared uint8 [n, S, S, C].
     """
     import timm
+    from timm.models import save_for_hf
 
     encoder, name = predictor.grader.encoder, read_model(predictor.runs[0])["encoder"]
-    checkpoint.save_weights(encoder, file)
+    checkpoint.save_weights(encoder, folder / WEIGHTS)
     if name in OWN:
-        return f"{name} is Foveal's own network; load it with --init {file.name}"
-    options = timm_options(name, predictor.preparation.channels, predictor.input.image_size)
+        return f"{name} is Foveal's own network; load it with --init {WEIGHTS}"
+    side, channels = predictor.input.image_size, predictor.preparation.channels
+    options = timm_options(name, channels, side)
+    shown = {"input_size": (channels, side, side), "mean": predictor.input.mean, "std": predictor.input.std}
     try:
-        theirs = timm.create_model(checkpoint_path=str(file), **options)
+        network = timm.create_model(checkpoint_path=str(folder / WEIGHTS), **options)
+        save_for_hf(network, str(folder), {"pretrained_cfg": shown | {"crop_pct": 1.0}}, safe_serialization=True)
     except (RuntimeError, ValueError) as error:
-        return f"timm.create_model cannot load it, as its first layer is for small images: {str(error).splitlines()[0]}"
-    few = torch.from_numpy(at_size(images[:FEW], predictor.input.image_size)).permute(0, 3, 1, 2).double() / 127.5 - 1
+        (folder / CONFIG).unlink(missing_ok=True)
+        why = str(error).splitlines()[0]
+        return f"timm.create_model cannot load it by itself: {why}; load it with --init {WEIGHTS}"
+    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    few = torch.from_numpy(at_size(images[:FEW], side)).permute(0, 3, 1, 2).double() / 127.5 - 1
     with torch.no_grad():
         features, found = (deepcopy(network).double()(few) for network in (encoder, theirs.eval()))
     if not torch.allclose(found, features, rtol=0, atol=TOLERANCE * float(features.abs().max())):
         what = f"timm's {name} computes different features with these weights, so nothing was exported"
         raise FovealError("export.inexact", what, fix="leave encoder out of --formats")
-    call = ", ".join(f"{key}={value!r}" for key, value in options.items() if key != "model_name")
-    return f'timm.create_model("{options["model_name"]}", {call}, checkpoint_path="{file.name}")'
+    return 'timm.create_model("local-dir:FOLDER", pretrained=True)'

@@ -2,7 +2,7 @@
 
 FOLDER/model.onnx  model.fp16.onnx  model.int8.onnx    pixels to probabilities, for ONNX Runtime
 FOLDER/model.pt2                                        the same for torch.export.load
-FOLDER/encoder.safetensors                              the encoder for timm
+FOLDER/model.safetensors  config.json                   the encoder for timm
 FOLDER/foveal.json  README.md  seen.csv  requirements.txt
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.export.card import about, write_card
-from foveal.export.encoder import write_encoder
+from foveal.export.encoder import CONFIG, WEIGHTS, write_encoder
 from foveal.export.graph import Graph, Work, check, describe, whole_graph, write_graph
 from foveal.export.lower import write_half, write_integers
 from foveal.export.options import ExportConfig, Format
@@ -35,8 +35,7 @@ FILES = {
     "onnx-int8": ("model.int8.onnx", "the same with an encoder in 8-bit integers"),
     "torch": ("model.pt2", "the same for torch.export.load"),
 }
-ENCODER = "encoder.safetensors"
-OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", ENCODER, *(name for name, _ in FILES.values())}
+OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", WEIGHTS, CONFIG, *(name for name, _ in FILES.values())}
 CHECKED = 256  # at most this many images to check files on: enough to measure 98 % agreement to within 2 %
 CALIBRATING = 480  # at most this many images for int8: a third measures ranges, the rest selects float32 layers
 
@@ -129,14 +128,14 @@ def _write(config: ExportConfig, formats: tuple[Format, ...], work: Work, graph:
         onnx_file.unlink(missing_ok=True)
     how = ""
     if "encoder" in formats:
-        how = write_encoder(work.predictor, work.checked, folder / ENCODER)
-        describe(work, folder / ENCODER, "the encoder's weights")
-    write_card(work.said, {ENCODER: how} if how else {}, config.run, folder)
+        how = write_encoder(work.predictor, work.checked, folder)
+        describe(work, folder / WEIGHTS, "the encoder's weights")
+    write_card(work.said, {WEIGHTS: how} if how else {}, config.run, folder)
     if rows:
         columns = ["file", "MB", "largest difference", "equal grades", "n"]
         show_table(f"exported files compared with {config.run} on real images", columns, rows)
     if how:
-        say(f"{ENCODER}: {how}")
+        say(f"{WEIGHTS}: {how}")
 
 
 def _put(folder: Path, out: Path) -> None:

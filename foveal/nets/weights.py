@@ -138,9 +138,9 @@ def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[s
 
 
 def model_beside(file: Path) -> dict[str, Any]:
-    """What a run or an export says about its encoder.safetensors; empty for other files."""
+    """What a run or an export says about its encoder; empty for other files."""
     for name in ("model.json", "foveal.json"):
-        if file.name == "encoder.safetensors" and file.with_name(name).is_file():
+        if file.name in ("encoder.safetensors", "model.safetensors") and file.with_name(name).is_file():
             return dict(read_json(file.with_name(name)))
     return {}
 

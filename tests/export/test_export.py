@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 import foveal
@@ -29,7 +30,7 @@ from foveal.sets.records import open_prepared
 pytestmark = pytest.mark.slow
 
 FILES = {
-    "model.onnx", "model.fp16.onnx", "model.int8.onnx", "model.pt2", "encoder.safetensors", "foveal.json", "README.md",
+    "model.onnx", "model.fp16.onnx", "model.int8.onnx", "model.pt2", "model.safetensors", "foveal.json", "README.md",
     "seen.csv", "requirements.txt",
 }  # fmt: skip
 
@@ -198,7 +199,7 @@ def test_an_export_is_replaced_only_by_a_whole_one_and_reviews_stay(
             foveal.export(grader_run, out=out, formats=("torch",))
     assert tree_of(out) == before and [path.name for path in tmp_path.iterdir()] == ["out"]
     foveal.export(grader_run, out=out, formats=("torch",))
-    gone = {"model.onnx", "model.fp16.onnx", "model.int8.onnx", "encoder.safetensors"}
+    gone = {"model.onnx", "model.fp16.onnx", "model.int8.onnx", "model.safetensors"}
     assert {file.name for file in out.iterdir()} == FILES - gone | {"reviews.sqlite"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -264,7 +265,7 @@ def test_flips_are_part_of_the_files(phantom_set, grader_run, tmp_path, tta, mon
 def test_folds_become_one_file_in_which_every_fold_keeps_its_first_layers(phantom_set, tmp_path, refuses):
     run = train(phantom_set, tmp_path / "run", encoder="small_conv", folds=3)
     out = foveal.export(run)
-    assert not (out / "encoder.safetensors").exists()
+    assert not (out / "model.safetensors").exists()
     check_parity(run, phantom_set, out)
     nodes = encoder_nodes(onnx.load(str(out / "model.onnx")))
     assert sum(node.op_type == "Conv" and depth == 1 for node, depth in nodes) == 3
@@ -299,9 +300,12 @@ def test_weights_load_in_timm_and_give_equal_features(phantom_set, tmp_path, enc
     seen = plain_view(images_of(phantom_set)[:8], predictor.input, predictor.device).double()
     with torch.inference_mode():
         features = predictor.grader.encoder.double()(seen)
-        size = {"img_size": side} if encoder.startswith("vit") else {}
-        ours = timm.create_model(encoder, num_classes=0, checkpoint_path=out / "encoder.safetensors", **size).eval()
+        ours = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
         assert torch.allclose(ours.double()(seen), features, rtol=1e-6, atol=1e-6)
+    told = ours.pretrained_cfg
+    assert tuple(told["mean"]) == predictor.input.mean and tuple(told["input_size"]) == (3, side, side)
+    card = ModelCard.load(out / "README.md").data
+    assert card.library_name == "timm" and encoder in card.tags
     assert not (out / "model.int8.onnx").exists()  # of a transformer, there is none
 
 
@@ -364,7 +368,7 @@ def test_the_part_that_costs_grades_stays_in_float32(looking_run, tmp_path, monk
 
 
 def test_the_encoder_file_is_the_runs(exported, grader_run):
-    file, run = load_file(exported / "encoder.safetensors"), Predictor(grader_run).grader.encoder
+    file, run = load_file(exported / "model.safetensors"), Predictor(grader_run).grader.encoder
     assert all(torch.equal(file[name], value) for name, value in run.state_dict().items())
 
 
