@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from foveal.config import read_toml
 from foveal.distributed import from_first_process
@@ -50,19 +49,15 @@ def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, di
     return from_first_process((config, why))
 
 
-def _random_views(config: PretrainConfig, machine: Machine, images: int) -> tuple[Tensor, Tensor]:
-    size = (images, machine.shape[2], config.image_size, config.image_size)
-    first, second = (torch.randn(size, device=machine.device) for _ in range(2))
-    return first.to(memory_format=torch.channels_last), second.to(memory_format=torch.channels_last)
-
-
 def step_memory(config: PretrainConfig, machine: Machine) -> Callable[[int, int], float]:
     """(images, share) -> bytes of a step of a process that takes `share` images of the batch, `images` at a time.
 
     Counted on two images: for each at its peak, for its two views, for similarities, for gradients and means.
     """
     method = build_method(config, machine.shape[2]).to(machine.device)
-    kept = kept_bytes(method, _random_views(config, machine, 2), in_precision(config.precision, machine.device))
+    pair = torch.randn(2, 2, machine.shape[2], config.image_size, config.image_size, device=machine.device)
+    inputs = tuple(view.to(memory_format=torch.channels_last) for view in pair)
+    kept = kept_bytes(method, inputs, in_precision(config.precision, machine.device))
     views = 8 * machine.shape[2] * config.image_size**2
     fixed = matrix_bytes(config, config.batch_size // machine.world) + bytes_of_learning(method)
 
@@ -90,14 +85,12 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
     share = config.batch_size // machine.world
     needs, free = step_memory(config, machine), free_bytes(machine)
     why = f"a whole batch needs about {needs(share, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
-    if needs(share, share) <= free:
-        return "whole", why
-    fitting = [size for size in range(2, share) if needs(size, share) <= free]
-    for size in reversed(fitting):
+    fitting = [size for size in range(share, min(1, share - 1), -1) if needs(size, share) <= free]
+    for size in fitting:
         if share % size == 0:
-            return str(size), why
+            return "whole" if size == share else str(size), why
     if fitting:
-        what = f"there is memory for {fitting[-1]} images at a time, and the {share} of a process cannot be cut equally"
+        what = f"there is memory for {fitting[0]} images at a time, and the {share} of a process cannot be cut equally"
         fix = f"choose a --batch-size with smaller divisors, such as {machine.world * (share - share % 2)}"
         raise FovealError("memory.exhausted", what, fix=fix)
     what = f"two images of a step need {needs(2, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"

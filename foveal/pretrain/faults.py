@@ -58,42 +58,34 @@ def explain_loss(
     """
     first, second, temperature = z1.detach().double(), z2.detach().double(), contrast.temperature
     positives, others = contrast.pairs(len(first), identity)
-    points = torch.cat([unit(first), unit(second)])
-    right = _value(points @ points.T / temperature, positives, others)
+    z, points, itself = torch.cat([first, second]), unit(torch.cat([first, second])), torch.eye(2 * len(first)).bool()
+
+    def value(vectors: Tensor, positives: Tensor = positives, others: Tensor = others) -> float:
+        """Mean over anchors of log sum exp(its others) - mean(its positives), as Khosla et al. 2020, equation 2."""
+        logits = vectors @ vectors.T / temperature
+        attraction = logits.masked_fill(~positives, 0).sum(1) / positives.sum(1)
+        return float((logits.masked_fill(~others, -math.inf).logsumexp(1) - attraction).mean())
+
+    right = value(points)
     if _close(loss, right):
         return None
+    wrong = [
+        ("only_positive", value(points, others=positives)),
+        ("not_normalised", value(z)),
+        ("whole_tensor", value(torch.cat([first / first.norm(), second / second.norm()]))),
+        ("whole_tensor", value(z / z.norm())),
+        ("own_target", value(points, itself, others | itself)),
+        ("own_denominator", value(points, others=others | itself)),
+    ]
     # For short vectors, "not normalised" and "normalised together" give almost the same value: the nearest one counts.
-    wrong = _wrong_losses(first, second, temperature, positives, others)
-    fault, value = min(wrong, key=lambda each: abs(each[1] - loss))
-    if _close(loss, value):
+    fault, nearest = min(wrong, key=lambda each: abs(each[1] - loss))
+    if _close(loss, nearest):
         return fault, EXPLAINED[fault]
     for base in BASE_TEMPERATURES:
         if _close(loss, right * temperature / base):
             factor = f"temperature / base_temperature = {temperature:g} / {base:g}"
             return "base_temperature", f"it is multiplied by {factor}: leave that out"
     return "unknown", f"it is {loss:.6g}, and that of these embeddings is {right:.6g}; no known fault gives that value"
-
-
-def _wrong_losses(
-    z1: Tensor, z2: Tensor, temperature: float, positives: Tensor, others: Tensor
-) -> list[tuple[str, float]]:
-    z, points = torch.cat([z1, z2]), torch.cat([unit(z1), unit(z2)])
-    logits, itself = points @ points.T / temperature, torch.eye(len(z), dtype=torch.bool)
-    whole, each = z / z.norm(), torch.cat([z1 / z1.norm(), z2 / z2.norm()])
-    return [
-        ("only_positive", _value(logits, positives, positives)),
-        ("not_normalised", _value(z @ z.T / temperature, positives, others)),
-        ("whole_tensor", _value(each @ each.T / temperature, positives, others)),
-        ("whole_tensor", _value(whole @ whole.T / temperature, positives, others)),
-        ("own_target", _value(logits, itself, others | itself)),
-        ("own_denominator", _value(logits, positives, others | itself)),
-    ]
-
-
-def _value(logits: Tensor, positives: Tensor, others: Tensor) -> float:
-    """Mean over anchors of log sum exp(its others) - mean(its positives), as Khosla et al. 2020, equation 2."""
-    attraction = logits.masked_fill(~positives, 0).sum(1) / positives.sum(1)
-    return float((logits.masked_fill(~others, -math.inf).logsumexp(1) - attraction).mean())
 
 
 def _close(loss: float, value: float) -> bool:  # a wrong first loss may differ in the fourth digit only

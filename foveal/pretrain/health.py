@@ -42,19 +42,12 @@ def facts_of(z1: Tensor, z2: Tensor, targets: tuple[Tensor, Tensor] | None = Non
             "instance_accuracy": (positive > cosines.masked_fill(~others, -math.inf).amax(1)).float().mean(),
             "feature_std": both.std(0, correction=0).mean() * math.sqrt(both.shape[1]),
         }
-    if targets is not None:
-        facts |= _cosines_with(torch.cat([z1, z2]), torch.cat([gather(each) for each in targets]))
+        if targets is not None:
+            ours, theirs = both.view(2, n, -1), torch.stack([unit(gather(each)[:FACT_IMAGES]) for each in targets])
+            cosines, own = ours @ theirs.mT, (ours * theirs).sum()
+            facts["positive_cosine"] = own / (2 * n)
+            facts["negative_cosine"] = (cosines.sum() - own) / max(1, 2 * n * (n - 1))
     return facts
-
-
-def _cosines_with(vectors: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Mean cosines of the vectors of two views [2n, D] with their own targets and with those of other images."""
-    with torch.autocast(vectors.device.type, enabled=False):
-        n = min(FACT_IMAGES, len(vectors) // 2)
-        ours, theirs = (unit(each).unflatten(0, (2, -1))[:, :n] for each in (vectors, targets))
-        cosines = ours @ theirs.mT  # [2, n, n]
-        own = cosines.diagonal(dim1=1, dim2=2).sum()
-        return {"positive_cosine": own / (2 * n), "negative_cosine": (cosines.sum() - own) / max(1, 2 * n * (n - 1))}
 
 
 def _cosines(both: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -30,14 +30,12 @@ class Contrast:
         place = torch.arange(2 * images)
         others = place[:, None] != place
         positives = ((place[:, None] - place) % images == 0) & others
-        if self.same_group != "ignore":
-            assert identity is not None
-            group = identity.cpu().repeat(2)
-            same = group[:, None] == group
-            if self.same_group == "mask":
-                return positives, others & (~same | positives)
-            positives = same & others
-        return positives, others
+        if self.same_group == "ignore":
+            return positives, others
+        assert identity is not None
+        group = identity.cpu().repeat(2)
+        same = group[:, None] == group
+        return (positives, others & (~same | positives)) if self.same_group == "mask" else (same & others, others)
 
 
 class TwoViews(nn.Module, ABC):

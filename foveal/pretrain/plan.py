@@ -128,7 +128,7 @@ def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, lear
     fewer = replace(probe, labels=probe.labels[:JUDGED], folds=probe.folds[:JUDGED], units=probe.units[:JUDGED])
     features = torch.randn(len(fewer.labels), feature_size(encoder), device=feed.device)
     began = time.perf_counter()
-    probing.judge(fewer, features)
+    probing.rows_of(fewer, probing.judge(fewer, features), None)
     judging = (time.perf_counter() - began) * len(probe.labels) / len(fewer.labels)
     return (images + len(probe.labels)) * each + judging
 

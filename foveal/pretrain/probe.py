@@ -4,7 +4,6 @@ The training and validation images of a labelled set are judged by cross-validat
 neighbours, and by a linear model in closed form. The result chooses nothing.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,66 +92,52 @@ def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame, mos
     return Probe(ImageStore([(prepared, records)]), labels, folds, units, len(prepared.card["classes"]), ordered)
 
 
-def judge(probe: Probe, features: Tensor) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-    """A row for each of knn and linear: probe, metric, value, low, high, n, groups; and the grades of both."""
+def judge(probe: Probe, features: Tensor) -> pd.DataFrame:
+    """The grades of the images by knn and linear, int [n] each, from features [n, D]."""
     if features.device.type == "mps":  # it has no float64
         features = features.cpu()
     labels, folds = torch.from_numpy(probe.labels).to(features.device), torch.from_numpy(probe.folds)
+    given = {name: torch.empty(len(labels), dtype=torch.int64) for name in ("knn", "linear")}
+    for held_out in (folds == fold for fold in range(FOLDS)):
+        if held_out.any() and not held_out.all():
+            inside, outside = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+            known = features[inside], labels[inside.to(labels.device)], features[outside], probe.classes
+            given["knn"][held_out] = nearest_neighbours(*known).argmax(1).cpu()
+            given["linear"][held_out] = ridge(*known).argmax(1).cpu()
+    return pd.DataFrame({name: grades.numpy() for name, grades in given.items()})
+
+
+def rows_of(probe: Probe, grades: pd.DataFrame, before: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """A row each for knn and linear: value and interval; against `before`, the paired difference and its answer."""
     # Kappa weighs distances between classes, which only ordered classes have.
-    resampling, score = Resampling(probe.units, 500), _score(probe)
-    rows, given = [], {}
-    for name, grade in (("knn", nearest_neighbours), ("linear", ridge)):
-        grades = torch.empty(len(labels), dtype=torch.int64)
-        for fold in range(FOLDS):
-            held_out = folds == fold
-            if held_out.any() and not held_out.all():
-                inside, outside = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
-                scores = grade(features[inside], labels[inside.to(labels.device)], features[outside], probe.classes)
-                grades[held_out] = scores.argmax(1).cpu()
-        given[name] = grades.numpy()
-        entry = resampling.entry(*resampling.graded(score, probe.labels, given[name], probe.classes), len(grades))
-        row = {"probe": name, "metric": score.__name__} | {key: entry[key] for key in ("value", "low", "high", "n")}
-        rows.append(row | {"groups": resampling.groups})
-    return rows, pd.DataFrame(given)
+    metric, resampling = quadratic_kappa if probe.ordered else accuracy, Resampling(probe.units, 500)
+    rows = []
+    for name in grades:
+        now = resampling.graded(metric, probe.labels, grades[name].to_numpy(), probe.classes)
+        row = {"probe": name, "metric": metric.__name__, **resampling.entry(*now, len(grades))}
+        del row["noise"]
+        row["groups"] = resampling.groups
+        if before is not None:
+            old = resampling.graded(metric, probe.labels, before[name].to_numpy(), probe.classes)
+            row |= zip(DIFFERENCE, difference(old, now, resampling).values(), strict=True)
+        rows.append(row)
+    return rows
 
 
-def _score(probe: Probe) -> Callable[[np.ndarray], np.ndarray]:
-    return quadratic_kappa if probe.ordered else accuracy
-
-
-def against_start(
-    run: Path, epoch: int, probe: Probe, rows: list[dict[str, Any]], grades: pd.DataFrame
-) -> list[dict[str, Any]]:
-    """The rows with the paired difference from the encoder before training, whose grades epoch 0 records."""
+def record(run: Path, epoch: int, probe: Probe, features: Tensor) -> None:
+    """Judge features [n, D] and print it; RUN/probe.csv loses rows of an interrupted run for this epoch or later."""
+    grades, start, file = judge(probe, features), run / START, run / "probe.csv"
     if epoch == 0:
-        write_table(run / START, grades)
-    if epoch == 0 or not (run / START).is_file():  # an earlier version began the run
-        return rows
-    before, resampling = pd.read_csv(run / START), Resampling(probe.units, 500)
-    found = []
-    for row in rows:
-        old, new = (
-            resampling.graded(_score(probe), probe.labels, table[row["probe"]].to_numpy(), probe.classes)
-            for table in (before, grades)
-        )
-        found.append(row | dict(zip(DIFFERENCE, difference(old, new, resampling).values(), strict=True)))
-    return found
-
-
-def append(run: Path, epoch: int, rows: list[dict[str, Any]]) -> None:
-    """Add the rows of an epoch to RUN/probe.csv; rows of an interrupted run for this epoch or later are replaced."""
-    file = run / "probe.csv"
-    new = pd.DataFrame([{"epoch": epoch, **row} for row in rows])
+        write_table(start, grades)
+    compared = epoch > 0 and start.is_file()  # an earlier version wrote no such file
+    rows = rows_of(probe, grades, pd.read_csv(start) if compared else None)
+    table = pd.DataFrame([{"epoch": epoch, **row} for row in rows])
     if file.exists():
-        before = pd.read_csv(file)
-        new = pd.concat([before[before["epoch"] < epoch], new], ignore_index=True)
-    write_table(file, new)
-
-
-def describe(rows: list[dict[str, Any]]) -> str:
-    """`knn 0.520 (0.440–0.600), linear 0.610 (0.550–0.680) quadratic kappa`."""
-    parts = [f"{row['probe']} {value_with_interval(row, 3)}" for row in rows]
-    return f"{', '.join(parts)} {rows[0]['metric'].replace('_', ' ')}"
+        earlier = pd.read_csv(file)
+        table = pd.concat([earlier[earlier["epoch"] < epoch], table], ignore_index=True)
+    write_table(file, table)
+    parts = ", ".join(f"{row['probe']} {value_with_interval(row, 3)}" for row in rows)
+    say(f"probe after epoch {epoch}: {parts} {rows[0]['metric'].replace('_', ' ')}")
 
 
 def helped(run: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from foveal import checkpoint
-from foveal.console import is_first_process, progress_bar, say, warn
+from foveal.console import is_first_process, progress_bar, warn
 from foveal.distributed import barrier, decided_by_first, from_first_process, mean_over_processes
 from foveal.errors import FovealError
 from foveal.hardware import give_back_memory, in_precision
@@ -195,10 +195,7 @@ class Training:
         wanted = self.config.probe is not None or epoch in (0, self.config.epochs)
         if self.probe is not None and wanted and is_first_process():
             features = encode(self.kept.eval(), self.probe.store, self.feed.spec, self.feed.device)
-            judged = probing.judge(self.probe, features)
-            rows = probing.against_start(self.run.path, epoch, self.probe, *judged)
-            probing.append(self.run.path, epoch, rows)
-            say(f"probe after epoch {epoch}: {probing.describe(rows)}")
+            probing.record(self.run.path, epoch, self.probe, features)
         barrier()
 
     def _looks(self, epoch: int) -> bool:
