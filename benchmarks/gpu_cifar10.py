@@ -51,7 +51,7 @@ from foveal.readout.predictions import read_predictions
 from foveal.runs import read_metrics
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import open_prepared
-from foveal.train.task import frozen_encoder, start_from
+from foveal.train.task import frozen_encoder
 
 NEIGHBOURS, SIDE = 10, 32
 REFERENCE_VIEWS = replace(
@@ -217,13 +217,12 @@ def share(right: np.ndarray) -> dict[str, Any]:
 def nearest(run: Path, data: Path) -> np.ndarray:
     """Whether the most frequent class of the ten nearest training images is right, bool [m] of the test images."""
     prepared, device = open_prepared(data), choose_device("auto")
-    start = start_from(str(run), "auto", 0, prepared)
-    encoder = frozen_encoder(str(run), start, prepared, 0, device)
+    encoder, spec = frozen_encoder(str(run), "auto", 0, prepared, 0, device)
     features, labels = {}, {}
     for part in ("train", "test"):
         records = prepared.part(part)
         with torch.inference_mode():
-            features[part] = F.normalize(encode(encoder, ImageStore([(prepared, records)]), start.spec, device), dim=1)
+            features[part] = F.normalize(encode(encoder, ImageStore([(prepared, records)]), spec, device), dim=1)
         labels[part] = torch.from_numpy(records["label"].to_numpy(np.int64)).to(device)
     right = []
     for rows, truth in zip(features["test"].split(1000), labels["test"].split(1000), strict=True):

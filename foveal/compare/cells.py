@@ -30,7 +30,7 @@ from foveal.train.fit import fit
 from foveal.train.learned import learned_from
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import write_model
-from foveal.train.task import Task, frozen_encoder, set_up, start_from
+from foveal.train.task import Task, frozen_encoder, set_up
 from foveal.train.train import folds_of
 
 INNER_FOLDS = 5  # of the labels learned from, to choose the penalty of a probe
@@ -184,10 +184,10 @@ def features_of(
     network = cell.repetition if cell.init == "random" else 0  # each repetition draws new random weights
     file = config.out / "features" / f"{_name(cell.init)}-{network}.npz"
     if not file.is_file():
-        start = start_from(cell.init, config.encoder, common_size(config, prepared), prepared)
-        encoder = frozen_encoder(cell.init, start, prepared, config.seed + network, device)
+        size = common_size(config, prepared)
+        encoder, spec = frozen_encoder(cell.init, config.encoder, size, prepared, config.seed + network, device)
         records = prepared.part("train", "val", "test")
-        found = encode(encoder, ImageStore([(prepared, records)]), start.spec, device).cpu().numpy()
+        found = encode(encoder, ImageStore([(prepared, records)]), spec, device).cpu().numpy()
         with replacing(file) as partial:
             np.savez(partial, ids=records["id"].to_numpy(str), features=found)
     with np.load(file) as kept:

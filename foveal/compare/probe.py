@@ -29,7 +29,7 @@ from foveal.sets.leaks import read_seen, refuse_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.splits import owners
-from foveal.train.task import frozen_encoder, start_from
+from foveal.train.task import frozen_encoder
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # strongest first; each fit starts from the previous one
 RESAMPLES = 500
@@ -80,15 +80,12 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
     labels, owned = parts[judged]["label"].to_numpy(np.int64), owners(parts[judged]["group"], parts[judged]["id"])
     resampling = Resampling(np.unique(owned, return_inverse=True)[1], RESAMPLES, config.seed)
     rows: list[dict[str, Any]] = []
-    first = dict[
-        tuple[str, str], tuple[float, np.ndarray]
-    ]()  # of the first encoder, which the others are compared with
+    first: dict[tuple[str, str], tuple[float, np.ndarray]] = {}  # of the first encoder, with which others are compared
     for init in config.init:
-        start = start_from(init, config.encoder, config.image_size, prepared)
-        encoder = frozen_encoder(init, start, prepared, config.seed, device)
+        encoder, spec = frozen_encoder(init, config.encoder, config.image_size, prepared, config.seed, device)
         seen = {
             part: (
-                encode(encoder, ImageStore([(prepared, records)]), start.spec, device),
+                encode(encoder, ImageStore([(prepared, records)]), spec, device),
                 torch.tensor(records["label"].to_numpy(np.int64), device=device),
             )
             for part, records in parts.items() if len(records)

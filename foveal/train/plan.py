@@ -6,6 +6,7 @@ from itertools import chain, count
 
 from foveal.budget import MOST_MEASURED, SHARE_MEASURED, most_epochs, seconds_of
 from foveal.console import progress_bar, say
+from foveal.distributed import apart, decided_by_first
 from foveal.hardware import give_back_memory, wait_for
 from foveal.page.words import counted
 from foveal.predict.features import seconds_of_pass
@@ -31,18 +32,23 @@ def within_budget(task: Task, learned: Learned, judged: int, graded: int, began:
     config = task.config
     if config.budget is None:
         return task
-    step, forward = measure(task, learned)
-    seconds, folds = seconds_of(config.budget) - (time.monotonic() - began), config.folds or 1
+    with apart():  # the first process measures by itself
+        epochs = decided_by_first(lambda: _most_epochs(task, learned, judged, graded, began))
+    say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, whatever --epochs says")
+    return replace(task, config=replace(config, epochs=epochs))
+
+
+def _most_epochs(task: Task, learned: Learned, judged: int, graded: int, began: float) -> int:
+    config, (step, forward) = task.config, measure(task, learned)
+    seconds, folds = seconds_of(config.budget or "") - (time.monotonic() - began), config.folds or 1
     count = len(learned)
     if config.folds:
         held_out = count // folds
         count, judged, graded = count - held_out, 0, held_out + 2 * graded
-    epochs = most_epochs(
+    return most_epochs(
         seconds / folds, lambda epochs: seconds_of_run(config, (count, judged, graded), epochs, step, forward),
         min(_shares(config)) * count * step, f"one epoch of {count:,} images, and grading at the end",
     )  # fmt: skip
-    say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, whatever --epochs says")
-    return replace(task, config=replace(config, epochs=epochs))
 
 
 def seconds_of_run(

@@ -1,7 +1,5 @@
 """A training task: the start, options with every `auto` resolved, and the grader with its optimiser."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,14 +71,14 @@ class Task:
 
 def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> Task:
     """Resolve the options and load the starting weights once; FovealError if anything does not fit."""
-    start = start_from(config.init, config.encoder, config.image_size, prepared)
-    config = resolved(config, prepared, start, device)
+    name, spec = start_from(config.init, config.encoder, config.image_size, prepared)
+    config = resolved(replace(config, encoder=name, image_size=spec.image_size), prepared, device)
     encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
     freeze_stages(encoder, config.freeze_stages)
     weights = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     check_memory(config, encoder, prepared.channels, device)
     features = feature_size(encoder)
-    return Task(config=config, prepared=prepared, spec=start.spec, features=features, device=device, weights=weights)
+    return Task(config=config, prepared=prepared, spec=spec, features=features, device=device, weights=weights)
 
 
 def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device: torch.device) -> None:
@@ -103,11 +101,10 @@ def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device:
     raise FovealError("memory.exhausted", what, fix=", or ".join(fixes) or "choose a smaller --encoder")
 
 
-def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: torch.device) -> TrainConfig:
-    """Replace every `auto` that applies to this task by its value; FovealError for a conflict with the set."""
-    size = start.spec.image_size
-    config = _with_loss(replace(config, encoder=start.encoder, image_size=size), prepared)
-    check_growth(config.grow_from, config.encoder, size)
+def resolved(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> TrainConfig:
+    """Replace every further `auto` that applies to this task by its value; FovealError for a conflict with the set."""
+    config = _with_loss(config, prepared)
+    check_growth(config.grow_from, config.encoder, config.image_size)
     fundus, random = prepared.card["fundus"], config.init == "random"
     if config.learning_rate is None:
         config = replace(config, learning_rate=NEW_RATE if config.freeze or random else TUNE_RATE)
@@ -143,22 +140,14 @@ def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
     return replace(config, loss=name, class_weights=weights, cutoffs=cutoffs)
 
 
-@dataclass(frozen=True)
-class Start:
-    """The name of the encoder, and the input it expects."""
-
-    encoder: str
-    spec: NetworkInput
-
-
-def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) -> Start:
-    """The start for `--init`; FovealError if it contradicts `--encoder` or the channels of the set."""
+def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) -> tuple[str, NetworkInput]:
+    """The name of the encoder and the input it expects; FovealError if `--init` contradicts `--encoder` or the set."""
     before = read_model(Path(init)) if Path(init).is_dir() and not is_sharded(Path(init)) else {}
     name = before.get("encoder", "tf_efficientnet_lite0") if encoder == "auto" else encoder
     size = image_size or before.get("image_size") or prepared.size
     if not before:
         name = fitting_name(name, init)
-        return Start(name, NetworkInput(size, *normalisation_for(init, name, prepared.channels)))
+        return name, NetworkInput(size, *normalisation_for(init, name, prepared.channels))
     if name != before["encoder"]:
         what = f"--encoder {name} does not match --init {init}, which contains {before['encoder']}"
         raise FovealError("option.conflict", what, fix="leave out --encoder")
@@ -168,16 +157,19 @@ def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) 
         raise FovealError("weights.mismatch", what, expected=expected, fix="prepare the set with the same --channels")
     if (crop := before["preparation"]["crop"]) != prepared.card["options"]["crop"]:
         warn(f"{init} was trained on images with --crop {crop}, unlike {prepared.path}")
-    return Start(name, NetworkInput(size, tuple(before["mean"]), tuple(before["std"])))
+    return name, NetworkInput(size, tuple(before["mean"]), tuple(before["std"]))
 
 
-def frozen_encoder(init: str, start: Start, prepared: PreparedSet, seed: int, device: torch.device) -> nn.Module:
-    """The encoder with its starting weights on the device, in evaluation mode. seed: for random weights."""
+def frozen_encoder(
+    init: str, encoder: str, image_size: int, prepared: PreparedSet, seed: int, device: torch.device
+) -> tuple[nn.Module, NetworkInput]:
+    """An encoder with its starting weights on the device, for evaluation, and its input. seed: of random weights."""
+    name, spec = start_from(init, encoder, image_size, prepared)
     torch.manual_seed(seed)
-    encoder = create_encoder(start.encoder, prepared.channels, start.spec.image_size)
-    loaded = load_encoder_weights(encoder, start.encoder, init)
-    say(f"features of {init}: {start.encoder} ({loaded}) at {start.spec.image_size} px")
-    return encoder.to(device).to(memory_format=torch.channels_last).eval()
+    network = create_encoder(name, prepared.channels, spec.image_size)
+    loaded = load_encoder_weights(network, name, init)
+    say(f"features of {init}: {name} ({loaded}) at {spec.image_size} px")
+    return network.to(device).to(memory_format=torch.channels_last).eval(), spec
 
 
 @dataclass(kw_only=True)

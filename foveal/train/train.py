@@ -12,7 +12,6 @@ its patient; together they form an ensemble, which grades the test part.
 
 import os
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +22,7 @@ import torch
 
 from foveal.config import check, read_toml
 from foveal.console import hushed, say, show_table
-from foveal.distributed import apart, choose_device, decided_by_first, joined, lost_process_explained
+from foveal.distributed import choose_device, decided_by_first, joined, lost_process_explained
 from foveal.errors import FovealError
 from foveal.files import write_json, write_table
 from foveal.page.words import counted
@@ -42,7 +41,7 @@ from foveal.train.learned import Learned, learned_from, read_pseudo, teachers_se
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import FILE, finish, write_held_out, write_predictions, write_start
 from foveal.train.plan import within_budget
-from foveal.train.task import Task, resolved, set_up, start_from
+from foveal.train.task import Task, set_up
 
 
 def train(config: TrainConfig) -> Path:
@@ -78,17 +77,15 @@ def _train(config: TrainConfig, device: torch.device, rank: int) -> Path:
     if least is not None:
         judged = records if config.folds else prepared.part("val")
         check_referral(least, referable_from(prepared.card["scale"]), judged["label"].dropna().to_numpy(np.int64))
-    start = start_from(config.init, config.encoder, config.image_size, prepared)
     config = decided_by_first(lambda: remembered(config))
-    resuming = decided_by_first(lambda: check_out(config.out, "train", resolved(config, prepared, start, device)))
     task = replace(set_up(config, prepared, device), abroad=abroad)
-    if not resuming:
+    if not decided_by_first(lambda: check_out(config.out, "train", task.config)):
         parts = ("test",) if config.folds else ("val", "test")
         graded = len(task.with_abroad(prepared.part(*parts)))
-        task = _within_budget(task, learned, len(prepared.part("val")), graded, began)
-    if rank:  # it takes part in every step; what it writes is not kept
+        task = within_budget(task, learned, len(prepared.part("val")), graded, began)
+    if rank:  # it takes part in every step and waits for the validation; what it writes is not kept
         with TemporaryDirectory() as folder:
-            fit(Run(Path(folder)), task, learned, prepared.part("val"))
+            fit(Run(Path(folder)), task, learned, prepared.part("val").iloc[:0])
         return config.out
     hashes = {str(prepared.path): prepared.card["content_hash"]}
     with sole_writer(config.out, "train"):
@@ -106,21 +103,13 @@ def _train(config: TrainConfig, device: torch.device, rank: int) -> Path:
     return run.path
 
 
-def _within_budget(task: Task, learned: Learned, judged: int, graded: int, began: float) -> Task:
-    """What the first process measures, by itself."""
-    with apart():
-        epochs = decided_by_first(lambda: within_budget(task, learned, judged, graded, began).config.epochs)
-    return replace(task, config=replace(task.config, epochs=epochs))
-
-
 def remembered(config: TrainConfig) -> TrainConfig:
     """The config with the epochs that --budget allowed when the run in --out began."""
-    if config.budget is None or not (config.out / "config.toml").is_file():
-        return config
-    with suppress(FovealError):  # of another verb, which `check_out` refuses
+    try:
         saved = read_toml(config.out / "config.toml", "train")
-        return replace(config, epochs=saved["epochs"]) if "budget" in saved else config
-    return config
+    except FovealError:  # no run yet, or one of another verb, which `check_out` refuses
+        return config
+    return replace(config, epochs=saved["epochs"]) if config.budget is not None and "budget" in saved else config
 
 
 def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, before: pd.DataFrame) -> None:
