@@ -5,8 +5,9 @@ al. 2018, Sanity checks for saliency maps). Such maps look sensible, and are not
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy, deepcopy
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from foveal.console import progress_bar, say, warn
-from foveal.explain.explainer import Explainer, resized
-from foveal.fundus.overlay import retina_of
+from foveal.explain.explainer import Explainer, Explanation, resized
 from foveal.nets.heads import Grader, Looking
 from foveal.nets.layers import re_estimate, statistics_layers
 from foveal.page.words import counted
@@ -25,49 +25,39 @@ MOST = 8  # pictures
 LEAST = 4  # pictures with maps that can be compared; fewer tell nothing
 ALIKE = 0.5  # mean rank correlation with the maps of random weights, at and above which maps fail
 SEED = 0
+Explained = tuple[np.ndarray, Explanation]  # a prepared picture uint8 [S, S, C], and its map
 
 
-def check_maps(explainer: Explainer, pictures: Sequence[np.ndarray], methods: Sequence[str]) -> dict[str, Any]:
-    """`checks` of explain.json: method -> correlation, images, passed. pictures: prepared, uint8 [S, S, C].
+def check_maps(explainer: Explainer, explained: Sequence[Explained], methods: Sequence[str]) -> dict[str, Any]:
+    """`checks` of explain.json: method -> correlation, images, passed. explained: with maps by the first method.
 
     correlation: mean rank correlation of the maps with those of the same network with random weights, in the retina;
     passed: None if too few maps can be compared, because those of one of the networks are empty.
     """
-    pictures = pictures[:MOST]
-    inputs = torch.cat([explainer.input(pixels) for pixels in pictures])
+    inputs = torch.cat([explainer.input(pixels) for pixels, _ in explained])
     untrained = with_grader(explainer, randomised(explainer.grader, 1.0, SEED, inputs))
-    checks = {}
-    with progress_bar("check", len(methods) * len(pictures)) as bar:
-        for method in methods:
-            known = []
-            for pixels in pictures:
-                alike = _alike(explainer, untrained, pixels, method)
-                known += [] if math.isnan(alike) else [alike]
-                bar.advance()
-            mean = float(np.mean(known)) if known else None
-            passed = None if mean is None or len(known) < LEAST else mean < ALIKE
-            checks[method] = {"correlation": mean, "images": len(known), "passed": passed}
-    for method, check in checks.items():
-        _tell(method, check)
-    return checks
+    found = {method: list[float]() for method in methods}
+    with progress_bar("check", len(methods) * len(explained)) as bar:
+        for method, (pixels, first) in product(methods, explained):
+            ours = first if method == methods[0] else explainer.explain(pixels, method)
+            theirs = untrained.explain(pixels, method, ours.target)
+            found[method].append(rank_correlation(ours.heat, theirs.heat, resized(ours.retina, len(ours.heat))))
+            bar.advance()
+    return {method: _judged(method, np.array(alike)) for method, alike in found.items()}
 
 
-def _alike(explainer: Explainer, untrained: Explainer, pixels: np.ndarray, method: str) -> float:
-    ours = explainer.explain(pixels, method)
-    theirs = untrained.explain(pixels, method, ours.target)
-    return rank_correlation(ours.heat, theirs.heat, resized(retina_of(pixels), len(ours.heat)))
-
-
-def _tell(method: str, check: Mapping[str, Any]) -> None:
-    if check["passed"] is None:
+def _judged(method: str, alike: np.ndarray) -> dict[str, Any]:
+    known = alike[~np.isnan(alike)]
+    mean = float(known.mean()) if len(known) else None
+    passed = None if mean is None or len(known) < LEAST else mean < ALIKE
+    figure = f"rank correlation {mean or 0:.2f} with those of random weights, {counted(len(known), 'picture')}"
+    if passed is None:
         warn(f"the maps of {method} could not be checked: with random weights, nearly all of them are empty")
-        return
-    pictures = counted(check["images"], "picture")
-    figure = f"rank correlation {check['correlation']:.2f} with those of random weights, {pictures}"
-    if check["passed"]:
+    elif passed:
         say(f"the maps of {method} depend on what the grader learned ({figure})")
     else:
         warn(f"the maps of {method} failed their check: they hardly depend on what the grader learned ({figure})")
+    return {"correlation": mean, "images": len(known), "passed": passed}
 
 
 def with_grader(explainer: Explainer, grader: Grader) -> Explainer:

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -17,15 +17,18 @@ from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.explain.attribution import MethodName
-from foveal.explain.check import MOST, check_maps
+from foveal.explain.check import MOST, Explained, check_maps
 from foveal.explain.explainer import Explainer, Explanation, alarm_of
-from foveal.explain.page import render
 from foveal.files import is_free, json_ready, sha256_of, write_bytes, write_json, write_text
 from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.decode import decode
 from foveal.fundus.header import MAXIMUM_PIXELS
 from foveal.fundus.overlay import ALARM, overlay, to_jpeg
 from foveal.fundus.preparation import Preparation, Prepared, locate, prepare_file
+from foveal.page.parts import Picture as Shown
+from foveal.page.parts import Section
+from foveal.page.pictures import embedded_file
+from foveal.page.render import page, section
 from foveal.page.words import counted
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
 from foveal.predict.predict import file_name
@@ -35,7 +38,8 @@ from foveal.runs import read_model
 from foveal.sets.records import PreparedSet, open_prepared
 
 SHOWN: MethodName = "gradcam"  # the maps that predict and serve show
-WORST = 24  # pictures of a set: as many as the page shows
+WORST = 24  # pictures of a set, and of the page, which stays small enough to send
+SIDE = 640  # pixels of a picture on the page; it links to the full one
 MISSED = 0.1  # error of the sum of a map, as a share of the change of the score, above which the note reports it
 UNREADABLE = 0.25  # the same, above which the note warns not to rely on the map
 
@@ -84,11 +88,11 @@ def explain(config: ExplainConfig) -> Path:
     holding, sets = sort_inputs(config.images)
     explainer = Explainer(config.run, config.target, choose_device(config.device))
     explainer.check(config.method)
-    entries, pictures = _write_maps(config, holding, sets, explainer, out / "maps")
+    entries, explained = _write_maps(config, holding, sets, explainer, out / "maps")
     methods = dict.fromkeys([config.method, *[SHOWN] * explainer.looking.maps])
     baseline = " with a blurred picture as baseline" if config.method == "integrated-gradients" else ""
     result = {"run": str(config.run), "method": f"{config.method}{baseline}", "target": config.target,
-              "checks": check_maps(explainer, pictures, list(methods)), "images": entries,
+              "checks": check_maps(explainer, explained, list(methods)), "images": entries,
               "weights": sha256_of(config.run / "best.pt"), "cannot_show": CANNOT_SHOW}  # fmt: skip
     write_json(out / "explain.json", json_ready(result))
     write_text(out / "explain.html", render(result, out, explainer.classes))
@@ -99,15 +103,15 @@ def explain(config: ExplainConfig) -> Path:
 
 def _write_maps(
     config: ExplainConfig, holding: Sequence[Path], sets: Sequence[Path], explainer: Explainer, folder: Path
-) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+) -> tuple[list[dict[str, Any]], list[Explained]]:
     """Write a map of each picture as soon as it is read; earlier maps are deleted once a picture was readable.
 
-    Returns the entries of explain.json, and the prepared pixels of the first pictures, for the check.
+    Returns the entries of explain.json, and the first pictures with their maps, for the check.
     """
     photographs, predictor = list_photographs(holding), explainer.predictor
     worst = [picture for path in sets for picture in from_set(path, config.split, predictor)]
     entries: list[dict[str, Any]] = []
-    pictures: list[np.ndarray] = []
+    explained: list[Explained] = []
     with progress_bar("explain", len(worst) + len(photographs)) as bar:
         for picture in chain(worst, from_photographs(photographs, predictor)):
             bar.advance()
@@ -118,7 +122,7 @@ def _write_maps(
                 for old in folder.glob("*.jpg"):
                     old.unlink()
             found = explainer.explain(picture.pixels, config.method)
-            pictures += [picture.pixels] if len(pictures) < MOST else []
+            explained += [(picture.pixels, found)] if len(explained) < MOST else []
             file = folder / f"{len(entries):03d}_{file_name(Photograph(picture.id, Path(picture.id)))}.jpg"
             frame, square = picture.frame(predictor.preparation)
             write_bytes(file, to_jpeg(overlay(frame, square, found.heat, found.retina)))
@@ -134,7 +138,25 @@ def _write_maps(
     say(f"{maps}: {folder}")
     if alarms := sum(bool(entry["alarm"]) for entry in entries):
         warn(f"{alarms} of {maps}: {ALARM:.0%} or more is on the border or the rim of the retina")
-    return entries, pictures
+    return entries, explained
+
+
+def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> str:
+    """The page as HTML, from explain.json in `folder`."""
+    images, pictures = result["images"], []
+    for image in images[:WORST]:
+        label, file = image["label"], image["overlay"]
+        text = f"given {classes[image['grade']]}" + ("" if label is None else f", labelled {classes[label]}")
+        shown = {"source": embedded_file(folder / file, SIDE), "lines": [image["note"]], "alarm": image["alarm"]}
+        pictures.append(Shown(id=image["id"], link=file, text=text, **shown))
+    alarms = sum(bool(image["alarm"]) for image in images)
+    failed = result["checks"][result["method"].split()[0]]["passed"] is False
+    sections = [
+        section("maps", result=result, shown=pictures, alarms=alarms, failed=failed),
+        Section(name="limits", title="What a map cannot show", parts=[result["cannot_show"]]),
+    ]
+    title = Path(result["run"]).resolve().name
+    return page(sections, kind="Foveal explanation", title=title, subtitle="where the grader looked")
 
 
 def note(found: Explanation) -> str:
