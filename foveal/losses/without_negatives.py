@@ -1,6 +1,7 @@
 """Losses of two views without negatives. Legend: n images of this process, N of all, D dimensions, K prototypes."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from foveal.distributed import gather, mean_over_processes
@@ -43,17 +44,11 @@ def barlow_twins(z1: Tensor, z2: Tensor, redundancy: float) -> Tensor:
     loss = sum over i of (1 - C[i, i])^2  +  redundancy * sum over i != j of C[i, j]^2
     """
     with torch.autocast(z1.device.type, enabled=False):
-        first, second = (standardise(gather(at_least_float32(z))) for z in (z1, z2))
+        first, second = (F.batch_norm(gather(at_least_float32(z)), None, None, training=True) for z in (z1, z2))
         correlation = first.T @ second / len(first)  # [D, D]
         diagonal = correlation.diagonal()
         others = correlation.square().sum() - diagonal.square().sum()
         return (1 - diagonal).square().sum() + redundancy * others
-
-
-def standardise(z: Tensor) -> Tensor:
-    """Each dimension of [N, D] with mean 0 and standard deviation 1, as batch normalisation does (epsilon 1e-5)."""
-    centred = z - z.mean(0)
-    return centred * torch.rsqrt(centred.square().mean(0) + 1e-5)
 
 
 def vicreg(
@@ -79,6 +74,5 @@ def variance(z: Tensor) -> Tensor:
 
 def covariance(z: Tensor) -> Tensor:
     """Squared covariances of different dimensions of [N, D], summed and divided by D (equations 3 and 4)."""
-    centred = z - z.mean(0)
-    matrix = centred.T @ centred / (len(z) - 1)
+    matrix = z.T.cov()
     return (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]

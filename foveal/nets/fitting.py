@@ -7,7 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -132,7 +132,7 @@ def _to_epsilon(state: State, encoder: nn.Module, epsilon: float) -> None:
             state[key] = state[key] + (epsilon - module.eps)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Fit:
     """The usual encoders that weights fit, what the first leaves out, and the sizes in the file."""
 
@@ -141,9 +141,7 @@ class Fit:
     channels: int
     dropped: dict[str, int]
     nearest: str  # where none fits: the encoder with the fewest keys in the way, "" if they are many
-    missing: list[str]  # keys of the nearest that are not in the file
-    shapes: list[str]  # its keys that have another shape in the file, with both shapes
-    strange: list[str]  # keys of the file that the nearest does not have
+    wrong: dict[str, list[str]]  # missing, shapes, strange: its keys that the file lacks or has otherwise, and others
 
 
 def fitting_encoders(found: Found) -> Fit:
@@ -152,9 +150,8 @@ def fitting_encoders(found: Found) -> Fit:
     side, size = _sides_of(first)
     stem = next((value for key, value in first.items() if STEM.fullmatch(key)), None)
     channels = 3 if stem is None else stem.shape[1]
-    fit = Fit(names=[], image_size=size, channels=channels, dropped=found.dropped, nearest="", missing=[], shapes=[],
-              strange=[])  # fmt: skip
-    fewest = math.inf
+    fitting: dict[str, dict[str, int]] = {}
+    fewest, nearest, keys_in_the_way = math.inf, "", dict[str, list[str]]()
     for name in _candidates(first, side):
         try:
             blueprint = _blueprint(name, channels, size)
@@ -162,15 +159,18 @@ def fitting_encoders(found: Found) -> Fit:
         except FovealError:
             continue
         own = blueprint.state_dict()
-        missing, strange = ([key for key in one if key not in other] for one, other in ((own, state), (state, own)))
-        shapes = other_shapes(own, state)
-        wrong = len(missing) + len(shapes) + len(strange)
-        if not resized and not wrong:
-            fit = replace(fit, names=[*fit.names, name], dropped=fit.dropped if fit.names else dropped)
-        elif wrong < min(fewest, len(own) / 4):
-            fewest = wrong
-            fit = replace(fit, nearest=name, missing=missing, shapes=shapes, strange=strange)
-    return replace(fit, nearest="", missing=[], shapes=[], strange=[]) if fit.names else fit
+        wrong = {
+            "missing": [key for key in own if key not in state], "shapes": other_shapes(own, state),
+            "strange": [key for key in state if key not in own],
+        }  # fmt: skip
+        count = sum(map(len, wrong.values()))
+        if not resized and not count:
+            fitting[name] = dropped
+        elif count < min(fewest, len(own) / 4):
+            fewest, nearest, keys_in_the_way = count, name, wrong
+    dropped = next(iter(fitting.values()), found.dropped)
+    known = ("", {}) if fitting else (nearest, keys_in_the_way)
+    return Fit([*fitting], size, channels, dropped, *known)
 
 
 def _sides_of(state: State) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,14 +37,10 @@ def is_reachable(address: str) -> bool:
     answered = threading.Event()
 
     def ask() -> None:
-        request = urllib.request.Request(address, method="HEAD")
-        try:
-            urllib.request.urlopen(request, timeout=WAIT).close()
-        except urllib.error.HTTPError:
+        with suppress(OSError, ValueError):
+            with suppress(urllib.error.HTTPError):  # which is an answer
+                urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=WAIT).close()
             answered.set()
-        except (OSError, ValueError):
-            return
-        answered.set()
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()

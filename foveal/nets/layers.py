@@ -167,13 +167,10 @@ def _in_pieces(
     padded = F.pad(images, (padding[1], padding[1], padding[0], padding[0]))
     found = torch.empty_like(weight)
     height, width = ((gradient.shape[axis] - 1) * stride[axis - 2] + PIECE for axis in (2, 3))
-    for top, left in product(_starts(weight.shape[2]), _starts(weight.shape[3])):
+    # Start positions of the pieces; the last piece may overlap the previous one.
+    starts = ([*range(0, side - PIECE, PIECE), side - PIECE] for side in weight.shape[2:])
+    for top, left in product(*starts):
         seen = padded[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
         piece = (slice(None), slice(None), slice(top, top + PIECE), slice(left, left + PIECE))
         found[piece] = _gradient(gradient, seen, weight[piece].contiguous(), stride, (0, 0), 1)
     return found
-
-
-def _starts(side: int) -> list[int]:
-    """Start positions of the pieces; the last piece may overlap the previous one."""
-    return [*range(0, side - PIECE, PIECE), side - PIECE]

@@ -127,9 +127,9 @@ def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[s
     if names and fit.channels != next((value.shape[1] for value in own.values() if value.dim() == 4), fit.channels):
         ways = [f"use --encoder {names[0]} with images of {fit.channels} channels"]
     if fit.nearest:
-        ways = [f"save the weights again without {shortened(fit.strange, 3)}"] if fit.strange else []
-        ways += [f"take a file that has {shortened(fit.missing, 3)}"] if fit.missing else []
-        ways += [f"take a file with other shapes of {shortened(fit.shapes, 3)}"] if fit.shapes else []
+        said = {"strange": "save the weights again without", "missing": "take a file that has",
+                "shapes": "take a file with other shapes of"}  # fmt: skip
+        ways = [f"{words} {shortened(fit.wrong[what], 3)}" for what, words in said.items() if fit.wrong[what]]
         ways = [f"{' and '.join(ways)}, for --encoder {fit.nearest}"]
     with contextlib.suppress(FovealError, StopIteration):
         if fits(own, with_own_stem(dict(state), own)[0]):
@@ -253,8 +253,7 @@ def weights(config: WeightsConfig) -> dict[str, Any]:
         known |= {"mean": list(mean), "std": list(std)}
     elif fit.nearest:
         known["nearest"] = fit.nearest
-        parts = {"missing": fit.missing, "shapes": fit.shapes, "strange": fit.strange}
-        known |= {what: f"{counted(len(keys), 'key')}: {shortened(keys)}" for what, keys in parts.items() if keys}
+        known |= {what: f"{counted(len(keys), 'key')}: {shortened(keys)}" for what, keys in fit.wrong.items() if keys}
     for key, value in known.items():
         shown = str(value) or "none"
         if isinstance(value, dict):
