@@ -15,8 +15,7 @@ import tyro
 from foveal.cluster import words
 from foveal.cluster.features import choose, computed, learned_from
 from foveal.cluster.look import differences, look, why_not
-from foveal.cluster.methods import draw_maps, map_listing, propose
-from foveal.cluster.neighbours import listing
+from foveal.cluster.methods import draw_maps, listing, map_listing, propose
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import check_free, json_ready, write_json, write_table, write_text

@@ -13,8 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from foveal import metrics
 from foveal.cluster.features import SEED, Features, Images
-from foveal.cluster.methods import gaussian_mixture, k_means
-from foveal.cluster.neighbours import Nearest, doubt, doubtful, nearest, vote
+from foveal.cluster.methods import Nearest, doubt, doubtful, gaussian_mixture, k_means, nearest, vote
 from foveal.console import say
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling

@@ -12,8 +12,7 @@ import pandas as pd
 from foveal.cluster import words
 from foveal.cluster.features import SEED, Images
 from foveal.cluster.look import Look
-from foveal.cluster.methods import NAMES, Map
-from foveal.cluster.neighbours import NEAREST, Nearest
+from foveal.cluster.methods import NAMES, NEAREST, Map, Nearest
 from foveal.page import render as rendering
 from foveal.page.charts import fitted
 from foveal.page.parts import SPLITS, Columns, Gallery, Html, Note, Part, Picture, Section, Verdict

@@ -6,8 +6,7 @@ Templates lay out the tables (clusters.txt) and have the sentences (alike.txt).
 from collections.abc import Mapping
 from typing import Any
 
-from foveal.cluster.methods import CHECKED, NAMES, STARTS, SUBSTANTIAL
-from foveal.cluster.neighbours import NEAREST
+from foveal.cluster.methods import CHECKED, NAMES, NEAREST, STARTS, SUBSTANTIAL
 from foveal.page.parts import TONES, Cell, Table, Verdict, value_cell
 from foveal.page.render import told
 

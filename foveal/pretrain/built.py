@@ -12,9 +12,8 @@ from foveal.given import Given
 from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, learning_rate_scales
 from foveal.nets.layers import quicken_depthwise, synchronise
 from foveal.pretrain.interface import TwoViews
-from foveal.pretrain.mocov3 import MoCoV3
 from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.simclr import SimCLR, SupCon
+from foveal.pretrain.simclr import MoCoV3, SimCLR, SupCon
 from foveal.pretrain.without_negatives import BYOL, DINO, BarlowTwins, SimSiam, VICReg
 from foveal.schedule import build_optimiser, parameter_groups
 

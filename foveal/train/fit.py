@@ -26,10 +26,9 @@ from foveal.readout.decisions import decide
 from foveal.runs import Run
 from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generator
+from foveal.train.batches import Objective, feed, least_batch
 from foveal.train.epoch import Judged, note, re_estimate_statistics, refuse_divergence, selection_score, summarise
-from foveal.train.feed import feed, least_batch
 from foveal.train.learned import Learned
-from foveal.train.objective import Objective
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import Answers, write_errors
 from foveal.train.task import Built, Scale, Task, build, weights_to_keep
@@ -56,7 +55,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
         if average is not None:
             checkpoint.load_strict(average, state["average"], str(run.checkpoint))
     steps_per_epoch = math.ceil(len(learned) / config.batch_size)
-    steps_per_epoch -= 0 < len(learned) % config.batch_size < least_batch()  # which is skipped (feed.py)
+    steps_per_epoch -= 0 < len(learned) % config.batch_size < least_batch()  # which is skipped (batches.py)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
     run.forget_after(step)
     describe(task, learned, built)

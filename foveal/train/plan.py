@@ -14,10 +14,9 @@ from foveal.predict.likeness import MOST_IMAGES
 from foveal.predict.predictor import VIEWS
 from foveal.schedule import growing_sizes, thirds
 from foveal.sets.loader import ImageStore, prefetch
+from foveal.train.batches import Objective, feed
 from foveal.train.epoch import RE_ESTIMATED_ON
-from foveal.train.feed import feed
 from foveal.train.learned import Learned
-from foveal.train.objective import Objective
 from foveal.train.options import TrainConfig
 from foveal.train.task import Task, build
 

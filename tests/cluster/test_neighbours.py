@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from foveal.cluster import neighbours
+from foveal.cluster import methods
 from foveal.cluster.features import Images
 from foveal.cluster.look import judge
-from foveal.cluster.neighbours import Nearest, doubt, doubtful, listing, nearest, vote
+from foveal.cluster.methods import Nearest, doubt, doubtful, listing, nearest, vote
 from foveal.evaluate.intervals import Resampling
 
 
@@ -30,7 +30,7 @@ def images_of(labels: np.ndarray, units: np.ndarray, classes: int = 3) -> Images
 
 def nearest_of(directions, units, count, among=None) -> Nearest:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "NEAREST", count)
+        patch.setattr(methods, "NEAREST", count)
         return nearest(directions, units, among)
 
 
@@ -42,7 +42,7 @@ def slow(directions, units, row, count, among):
 @pytest.mark.parametrize("block", [7, 1024])
 @pytest.mark.parametrize("some", [False, True])
 def test_the_search_is_exact_and_leaves_the_own_group_out(monkeypatch, block, some):
-    monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(methods, "BLOCK", block)
     directions, units = drawn()
     among = np.arange(60) % 3 > 0 if some else np.ones(60, bool)
     found = nearest_of(directions, units, 4, among if some else None)

@@ -15,10 +15,9 @@ from foveal.pretrain import simclr
 from foveal.pretrain.faults import EXPLAINED, check_first, check_loss, explain_loss
 from foveal.pretrain.health import alignment, doubts_of, effective_rank, facts_of, look, uniformity, verdict
 from foveal.pretrain.interface import Contrast
-from foveal.pretrain.mocov3 import MoCoV3
 from foveal.pretrain.options import SimCLROptions
 from foveal.pretrain.plan import Rehearsal, epochs_within, looks_in, seconds_of_run
-from foveal.pretrain.simclr import SimCLR
+from foveal.pretrain.simclr import MoCoV3, SimCLR
 
 
 def pair(n=64, d=16, seed=0, noise=0.5):

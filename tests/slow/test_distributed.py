@@ -240,9 +240,9 @@ from pathlib import Path
 from foveal.distributed import joined
 from foveal.sets.records import open_prepared
 from foveal.sets.loader import ImageStore
-from foveal.train.feed import feed
+from foveal.train.batches import feed
 from foveal.train.learned import learned_from
-from foveal.train.objective import Objective
+from foveal.train.batches import Objective
 from foveal.train.options import TrainConfig
 from foveal.train.task import build, set_up
 

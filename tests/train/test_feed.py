@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from foveal.train.feed import balanced, mix
-from foveal.train.objective import BETA, class_weights
+from foveal.train.batches import BETA, balanced, class_weights, mix
 
 
 def test_weights_belong_to_class_indices_not_to_frequencies():

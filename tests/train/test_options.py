@@ -7,7 +7,7 @@ import pytest
 
 from foveal.compare.cells import subset
 from foveal.compare.options import CompareConfig, epochs_for, share_of
-from foveal.train.objective import parts_of
+from foveal.train.batches import parts_of
 from foveal.train.options import TrainConfig, flag
 from foveal.train.train import train
 
