@@ -21,7 +21,7 @@ import torch
 
 from foveal.compare.cells import Cell, common_size, refuse_grades_of, repetitions, run_cell, sources_held_out, task_of
 from foveal.compare.options import EACH, CompareConfig, share_of
-from foveal.compare.tables import Judge, means, show_comparison, show_travel, tabulate
+from foveal.compare.tables import Judge, means, show, tabulate
 from foveal.config import to_toml
 from foveal.console import progress_bar, say
 from foveal.distributed import choose_device
@@ -94,12 +94,10 @@ def _compare(
             bar.advance()
     table = tabulate(Judge(config, prepared, sides), sides, cells, abroad)
     write_table(config.out / "compare.csv", table)
+    show(table, config, images)
     curves, judged = table, ""
     if abroad:
-        show_travel(table, config, sides)
         curves, judged = means(table, OTHERS), "mean over sources not trained on"
-    else:
-        show_comparison(table, config, sides)
     with replacing(config.out / "compare.png") as partial:
         draw_curves(curves, partial, judged)
     say(f"table: {config.out / 'compare.csv'}; figure: {config.out / 'compare.png'}")

@@ -5,6 +5,7 @@ Both use the training part; the table is of the test part or, without one, the v
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,14 +17,14 @@ from torch import Tensor
 
 from foveal import metrics
 from foveal.config import check
-from foveal.console import say, show_table
+from foveal.console import say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.files import check_file, write_table
 from foveal.nets.probes import LogisticRegression, nearest_neighbours
-from foveal.page.words import difference_with_interval, value_with_interval
+from foveal.page.terminal import print_template
 from foveal.predict.features import encode
 from foveal.sets.leaks import read_seen, refuse_seen
 from foveal.sets.loader import ImageStore
@@ -99,31 +100,15 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
                 found = difference(first.setdefault((readout, metric), drawn), drawn, resampling)
                 compared = init != config.init[0]
                 rows.append(row | {name: found[key] if compared else None for name, key in DIFFERENCE.items()})
-    table, lines = pd.DataFrame(rows), []
-    for name, part in table.groupby(["init", "readout"], sort=False):
-        entries: Any = part.to_dict("records")
-        lines.append((", ".join(map(str, name)), *(value_with_interval(entry, 3) for entry in entries)))
-    known, n, groups = len(parts["train"]), len(parts[judged]), table["groups"].iloc[0]
-    title = f"Frozen features: {known:,} training images, evaluated on {n:,} {judged} images in {groups:,} groups"
-    columns = [metric.replace("_", " ") for metric in table["metric"].unique()]
-    show_table(title, ["", *columns], lines)
-    if len(config.init) > 1:
-        show_table(f"Compared with {config.init[0]} (paired, 95 % intervals)", ["", *columns], _compared(table))
+    table = pd.DataFrame(rows)
+    names = [metric.replace("_", " ") for metric in table["metric"].unique()]
+    of_each = [list(own) for _, own in groupby(rows, lambda row: (row["init"], row["readout"]))]
+    print_template("probed.txt", rows=of_each, names=names, known=len(parts["train"]), judged=judged)
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         write_table(config.out, table)
         say(f"table: {config.out}")
     return table
-
-
-def _compared(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    """The printed lines of paired differences from the first encoder."""
-    lines = []
-    for name, part in table[table["answer"].notna()].groupby(["init", "readout"], sort=False):
-        entries: Any = [{key: row[name] for name, key in DIFFERENCE.items()} for row in part.to_dict("records")]
-        cells = (f"{difference_with_interval(entry)}: {entry['answer']}" for entry in entries)
-        lines.append((", ".join(map(str, name)), *cells))
-    return lines
 
 
 def judged_part(prepared: PreparedSet) -> str:

@@ -16,13 +16,12 @@ import pandas as pd
 from foveal.compare.cells import Cell, Sides, taught
 from foveal.compare.options import CompareConfig
 from foveal.compare.probe import metrics_of
-from foveal.console import say, show_table
 from foveal.evaluate.columns import ALL, MEAN, OTHERS, all_but
 from foveal.evaluate.curves import roc_area
-from foveal.evaluate.difference import answer
+from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
-from foveal.page.words import counted, difference_with_interval, known, number, value_with_interval
+from foveal.page.render import print_template
 from foveal.readout.predictions import read_predictions
 from foveal.readout.scales import referable_from
 from foveal.sets.held_out import sources_of
@@ -43,21 +42,15 @@ class Figure:
     def columns(self) -> dict[str, Any]:
         """value, low, high, seeds, spread, images and groups."""
         spread = float(self.seeds.std(ddof=1)) if len(self.seeds) > 1 else math.nan
-        return self._entry(self.value, self.drawn) | {
-            "seeds": len(self.seeds), "spread": spread, "images": len(self.resampling.units),
-            "groups": self.resampling.groups,
+        entry = self.resampling.entry(self.value, self.drawn, len(self.resampling.units))
+        return {key: math.nan if entry[key] is None else entry[key] for key in ("value", "low", "high")} | {
+            "seeds": len(self.seeds), "spread": spread, "images": entry["n"], "groups": self.resampling.groups,
         }  # fmt: skip
 
     def minus(self, first: Figure, name: str, sign: str) -> dict[str, Any]:
         """The paired difference from `first` and its answer, in columns NAME, NAME_low, NAME_high and `sign`."""
-        entry = self._entry(self.value - first.value, self.drawn - first.drawn)
-        found: dict[str, Any] = {name: entry["value"], f"{name}_low": entry["low"], f"{name}_high": entry["high"]}
-        return found | {sign: answer(entry["low"], entry["high"])}
-
-    def _entry(self, value: float, drawn: np.ndarray) -> dict[str, float]:
-        """value, low and high; nan if undefined."""
-        entry = self.resampling.entry(value, drawn, len(self.resampling.units))
-        return {key: math.nan if entry[key] is None else entry[key] for key in ("value", "low", "high")}
+        found = difference((first.value, first.drawn), (self.value, self.drawn), self.resampling)
+        return {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"], sign: found["answer"]}
 
 
 class Judge:
@@ -138,54 +131,23 @@ def tabulate(judge: Judge, sides: Sequence[Sides], cells: Sequence[Cell], abroad
     return pd.DataFrame(rows)
 
 
-def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides], over: str = "") -> None:
-    """Print the table: the first metric with its interval and differences; the others' values. over: what is shown."""
-    names = [metric.replace("_", " ") for metric in table["metric"].unique()]
-    abroad = "gap" in table and bool(table["gap"].notna().any())
-    rows = []
-    for (how, labels, init), own in table.groupby(["how", "labels", "init"], sort=False):
-        entries: Any = own.to_dict("records")
-        first, *others = entries
-        learned = f"{first['learned']:,.0f} labels ({labels})" if known(first["learned"]) else f"{labels} of the labels"
-        values = [value_with_interval(first, 3), *(number(other["value"], 3) for other in others)]
-        values += [said(first, "gap", "gap_answer")] if abroad else []
-        against = "baseline" if init == config.init[0] else said(first, "difference", "answer")
-        rows.append([f"{how}, {learned}, {init}", *values, against])
-    columns = [over, *names, *["unseen minus seen"] * abroad, f"{names[0]}: difference from {config.init[0]}"]
-    show_table(title_of(table, config, sides), columns, rows)
-
-
 def means(table: pd.DataFrame, trained: str) -> pd.DataFrame:
     """The rows of means over sources, of training on all (`ALL`) or on all but the tested one (`OTHERS`)."""
     return table[(table["tested_on"] == MEAN) & (table["trained_on"] == trained)].reset_index(drop=True)
 
 
-def show_travel(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides]) -> None:
-    """Print the means over sources, and a matrix of the first metric for each way, share and starting weights."""
-    for trained, over in ((ALL, "mean over sources trained on"), (OTHERS, "mean over sources not trained on")):
-        show_comparison(means(table, trained), config, sides, over)
-        say()
-    first = table[(table["metric"] == table["metric"].iloc[0]) & (table["tested_on"] != MEAN)]
-    name = first["metric"].iloc[0].replace("_", " ")
-    for (how, labels, init), own in first.groupby(["how", "labels", "init"], sort=False):
-        rows: dict[str, list[str]] = {}
-        for row in own.to_dict("records"):
-            trained, mark = row["trained_on"], "*" if row["trained_on"] == all_but(row["tested_on"]) else ""
-            rows.setdefault(trained, [trained]).append(f"{mark}{value_with_interval(row, 3)} n={row['images']}")
-        title = f"{name}: {how}, {labels} of the labels, {init}; rows: trained on, columns: tested on, * not trained on"
-        show_table(title, ["", *own["tested_on"].unique()], list(rows.values()))
-        say()
+def show(table: pd.DataFrame, config: CompareConfig, known: int) -> None:
+    """Print the table, with sources held out in turn also a matrix per combination. known: labelled training images."""
 
+    def combinations(part: pd.DataFrame) -> list[list[dict[str, Any]]]:
+        return [own.to_dict("records") for _, own in part.groupby(["how", "labels", "init"], sort=False)]  # type: ignore
 
-def said(row: dict[str, Any], name: str, sign: str) -> str:
-    """A paired difference with its interval and its answer; see `Figure.minus`."""
-    entry = {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
-    return f"{difference_with_interval(entry)}: {row[sign]}"
-
-
-def title_of(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides]) -> str:
-    """How many images were judged, how many there were to train on, and how often."""
-    one = table.sort_values("images").iloc[-1]
-    times = f"{config.folds} folds" if config.folds else f"mean of {counted(config.seeds, 'seed')}"
-    judged = f"{one['images']:,} held-out images in {one['groups']:,} groups"
-    return f"{judged}, {len(sides[0][0]):,} labelled training images, {times}; 95 % intervals"
+    parts, matrices, metrics = [("", False, combinations(table))], list[Any](), table["metric"].unique()
+    if "tested_on" in table:
+        parts = [("mean over sources trained on", False, combinations(means(table, ALL))),
+                 ("mean over sources not trained on", True, combinations(means(table, OTHERS)))]  # fmt: skip
+        matrices = combinations(table[(table["metric"] == metrics[0]) & (table["tested_on"] != MEAN)])
+    names = [metric.replace("_", " ") for metric in metrics]
+    print_template(
+        "compared.txt", parts=parts, matrices=matrices, names=names, config=config, known=known, all_but=all_but
+    )
