@@ -46,7 +46,7 @@ from foveal.evaluate.operating import severity
 from foveal.hardware import wait_for
 from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.nets.weights import load_encoder_weights
-from foveal.pretrain.auto import Machine, resolve, settle
+from foveal.pretrain.auto import resolve, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Batch, Feed
 from foveal.pretrain.options import PretrainConfig
@@ -200,12 +200,12 @@ class Fundus:
         )  # fmt: skip
         device, sets = choose_device("auto"), [open_prepared(path) for path in config.data]
         parts = [(prepared, pool_of(prepared)) for prepared in sets]
-        config, side = resolve(config, sets), sets[0].size
-        config, choice = settle(config, Machine(device, 1, (side, side, 3), sum(len(rows) for _, rows in parts)))
+        config = resolve(config, sets)
         encoder = create_encoder(self.encoder, 3, config.image_size)
         load_encoder_weights(encoder, self.encoder, self.init("imagenet"))
         spec = NetworkInput(config.image_size, *normalisation_of(self.encoder, 3))
-        feed = Feed(config, ImageStore(parts, device), spec, device, None)
+        feed, choice = settle(Feed(config, ImageStore(parts, device), spec, device, None))
+        config = feed.config
         built = build(config, 3, encoder, device, 1)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()

@@ -41,7 +41,7 @@ from foveal.sets.records import open_prepared
 from foveal.distributed import choose_device
 from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.pretrain import plan
-from foveal.pretrain.auto import Machine, resolve, settle
+from foveal.pretrain.auto import resolve, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.options import PretrainConfig, SimCLROptions
@@ -55,14 +55,12 @@ config = resolve(PretrainConfig(
     data=(prepared.path,), out=folder / "none", encoder=encoder, batch_size=batch, views="simclr", epochs=1000,
     optimiser="sgd", simclr=SimCLROptions(projection_hidden=hidden),
 ), [prepared])
-machine = Machine(device, 1, (size, size, 3), len(prepared.records))
-config, _ = settle(config, machine)
 store = ImageStore([(prepared, pool_of(prepared))], device)
-feed = Feed(config, store, NetworkInput(size, *normalisation_of(encoder, 3)), device, None)
-built = build(config, 3, create_encoder(encoder, 3, size), device, 1)
+feed, _ = settle(Feed(config, store, NetworkInput(size, *normalisation_of(encoder, 3)), device, None))
+built = build(feed.config, 3, create_encoder(encoder, 3, size), device, 1)
 plan.MOST_MEASURED = seconds
-rehearsal = plan.rehearse(built, feed, machine)
-print(json.dumps({"rate": rehearsal.images_per_second, "wait": rehearsal.data_wait, "chosen": config.precision}))
+rehearsal = plan.rehearse(built, feed)
+print(json.dumps({"rate": rehearsal.images_per_second, "wait": rehearsal.data_wait, "chosen": feed.config.precision}))
 """
 
 LIGHTLY = """

@@ -24,7 +24,7 @@ from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.files import check_file, write_table
 from foveal.nets.probes import LogisticRegression, nearest_neighbours
-from foveal.page.terminal import print_template
+from foveal.page.render import print_template
 from foveal.predict.features import encode
 from foveal.sets.leaks import read_seen, refuse_seen
 from foveal.sets.loader import ImageStore

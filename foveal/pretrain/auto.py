@@ -5,7 +5,7 @@ The choice, with its reason, is printed and saved in RUN/auto.json.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -18,48 +18,40 @@ from foveal.nets.encoder import check_growth, create_encoder, feature_size
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.nets.weights import fitting_name
 from foveal.pretrain.built import build_method
+from foveal.pretrain.feed import Feed
 from foveal.pretrain.options import PretrainConfig
-from foveal.sets.loader import RESIDENT_SHARE
 from foveal.sets.records import PreparedSet
 
 VIEWS_AHEAD = 3  # batches of views that are ready or being made beside the one in use
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where a run takes place: device, processes, and shape [S, S, C] and number of the pool's images."""
-
-    device: torch.device
-    world: int
-    shape: tuple[int, ...]
-    count: int
-
-
-def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, dict[str, str]]:
-    """The config without `auto`, and what was decided with the reason; all processes take that of the first one."""
-    why = {}
+def settle(feed: Feed) -> tuple[Feed, dict[str, str]]:
+    """The feed without `auto`, and what was decided with the reason; all processes take that of the first one."""
+    config, why = feed.config, {}
     if config.precision == "auto":
-        able = bf16_support(machine.device) != "none"
+        able = bf16_support(feed.device) != "none"
         config = replace(config, precision="bf16" if able else "fp32")
         why["precision"] = f"{config.precision}: bf16 is {'' if able else 'not '}computed in hardware here"
     if config.micro_batch == "auto":
-        micro_batch, reason = _micro_batch(config, machine)
+        micro_batch, reason = _micro_batch(replace(feed, config=config))
         config = replace(config, micro_batch=micro_batch)
         why["memory"] = f"{'whole batches' if micro_batch == 'whole' else f'{micro_batch} images at a time'}: {reason}"
-    return from_first_process((config, why))
+    config, why = from_first_process((config, why))
+    return replace(feed, config=config), why
 
 
-def step_memory(config: PretrainConfig, machine: Machine) -> Callable[[int, int], float]:
+def step_memory(feed: Feed) -> Callable[[int, int], float]:
     """(images, share) -> bytes of a step of a process that takes `share` images of the batch, `images` at a time.
 
     Counted on two images: for each at its peak, for its two views, for similarities, for gradients and means.
     """
-    method = build_method(config, machine.shape[2]).to(machine.device)
-    pair = torch.randn(2, 2, machine.shape[2], config.image_size, config.image_size, device=machine.device)
+    config, channels, device = feed.config, feed.store.image_shape[2], feed.device
+    method = build_method(config, channels).to(device)
+    pair = torch.randn(2, 2, channels, config.image_size, config.image_size, device=device)
     inputs = tuple(view.to(memory_format=torch.channels_last) for view in pair)
-    kept = kept_bytes(method, inputs, in_precision(config.precision, machine.device))
-    views = 8 * machine.shape[2] * config.image_size**2
-    fixed = matrix_bytes(config, config.batch_size // machine.world) + bytes_of_learning(method)
+    kept = kept_bytes(method, inputs, in_precision(config.precision, device))
+    views = 8 * channels * config.image_size**2
+    fixed = matrix_bytes(config, config.batch_size // feed.world) + bytes_of_learning(method)
 
     def needs(images: int, share: int) -> float:
         ahead = VIEWS_AHEAD * views * images if images == share else share * views / 4  # uint8 is a quarter
@@ -74,16 +66,10 @@ def matrix_bytes(config: PretrainConfig, share: int) -> float:
     return 3 * 4 * min(2 * share, TILE) * min(2 * config.batch_size, TILE) if contrastive else 0.0
 
 
-def free_bytes(machine: Machine) -> float:
-    """Memory that a process can use for its steps, beside the pool."""
-    free, pool = free_on(machine.device), machine.count * math.prod(machine.shape)
-    return 0.9 * free - (pool if pool <= RESIDENT_SHARE * free else 0)
-
-
-def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
+def _micro_batch(feed: Feed) -> tuple[str, str]:
     """The whole share of a process where it fits into memory, else the largest part of it that does; and why."""
-    share = config.batch_size // machine.world
-    needs, free = step_memory(config, machine), free_bytes(machine)
+    share = feed.config.batch_size // feed.world
+    needs, free = step_memory(feed), 0.9 * free_on(feed.device)
     why = f"a whole batch needs about {needs(share, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     fitting = [size for size in range(share, min(1, share - 1), -1) if needs(size, share) <= free]
     for size in fitting:
@@ -91,7 +77,7 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
             return "whole" if size == share else str(size), why
     if fitting:
         what = f"there is memory for {fitting[0]} images at a time, and the {share} of a process cannot be cut equally"
-        fix = f"choose a --batch-size with smaller divisors, such as {machine.world * (share - share % 2)}"
+        fix = f"choose a --batch-size with smaller divisors, such as {feed.world * (share - share % 2)}"
         raise FovealError("memory.exhausted", what, fix=fix)
     what = f"two images of a step need {needs(2, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     raise FovealError("memory.exhausted", what, fix="choose a smaller --image-size, --encoder or --batch-size")

@@ -52,8 +52,7 @@ def build(config: PretrainConfig, channels: int, encoder: nn.Module, device: tor
         synchronise(method)
     encoders = [child for name, child in method.named_children() if name in ("encoder", "target_encoder")]
     still = [norm for each in encoders for norm in freeze_stages(each, config.freeze_stages)]
-    scales = learning_rate_scales(encoder, config.layer_decay)
-    groups = parameter_groups(method, config.weight_decay, scales)
+    groups = parameter_groups(method, config.weight_decay, learning_rate_scales(encoder, config.layer_decay))
     optimiser = build_optimiser(config.optimiser, groups, config.learning_rate)
     trained = DistributedDataParallel(method) if world > 1 else method
     if config.compile == "yes":

@@ -19,7 +19,7 @@ import torch
 from foveal.augment.views import NetworkInput, write_view_sheet
 from foveal.budget import seconds_of
 from foveal.config import check
-from foveal.console import is_first_process, say
+from foveal.console import is_first_process, say, warn
 from foveal.distributed import (
     barrier,
     choose_device,
@@ -30,11 +30,12 @@ from foveal.distributed import (
 )  # fmt: skip
 from foveal.files import write_json
 from foveal.nets.encoder import create_encoder, freeze_stages
+from foveal.nets.layers import statistics_layers
 from foveal.nets.weights import load_encoder_weights, normalisation_for
 from foveal.page.render import print_template
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Machine, resolve, settle
+from foveal.pretrain.auto import resolve, settle
 from foveal.pretrain.built import build, method_of
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.options import PretrainConfig
@@ -75,18 +76,16 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
         identity = identities(parts, by_label, config.simclr.same_group == "positive")
 
     # Network, and what suits the machine
-    channels, side = sets[0].channels, sets[0].size
+    channels = sets[0].channels
     torch.manual_seed(config.seed)
     encoder = create_encoder(config.encoder, channels, config.image_size)
     loaded = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     freeze_stages(encoder, config.freeze_stages)  # refuses before anything is measured
-    machine = Machine(device, world, (side, side, channels), images)
-    config, why = settle(config, machine)
     spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, channels))
-    feed = Feed(config, ImageStore(parts, device), spec, device, identity, rank, world)
+    feed, why = settle(Feed(config, ImageStore(parts, device), spec, device, identity, rank, world))
     if config.plan or (config.budget is not None and not resuming):
-        config = _rehearsed(feed, machine, why, probe if given.probe is not None else None, began)
-        feed = replace(feed, config=config)
+        feed = _rehearsed(feed, why, probe if given.probe is not None else None, began)
+    config = feed.config
     if config.plan:
         return config.out
     torch.manual_seed(config.seed + 1)  # the heads start alike, whatever was measured before
@@ -125,23 +124,20 @@ def _check_batch(config: PretrainConfig, count: int, world: int) -> None:
     check(config, "micro_batch", fits, f"at least 2, and a divisor of the {share} images of each process")
 
 
-def _rehearsed(
-    feed: Feed, machine: Machine, why: dict[str, str], probe: probing.Probe | None, began: float
-) -> PretrainConfig:
-    """The config with the epochs that a budget allows; prints the plan."""
-    config, channels = feed.config, machine.shape[2]
+def _rehearsed(feed: Feed, why: dict[str, str], probe: probing.Probe | None, began: float) -> Feed:
+    """The feed with the epochs that a budget allows; prints the plan."""
+    config, channels = feed.config, feed.store.image_shape[2]
     encoder = create_encoder(config.encoder, channels, config.image_size)
     built = build(config, channels, encoder, feed.device, feed.world)
-    rehearsal = rehearse(built, feed, machine, probe)
-    images = feed.steps * config.batch_size
+    rehearsal = rehearse(built, feed, probe)
     if config.budget is not None:
-        spent = from_first_process(time.monotonic() - began)
+        spent, images = from_first_process(time.monotonic() - began), feed.steps * config.batch_size
         epochs = epochs_within(seconds_of(config.budget) - spent, rehearsal, images, config.probe_every)
         say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, whatever --epochs says")
-        config = replace(config, epochs=epochs)
+        feed = replace(feed, config=replace(config, epochs=epochs))
     if config.plan:
-        show_plan(config, machine, why, rehearsal, images)
-    return config
+        show_plan(feed, why, rehearsal)
+    return feed
 
 
 def _say_what_begins(training: Training, why: dict[str, str]) -> None:
@@ -151,7 +147,9 @@ def _say_what_begins(training: Training, why: dict[str, str]) -> None:
         "begins.txt", config=config, why=why, steps=feed.steps, done=training.step, images=len(feed.store),
         shared=[size for size in sizes if size > 1], what="label" if training.method.uses_labels else "group",
     )  # fmt: skip
-    training.warn_of_statistics()
+    whole, seen = config.batch_size, int(config.micro_batch) * feed.world if config.micro_batch.isdigit() else None
+    if seen and seen != whole and statistics_layers(training.method):
+        warn(f"BatchNorm takes its statistics of {seen} images instead of {whole}, which gives a different network")
 
 
 def _write_views(file: Path, feed: Feed) -> None:

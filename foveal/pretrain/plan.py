@@ -23,7 +23,7 @@ from foveal.nets.encoder import feature_size
 from foveal.page.render import print_template
 from foveal.predict.features import seconds_of_pass
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Machine, step_memory
+from foveal.pretrain.auto import step_memory
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig
@@ -48,7 +48,7 @@ class Rehearsal:
     thirds: tuple[float, ...] = (1.0, 1.0, 1.0)  # what an image takes in each third, where it grows; 1 is all of it
 
 
-def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | None = None) -> Rehearsal:
+def rehearse(built: Built, feed: Feed, probe: probing.Probe | None = None) -> Rehearsal:
     """Take real steps for some seconds, at most a fiftieth of a budget, without learning; all processes do the same."""
     config, share = feed.config, feed.config.batch_size // feed.world
     budget = math.inf if config.budget is None else seconds_of(config.budget)
@@ -67,7 +67,7 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
             taken, besides, waited = _steps(built, _of_size(feed, images), min(seconds, left), bar)
     a_batch = from_first_process(besides + (taken - besides) * share / images)
     at_once = share if config.micro_batch == "whole" else int(config.micro_batch)
-    memory = held + step_memory(config, machine)(at_once, share)
+    memory = held + step_memory(feed)(at_once, share)
     look = from_first_process(_seconds_of_look(built, feed, probe, taken / images))
     sides = growing_sizes(config.grow_from, config.image_size)
     shares = tuple((side / config.image_size) ** 2 for side in sides)
@@ -159,17 +159,16 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
     )  # fmt: skip
 
 
-def show_plan(config: PretrainConfig, machine: Machine, why: dict[str, str], rehearsal: Rehearsal, images: int) -> None:
-    """Print what is chosen, and what the run will take; images: those of an epoch's whole batches."""
-    every, fitting = config.probe_every, {}
-    free = free_on(machine.device)  # first, because it gives back what is only kept
-    on_gpu = machine.device.type == "cuda"
-    available = free + (torch.cuda.memory_allocated(machine.device) if on_gpu else held_memory())
+def show_plan(feed: Feed, why: dict[str, str], rehearsal: Rehearsal) -> None:
+    """Print what is chosen, and what the run will take."""
+    config, images, fitting = feed.config, feed.steps * feed.config.batch_size, {}
+    free = free_on(feed.device)  # first, because it gives back what is only kept
+    available = free + (torch.cuda.memory_allocated(feed.device) if feed.device.type == "cuda" else held_memory())
     for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
         with suppress(FovealError):  # less than one
-            fitting[label] = epochs_within(seconds, rehearsal, images, every)
+            fitting[label] = epochs_within(seconds, rehearsal, images, config.probe_every)
     print_template(
         "plan.txt", config=config, why=why, rehearsal=rehearsal, images=images, available=available, fitting=fitting,
-        looks=looks_in(config.epochs, every), duration=duration,
-        seconds=seconds_of_run(config.epochs, images, every, rehearsal),
+        looks=looks_in(config.epochs, config.probe_every), duration=duration,
+        seconds=seconds_of_run(config.epochs, images, config.probe_every, rehearsal),
     )  # fmt: skip

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from foveal import checkpoint
-from foveal.console import is_first_process, progress_bar, warn
+from foveal.console import is_first_process, progress_bar
 from foveal.distributed import barrier, decided_by_first, from_first_process, mean_over_processes
 from foveal.errors import FovealError
 from foveal.hardware import give_back_memory, in_precision
-from foveal.nets.layers import statistics_layers
 from foveal.nets.weights import target_of, update_average
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
@@ -82,13 +81,6 @@ class Training:
             self.step, self.log_every = state["step"], state.get("log_every", self.log_every)
         self.run.forget_after(self.step)  # rows that were logged after the last checkpoint, if any
         return self.step == self.total_steps and decided_by_first((self.run.path / "health.json").is_file)
-
-    def warn_of_statistics(self) -> None:
-        """Say where BatchNorm sees other batches than those of the run."""
-        whole, micro = self.config.batch_size, self.config.micro_batch
-        seen = whole if micro == "whole" else int(micro) * self.feed.world
-        if statistics_layers(self.method) and seen != whole:
-            warn(f"BatchNorm takes its statistics of {seen} images instead of {whole}, which gives a different network")
 
     def train(self) -> None:
         """Learn to the last epoch."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -18,6 +17,7 @@ from foveal import checkpoint
 from foveal.console import say, warn
 from foveal.evaluate.operating import fit_referral
 from foveal.files import write_bytes, write_json, write_table, write_text
+from foveal.fundus.overlay import to_jpeg
 from foveal.page.render import print_template
 from foveal.page.words import counted
 from foveal.predict.likeness import LEAST_HELD, MOST_IMAGES, diameters_of, fit_likeness, looks_of, write_likeness
@@ -204,6 +204,5 @@ def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> No
     folder.mkdir(exist_ok=True)
     records = prepared.records.set_index("id").loc[list(names)]
     for name, pixels in zip(names.values(), prepared.pixels(records), strict=True):
-        colour = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_GRAY2BGR
-        encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, colour), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-        write_bytes(folder / name, encoded.tobytes())
+        colours = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+        write_bytes(folder / name, to_jpeg(colours))

@@ -211,8 +211,7 @@ def build(task: Task, learned: Learned) -> Built:
         encoder.requires_grad_(False).eval()
     if config.batch_norm == "freeze":
         still = [*still, *statistics_layers(encoder)]
-    scales = learning_rate_scales(encoder, config.layer_decay)
-    groups = parameter_groups(grader, config.weight_decay, scales)
+    groups = parameter_groups(grader, config.weight_decay, learning_rate_scales(encoder, config.layer_decay))
     assert config.learning_rate is not None
     optimiser = build_optimiser(config.optimiser, groups, config.learning_rate)
     average = target_of(grader) if config.ema else None

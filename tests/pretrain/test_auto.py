@@ -10,14 +10,12 @@ import torch
 from foveal.augment.views import NetworkInput
 from foveal.nets.memory import kept_bytes
 from foveal.pretrain import auto
-from foveal.pretrain.auto import Machine, matrix_bytes, settle, step_memory
+from foveal.pretrain.auto import matrix_bytes, settle, step_memory
 from foveal.pretrain.built import build_method
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig, SimCLROptions
 from foveal.pretrain.plan import _in_parts, _of_size
 from foveal.sets.loader import CPU
-
-MACHINE = Machine(torch.device("cpu"), 1, (32, 32, 3), 64)
 
 
 def config(**options):
@@ -27,40 +25,44 @@ def config(**options):
     return PretrainConfig(**chosen | options)
 
 
+def feed_of(**options):
+    return Feed(config(**options), Pictures(), None, CPU, None)
+
+
 def with_free(monkeypatch, free):
-    monkeypatch.setattr(auto, "free_bytes", lambda machine: free)
+    monkeypatch.setattr(auto, "free_on", lambda device: 1.0001 * free / 0.9)
 
 
 def test_the_whole_batch_is_taken_where_it_fits(monkeypatch):
     with_free(monkeypatch, 2**34)
-    assert settle(config(), MACHINE)[0].micro_batch == "whole"
+    assert settle(feed_of())[0].config.micro_batch == "whole"
 
 
 @pytest.mark.parametrize("fitting", [16, 8, 2])
 def test_a_batch_that_does_not_fit_is_cut_into_the_largest_part_that_does(monkeypatch, fitting):
-    needs = step_memory(config(), MACHINE)
+    needs = step_memory(feed_of())
     with_free(monkeypatch, needs(fitting, 64))
-    assert settle(config(), MACHINE)[0].micro_batch == str(fitting)
+    assert settle(feed_of())[0].config.micro_batch == str(fitting)
 
 
 def test_where_nothing_fits_the_error_says_what_is_needed(monkeypatch, refuses):
     with_free(monkeypatch, 2**10)
     with refuses("memory.exhausted", "GiB", "--image-size"):
-        settle(config(), MACHINE)
+        settle(feed_of())
 
 
 def test_where_no_part_divides_the_batch_another_batch_is_named(monkeypatch, refuses):
-    odd = config(batch_size=61)
-    with_free(monkeypatch, step_memory(odd, MACHINE)(20, 61))
+    odd = feed_of(batch_size=61)
+    with_free(monkeypatch, step_memory(odd)(20, 61))
     with refuses("memory.exhausted", 20, 61, "--batch-size", 60):
-        settle(odd, MACHINE)
+        settle(odd)
 
 
 @pytest.mark.parametrize(("support", "precision"), [("none", "fp32"), ("vector", "bf16"), ("matrix", "bf16")])
 def test_the_hardware_decides_the_precision(monkeypatch, support, precision):
     monkeypatch.setattr(auto, "bf16_support", lambda device: support)
-    chosen, why = settle(config(precision="auto"), MACHINE)
-    assert chosen.precision == precision and {"precision", "memory"} == {*why}
+    chosen, why = settle(feed_of(precision="auto"))
+    assert chosen.config.precision == precision and {"precision", "memory"} == {*why}
 
 
 def test_the_matrix_of_similarities_is_no_larger_than_a_tile():

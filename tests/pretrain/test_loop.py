@@ -482,7 +482,7 @@ def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypa
 @pytest.mark.slow
 def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plan, "MOST_MEASURED", 0.2)
-    monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.9))
+    monkeypatch.setattr(probing, "rows_of", lambda *_: time.sleep(0.9))
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True, probe=phantom_set)
     assert re.search(r"probe +[1-9]\d* s", capsys.readouterr().out)
 
@@ -490,7 +490,7 @@ def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, 
 @pytest.mark.slow
 def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_path, monkeypatch, refuses):
     monkeypatch.setattr(plan, "MOST_MEASURED", 0.2)
-    monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.6))
+    monkeypatch.setattr(probing, "rows_of", lambda *_: time.sleep(0.6))
     with refuses("option.value", "--budget", "2 looks"):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, budget="1s", probe=phantom_set)
 
