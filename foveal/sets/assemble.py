@@ -17,7 +17,16 @@ from foveal.page.words import counted
 from foveal.sets import corrections, growth
 from foveal.sets.duplicates import describe_pairs, find_duplicates
 from foveal.sets.options import PrepareConfig
-from foveal.sets.records import COLUMNS, COLUMNS_FILE, PreparedSet, counts_of, open_prepared, torn_copies, validate
+from foveal.sets.records import (
+    COLUMNS,
+    COLUMNS_FILE,
+    PreparedSet,
+    counts_of,
+    open_prepared,
+    read_records,
+    torn_copies,
+    validate,
+)
 from foveal.sets.shards import FACTS, Shards, read_facts
 from foveal.sets.splits import decide_splits
 from foveal.sources.cards import Card
@@ -61,7 +70,8 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     pairs = describe_pairs(records, records, copies)
     records = records.assign(was=records["id"], before="")
     if grows:
-        earlier = growth.earlier_records(folder)
+        prints = pd.read_csv(folder / "measures.csv", dtype={"id": str, "fingerprint": str}, keep_default_na=False)
+        earlier = read_records(folder / "records.csv").join(prints.set_index("id")["fingerprint"], on="id")
         records, same = growth.follow(records, earlier, shards, photographs)
     if assembly.name == "joined" and set(records["before"]) - {"", "unlabelled"} <= set(records["split"]):
         config = replace(config, val=0.0, test=0.0)  # what its sets decided stays; sets of version 0.1 may have more

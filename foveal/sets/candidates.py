@@ -50,10 +50,20 @@ def candidates(
     cosine (float32) and whether it is that with a mirrored one (bool), each `[k]`, ordered by i and j.
     Takes n x m x 254 multiplications, and memory for n + m fingerprints and the pairs found.
     """
-    ours = _unit(fingerprints)
+    ours, even = _unit(fingerprints), even_count()
     theirs = ours if others is None else _unit(others)
-    none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, bool)
-    found = [none, *_agreeing_blocks(ours, theirs, threshold, within=others is None)]
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, bool))]
+    for top in range(0, len(ours), _BLOCK):
+        upper = ours[top : top + _BLOCK]
+        for left in range(top if others is None else 0, len(theirs), _BLOCK):
+            lower = theirs[left : left + _BLOCK]
+            plain, odd = upper[:, :even] @ lower[:, :even].T, upper[:, even:] @ lower[:, even:].T
+            cosine = np.abs(odd)
+            cosine += plain
+            i, j = np.divmod(np.flatnonzero(cosine.ravel() > threshold), len(lower))
+            keep = i + top < j + left if others is None else np.ones(len(i), bool)
+            i, j = i[keep], j[keep]
+            found.append((i + top, j + left, cosine[i, j], odd[i, j] < 0))
     i, j, cosine, flipped = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((j, i))
     return i[order], j[order], cosine[order], flipped[order]
@@ -101,7 +111,7 @@ def _best_flips(
     ours: np.ndarray, theirs: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows i and j, cosine and place in `FLIPS` of the pairs that agree; of each pair the best flip."""
-    neither, column, row, both = (ours[:, part] @ theirs[:, part].T for part in _quarters())
+    neither, column, row, both = (ours[:, part] @ theirs[:, part].T for part in _quarters()[1])
     turned, mirrored = np.abs(column + row), np.abs(row - column)
     turned += neither + both
     mirrored += neither - both
@@ -121,23 +131,18 @@ def _view_prints(pictures: Pictures, views: tuple[int, ...], part: slice = slice
             now = known[start : start + AT_ONCE]
             images = pictures.read(rows[now])
             found = list(threads.map(lambda image: view_fingerprints(image, views), images))
-            prints[now] = _unit(np.stack(found)[..., _order()])
+            prints[now] = _unit(np.stack(found)[..., _quarters()[0]])
     return prints
 
 
 @cache
-def _order() -> np.ndarray:
-    """Places of the numbers of a fingerprint by what changes their sign: nothing, mirroring, upside down, both."""
-    down, across = parities()
-    return np.lexsort((-across, -down))
-
-
-@cache
-def _quarters() -> list[slice]:
-    """The parts of fingerprints in that order."""
+def _quarters() -> tuple[np.ndarray, list[slice]]:
+    """Places of the numbers of a fingerprint by what changes their sign (nothing, mirroring, upside down, both), and
+    the parts of fingerprints in that order."""
     down, across = parities()
     counts = [int(((down == d) & (across == a)).sum()) for d in (1, -1) for a in (1, -1)]
-    return [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
+    parts = [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
+    return np.lexsort((-across, -down)), parts
 
 
 def read_rows(pictures: Pictures, rows: np.ndarray) -> list[np.ndarray]:
@@ -145,24 +150,6 @@ def read_rows(pictures: Pictures, rows: np.ndarray) -> list[np.ndarray]:
     needed, place = np.unique(rows, return_inverse=True)
     images = pictures.read(needed)
     return [images[position] for position in place]
-
-
-def _agreeing_blocks(
-    ours: np.ndarray, theirs: np.ndarray, threshold: float, within: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield the agreeing pairs of each block of `_BLOCK` x `_BLOCK` pairs; i < j only, where `within`."""
-    even = even_count()
-    for top in range(0, len(ours), _BLOCK):
-        upper = ours[top : top + _BLOCK]
-        for left in range(top if within else 0, len(theirs), _BLOCK):
-            lower = theirs[left : left + _BLOCK]
-            plain, odd = upper[:, :even] @ lower[:, :even].T, upper[:, even:] @ lower[:, even:].T
-            cosine = np.abs(odd)
-            cosine += plain
-            i, j = np.divmod(np.flatnonzero(cosine.ravel() > threshold), len(lower))
-            keep = i + top < j + left if within else np.ones(len(i), bool)
-            i, j = i[keep], j[keep]
-            yield i + top, j + left, cosine[i, j], odd[i, j] < 0
 
 
 def _unit(fingerprints: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ that were turned on a canvas which cuts them off, and most changes where the eye
 Wrongly found: a few hazy photographs of different eyes that share the reflections or the dust of one camera.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -138,13 +138,12 @@ def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
     i, j, cosine, flipped = candidates(pictures.fingerprints, prints, threshold)
     table = pd.DataFrame({"first": i, "second": j, "cosine": cosine, "kind": np.where(flipped, "mirrored", "near")})
     table["kind"] = table["kind"].astype(object)
-    near = _confirmed(_unequal(table, pictures, theirs), pictures, theirs, "compare copies", _agreement)
+    near = _confirmed(table, pictures, theirs, "compare copies")
     near = near[near["similarity"] >= CONFIRMED]
     looked = view_candidates(pictures, others, threshold)
     known = pd.MultiIndex.from_frame(near[["first", "second"]])
     new = ~pd.MultiIndex.from_frame(looked[["first", "second"]]).isin(known)
-    looked = _unequal(looked[new], pictures, theirs)
-    changed = _confirmed(looked, pictures, theirs, "compare turned and cropped copies", _agreement_of_view)
+    changed = _confirmed(looked[new], pictures, theirs, "compare turned and cropped copies")
     changed = changed[changed["similarity"] >= _CONFIRMED_VIEW].sort_values("similarity", kind="stable")
     changed = changed.drop_duplicates(["first", "second"], keep="last")
     cropped = (changed["flip"] == 0) & ~changed["view"].between(1, len(TURNED) - 1)
@@ -152,34 +151,29 @@ def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
     return pd.concat([near, changed])[["first", "second", "kind", "similarity"]]
 
 
-def _unequal(table: pd.DataFrame, pictures: Pictures, others: Pictures) -> pd.DataFrame:
-    """Pairs without those of equal hashes, which are known to be exact copies."""
+def _confirmed(table: pd.DataFrame, pictures: Pictures, others: Pictures, what: str) -> pd.DataFrame:
+    """Candidates with their `similarity`: the mean of their cosine and of the agreement of their aligned pixels.
+
+    Those of equal hashes, which are known to be exact copies, are left out.
+    """
     first = np.asarray(pictures.hashes, dtype=object)[table["first"]]
-    return table[first != np.asarray(others.hashes, dtype=object)[table["second"]]].reset_index(drop=True)
-
-
-def _confirmed(
-    table: pd.DataFrame, pictures: Pictures, others: Pictures, what: str, agreement: Callable[..., float]
-) -> pd.DataFrame:
-    """Candidates with their `similarity`: the mean of their cosine and of the `agreement` of their aligned pixels."""
+    table = table[first != np.asarray(others.hashes, dtype=object)[table["second"]]].reset_index(drop=True)
     agreements = np.empty(len(table))
     # OpenCV releases Python's lock.
     with ThreadPoolExecutor(cores()) as threads, progress_bar(what, len(table), unit="pairs") as bar:
         for start in range(0, len(table), AT_ONCE):
             part = table.iloc[start : start + AT_ONCE]
             pixels = read_rows(pictures, part["first"].to_numpy()), read_rows(others, part["second"].to_numpy())
-            done = list(threads.map(agreement, *pixels, part.itertuples()))
+            done = list(threads.map(_agreement, *pixels, part.itertuples()))
             agreements[start : start + len(done)] = done
             bar.advance(len(done))
     return table.assign(similarity=np.minimum(1, (table["cosine"] + agreements) / 2))
 
 
 def _agreement(a: np.ndarray, b: np.ndarray, pair: Any) -> float:
-    return confirm(a, b, pair.kind == "mirrored")
-
-
-def _agreement_of_view(a: np.ndarray, b: np.ndarray, pair: Any) -> float:
-    """How well a view of one picture of a pair agrees with the other picture as it is."""
+    """How well the pictures of a pair agree, or a view of one of them and the other as it is."""
+    if not hasattr(pair, "view"):
+        return confirm(a, b, pair.kind == "mirrored")
     seen, other = (b, a) if pair.swapped else (a, b)
     view = VIEWS[pair.view]
     as_it_is = CROPPED[0] if view.angle is None else TURNED[0]

@@ -63,13 +63,6 @@ def check_moved(config: PrepareConfig, card: dict[str, Any], source: Source, sta
     say(what)
 
 
-def earlier_records(folder: Path) -> pd.DataFrame:
-    """The records of the set in `folder` before it grows, with their fingerprints."""
-    text = {"id": str, "fingerprint": str}
-    prints = pd.read_csv(folder / "measures.csv", dtype=text, keep_default_na=False).set_index("id")["fingerprint"]
-    return read_records(folder / "records.csv").join(prints, on="id")
-
-
 def follow(
     records: pd.DataFrame, earlier: pd.DataFrame, shards: Shards, photographs: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -29,8 +29,15 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
         raise FovealError("set.repeated", f"a set is given twice: {', '.join(map(str, paths))}")
     sets = [open_prepared(path) for path in paths]
     check_alike(sets, "to join them")
-    check_scales([prepared for prepared in sets if prepared.classes])
-    tables, stamps = [], []
+    tables, stamps, scales = [], [], dict[str, Path]()
+    for prepared in (prepared for prepared in sets if prepared.classes):
+        scale, classes = prepared.card["scale"], prepared.classes
+        names = f" ({', '.join(classes)})" if scale == "none" else ""
+        scales.setdefault(f"'{scale}' with {len(classes)} classes{names}", prepared.path)
+    if len(scales) > 1:
+        what = f"they cannot be joined: {', '.join(f'{path} is on {scale}' for scale, path in scales.items())}"
+        fix = "prepare both with the same --classes and, where these mean the same, the same --scale"
+        raise FovealError("set.scales", what, fix=fix)
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
         records = prepared.records
         stamps += records["file"].map(read_facts(prepared.path / "images").set_index("file")["stamp"]).tolist()
@@ -54,19 +61,6 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
         scale=labelled["scale"], task=labelled["task"],
     )  # fmt: skip
     return "joined", card, source, Preparation(**cards[0]["options"]), stamps
-
-
-def check_scales(labelled: Sequence[PreparedSet]) -> None:
-    """FovealError unless all sets have one scale and one number of classes."""
-    scales: dict[str, Path] = {}
-    for prepared in labelled:
-        scale, classes = prepared.card["scale"], prepared.classes
-        names = f" ({', '.join(classes)})" if scale == "none" else ""
-        scales.setdefault(f"'{scale}' with {len(classes)} classes{names}", prepared.path)
-    if len(scales) > 1:
-        what = f"they cannot be joined: {', '.join(f'{path} is on {scale}' for scale, path in scales.items())}"
-        fix = "prepare both with the same --classes and, where these mean the same, the same --scale"
-        raise FovealError("set.scales", what, fix=fix)
 
 
 def prefixes(paths: Sequence[Path]) -> list[str]:

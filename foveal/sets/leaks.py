@@ -73,7 +73,11 @@ def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) 
 def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     """Judged images that are like those seen, by their pixels, or by fingerprints of those that are gone."""
     ours, theirs = judged[judged["fingerprint"] != ""], seen[seen["fingerprint"] != ""]
-    readable = _readable(theirs)
+    readable = np.zeros(len(theirs), bool)  # those that are still in their set, with the same pixels
+    for path in filter(None, theirs["path"].unique()):
+        if (Path(path) / "records.csv").is_file():
+            now = read_records(Path(path) / "records.csv").set_index("id")["sha256"]
+            readable |= ((theirs["path"] == path) & (theirs["id"].map(now) == theirs["sha256"])).to_numpy()
     there, gone = theirs[readable], theirs[~readable]
     pairs = find_duplicates(_pictures(ours), _pictures(there))
     how, other = pairs["kind"].to_numpy() + " copy of", there["id"].to_numpy()[pairs["second"]]
@@ -85,16 +89,6 @@ def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     prints, others = (from_text(part["fingerprint"].tolist()) for part in (ours, gone))
     first, second, _, _ = candidates(prints, others, CERTAIN)
     return pd.concat([near, ours.iloc[first].assign(how="very much like", other=gone["id"].to_numpy()[second])])
-
-
-def _readable(seen: pd.DataFrame) -> np.ndarray:
-    """bool [n]: the image is still in its prepared set, with the same pixels."""
-    found = np.zeros(len(seen), bool)
-    for path in filter(None, seen["path"].unique()):
-        if (Path(path) / "records.csv").is_file():
-            there = read_records(Path(path) / "records.csv").set_index("id")["sha256"]
-            found |= ((seen["path"] == path) & (seen["id"].map(there) == seen["sha256"])).to_numpy()
-    return found
 
 
 def _pictures(table: pd.DataFrame) -> Pictures:

@@ -61,9 +61,16 @@ def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> No
     job.folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     side, channels, count = job.preparation.size, job.preparation.channels, 0
+
+    def prepare(position: int) -> Prepared:
+        if job.images is not None:
+            return prepare_pixels(job.images[position], job.preparation, measure=job.photographs)
+        file = job.root / job.files[position]
+        return replace(prepare_file(file, job.preparation, measure=job.photographs), file_sha256=sha256_of(file))
+
     with replacing(job.folder / f"{job.number:05d}.npy") as partial, partial.open("wb") as stream:
         _write_header(stream, (len(job.files), side, side, channels))
-        for position, result in in_threads(lambda n: _prepare(job, n), range(len(job.files))):
+        for position, result in in_threads(prepare, range(len(job.files))):
             facts: dict[str, Any] = {**FACTS, "file": job.files[position], "stamp": job.stamps[position]}
             if isinstance(result, FovealError):
                 facts["reason"] = result.what
@@ -82,13 +89,6 @@ def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> No
         stream.seek(0)
         _write_header(stream, (count, side, side, channels))
     write_table(job.folder / f"{job.number:05d}.csv", pd.DataFrame(rows))
-
-
-def _prepare(job: ShardJob, position: int) -> Prepared:
-    if job.images is not None:
-        return prepare_pixels(job.images[position], job.preparation, measure=job.photographs)
-    file = job.root / job.files[position]
-    return replace(prepare_file(file, job.preparation, measure=job.photographs), file_sha256=sha256_of(file))
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
