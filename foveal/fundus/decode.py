@@ -8,6 +8,7 @@ Colour profiles are ignored: fundus cameras rarely embed one, and a grader learn
 """
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -60,7 +61,7 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
     if header.format == "JPEG":
         factor = next((factor for factor in (8, 4, 2) if -(-min(header.size) // factor) >= minimum), 1)
         stored = decode_jpeg(data, factor)
-    elif (found := _with_opencv(data) if _suits_opencv(data, header) else None) is not None:
+    elif (found := _with_opencv(data, header)) is not None:
         stored = found
     else:
         with undamaged():
@@ -111,22 +112,21 @@ def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageF
     return data.rstrip(b"\x00") if header.format == "JPEG" else data, header
 
 
-def _suits_opencv(data: bytes, header: ImageFile.ImageFile) -> bool:
-    """Whether OpenCV decodes a file as Pillow does; FovealError for a PNG whose checksums are wrong."""
-    if header.format == "PNG":  # OpenCV fills what is missing with grey, or prints a message
+def _with_opencv(data: bytes, header: ImageFile.ImageFile) -> np.ndarray | None:
+    """Return `[h, w, 3]` RGB of the file's own depth, not rotated; None where OpenCV does not decode it as Pillow does.
+
+    FovealError for a PNG whose checksums are wrong: OpenCV fills what is missing with grey, or prints a message.
+    """
+    if header.format not in ("PNG", "BMP", "GIF", "WEBP"):
+        return None
+    if header.format == "PNG":
         with undamaged():
             type(header)(BytesIO(data)).verify()
-    return header.format in ("PNG", "BMP", "GIF", "WEBP")
-
-
-def _with_opencv(data: bytes) -> np.ndarray | None:
-    """Return `[h, w, 3]` RGB of the file's own depth, not rotated; None where OpenCV cannot read it."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        return None  # Pillow may read it, or gives the reason
-    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    with suppress(cv2.error):  # Pillow may read it, or gives the reason
+        if (pixels := cv2.imdecode(np.frombuffer(data, np.uint8), flags)) is not None:
+            return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return None
 
 
 def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:

@@ -193,19 +193,16 @@ def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:
         return _scaled(values, 0, 2**dataset.BitsStored - 1)
     if not meaning.startswith("MONOCHROME"):
         raise FovealError("image.unsupported", f"a DICOM file with the unknown colour space {meaning}")
-    grey = _scaled(*_window(dataset, values))
-    return np.stack([255 - grey if meaning == "MONOCHROME1" else grey] * 3, axis=-1)
-
-
-def _window(dataset: Any, values: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Return rescaled values, and which values are black and white (DICOM PS3.3, C.11.1 and C.11.2.1.2)."""
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    # Which values are black and white: DICOM PS3.3, C.11.1 and C.11.2.1.2.
     if dataset.get("WindowWidth") and dataset.get("WindowCenter") is not None:
+        slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
         # The first of several windows is the default.
         centre, width = (float(np.ravel(value)[0]) for value in (dataset.WindowCenter, dataset.WindowWidth))
-        return values * slope + intercept, centre - width / 2, centre + width / 2 - 1
-    lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
-    return values, lowest, lowest + 2**dataset.BitsStored - 1
+        grey = _scaled(values * slope + intercept, centre - width / 2, centre + width / 2 - 1)
+    else:
+        lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+        grey = _scaled(values, lowest, lowest + 2**dataset.BitsStored - 1)
+    return np.stack([255 - grey if meaning == "MONOCHROME1" else grey] * 3, axis=-1)
 
 
 def _scaled(values: np.ndarray, black: float, white: float) -> np.ndarray:

@@ -68,21 +68,16 @@ def find_circle(pixels: np.ndarray) -> Disc:
     return _best(pixels, 1, False, _circle_of, _CERTAIN)
 
 
-def _analysed(pixels: np.ndarray) -> np.ndarray:
-    """Return the small copy that is analysed: brightest channel, speckle removed. uint8 `[h, w]`."""
-    step = max(1, max(pixels.shape[:2]) * 2 // (3 * _ANALYSED_SIDE))
-    thinned = pixels[::step, ::step]  # enough, and far cheaper than all pixels
-    brightest = reduce(np.maximum, np.moveaxis(thinned, -1, 0))  # ten times as fast as max(axis=-1)
-    scale = _ANALYSED_SIDE / max(pixels.shape[:2])
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return cv2.medianBlur(cv2.resize(np.ascontiguousarray(brightest), size, interpolation=cv2.INTER_AREA), 3)
-
-
 def _best(
     pixels: np.ndarray, darkest: float, straight: bool, judge: Callable[[_Region], tuple[Any, float]], enough: float
 ) -> Disc:
     """The rectangle around the shape that `judge` gives the best score, over all levels until one is `enough`."""
-    grey, (height, width) = _analysed(pixels), pixels.shape[:2]
+    (height, width), long = pixels.shape[:2], max(pixels.shape[:2])
+    step = max(1, long * 2 // (3 * _ANALYSED_SIDE))
+    thinned = pixels[::step, ::step]  # enough, and far cheaper than all pixels
+    brightest = np.ascontiguousarray(reduce(np.maximum, np.moveaxis(thinned, -1, 0)))  # far faster than max(axis=-1)
+    size = (max(1, round(width * (_ANALYSED_SIDE / long))), max(1, round(height * (_ANALYSED_SIDE / long))))
+    grey = cv2.medianBlur(cv2.resize(brightest, size, interpolation=cv2.INTER_AREA), 3)  # without speckle
     shape, best = None, 0.0
     for threshold in _thresholds(grey, darkest):
         region = _bright_region(grey > threshold, straight)
@@ -94,7 +89,7 @@ def _best(
     if shape is None:
         return whole_frame(width, height)
     # x, y: pixel indices are 0.5 below centres; a, b: to outer edges
-    x, y, a, b = (shape + 0.5) * (max(width, height) / max(grey.shape))
+    x, y, a, b = (shape + 0.5) * (long / max(grey.shape))
     return Disc(float(x - a), float(y - b), float(2 * a), float(2 * b), found=True)
 
 
@@ -163,23 +158,18 @@ def _is_filled(shape: np.ndarray, mask: np.ndarray) -> bool:
 
 
 def _circle_of(region: _Region) -> tuple[np.ndarray | None, float]:
-    """The circle of a region, and its support; 0 if it cannot be a disc."""
+    """The circle of a region, and its support; 0 if it cannot be a disc, or the region is not that disc."""
     circle = fit_circle(region.points)
-    if circle is None or not _is_disc(circle, region):
+    if circle is None or not _LEAST_RADIUS * region.high.min() < circle[2] < _LARGEST_RADIUS * region.high.max():
         return None, 0.0
-    supported = support(circle, region.outline, region.low, region.high)
-    return circle, supported if supported > _LEAST_SUPPORT else 0.0
-
-
-def _is_disc(circle: np.ndarray, region: _Region) -> bool:
-    """Whether a circle can be a disc, by size and centre, and a region is that disc, not an ellipse that touches it."""
     # Only a disc ends where the circle ends on two opposite sides; shadows may hide one such pair. Where the frame cuts
     # off both pairs, all of the outline must agree.
-    if not _LEAST_RADIUS * region.high.min() < circle[2] < _LARGEST_RADIUS * region.high.max():
-        return False
     ends = np.array([circle[:2] - circle[2], circle[:2] + circle[2]])  # [first or last, x or y], like the next line
     region_ends = np.array([region.border.min(axis=0), region.border.max(axis=0)])
     together = np.abs(ends - region_ends) < _END_TOLERANCE * circle[2]
     agreeing = np.abs(beyond(circle, region.outline)) < TOLERANCE
     inside = (circle[:2] > 0).all() and (circle[:2] < region.high).all()
-    return bool(inside and (together.all(axis=0).any() or agreeing.mean() > _AGREEING))
+    if not inside or not (together.all(axis=0).any() or agreeing.mean() > _AGREEING):
+        return None, 0.0
+    supported = support(circle, region.outline, region.low, region.high)
+    return circle, supported if supported > _LEAST_SUPPORT else 0.0

@@ -199,7 +199,11 @@ def _texture(view: _View) -> dict[str, float]:
     a, b, c, d = (lit_mean(partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=sigma)) for sigma in (0.7, 1.4, 2, 4))
     slow = lit_mean(partial(cv2.blur, ksize=(33, 33)))
     around = 1 / (d[view.clear] + 8)  # 8: no division by almost zero
-    dark, bright = _ridges(b)
+    # How much darker, and how much brighter, lines are than both sides (curvatures, as in Frangi et al., 1998).
+    xx, yy, xy = (cv2.Sobel(b, -1, *order, scale=1 / 4) for order in ((2, 0), (0, 2), (1, 1)))
+    middle, half = (xx + yy) / 2, cv2.magnitude((xx - yy) / 2, xy)
+    most, least = middle + half, middle - half
+    dark, bright = np.maximum(most - np.abs(least), 0), np.maximum(-least - np.abs(most), 0)
     slope = cv2.magnitude(cv2.Sobel(b, -1, 1, 0, scale=1 / 8), cv2.Sobel(b, -1, 0, 1, scale=1 / 8))
     darker, brighter = (float((ridge[view.clear] * around).mean()) + 1e-4 for ridge in (dark, bright))
     return {
@@ -209,14 +213,6 @@ def _texture(view: _View) -> dict[str, float]:
         "edges": float((slope[view.clear] * around > 0.08).mean()),  # share of steep pixels
         "ridges": float(np.log(darker / brighter)),  # dark over bright ridges: vessels are dark
     }
-
-
-def _ridges(green: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much darker, and how much brighter, lines are than both sides (curvatures, as in Frangi et al., 1998)."""
-    xx, yy, xy = (cv2.Sobel(green, -1, *order, scale=1 / 4) for order in ((2, 0), (0, 2), (1, 1)))
-    middle, half = (xx + yy) / 2, cv2.magnitude((xx - yy) / 2, xy)
-    most, least = middle + half, middle - half
-    return np.maximum(most - np.abs(least), 0), np.maximum(-least - np.abs(most), 0)
 
 
 def _features(view: _View, texture: dict[str, float], found: bool) -> dict[str, float]:

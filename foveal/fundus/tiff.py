@@ -61,7 +61,13 @@ def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
             what = "signed numbers, or 16 bits in separate planes or with 0 as white; save it as PNG"
             raise FovealError("image.unsupported", what)
         pixels = rgb_of(image)  # also of deep colours, since Pillow finds damage
-        return _deep_colours(data, page) if deep and samples >= 3 else pixels
+        if not deep or samples < 3:
+            return pixels
+        flags, only = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, (page, page + 1)
+        read, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), flags, range=only)
+        if not read:
+            raise FovealError("image.unsupported", "16-bit colours in a rare variant of TIFF")
+        return cv2.cvtColor(pages[0], cv2.COLOR_BGR2RGB)
 
 
 def _go_to_largest(image: TiffImageFile) -> int:
@@ -91,15 +97,6 @@ def _check_parts(data: bytes, tags: Tags, tables: bytes) -> None:
         elif compression in _DEFLATE:
             with undamaged():
                 zlib.decompress(part)
-
-
-def _deep_colours(data: bytes, page: int) -> np.ndarray:
-    """uint16 `[h, w, 3]` of 16-bit colours, as OpenCV reads them."""
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    read, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), flags, range=(page, page + 1))
-    if not read:
-        raise FovealError("image.unsupported", "16-bit colours in a rare variant of TIFF")
-    return cv2.cvtColor(pages[0], cv2.COLOR_BGR2RGB)
 
 
 def rgb_of(image: Image.Image) -> np.ndarray:
