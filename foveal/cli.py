@@ -101,17 +101,14 @@ def overview() -> str:
 def _fail(error: Exception, code: int) -> int:
     """Print an error on stderr, with separate lines for what was expected and how to fix it."""
     if not isinstance(error, FovealError):
-        error = _in_our_words(error)
+        words = str(error) or type(error).__name__
+        kind, what, fix = "internal.error", words, "run it again with --debug to see where it happened"
+        if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "DefaultCPUAllocator" in words:
+            kind, what = "memory.exhausted", f"there is not enough memory ({words.splitlines()[0]})"
+            fix = "choose a smaller image size, network or batch; --debug shows where it happened"
+        error = FovealError(kind, what, fix=fix)
     lines = [f"foveal: error [{error.code}] {error.what}"]
     lines += [f"  expected: {error.expected}"] if error.expected else []
     lines += [f"  to fix it: {error.fix}"] if error.fix else []
     print("\n".join(lines), file=sys.stderr)  # noqa: T201
     return code
-
-
-def _in_our_words(error: Exception) -> FovealError:
-    words = str(error) or type(error).__name__
-    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "DefaultCPUAllocator" in words:
-        fix = "choose a smaller image size, network or batch; --debug shows where it happened"
-        return FovealError("memory.exhausted", f"there is not enough memory ({words.splitlines()[0]})", fix=fix)
-    return FovealError("internal.error", words, fix="run it again with --debug to see where it happened")

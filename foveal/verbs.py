@@ -162,7 +162,7 @@ def pretrain(
     data: prepared sets, or images of a program (see `foveal.sources.given`), which are prepared beside `out`. encoder:
     a name, or a module [B, C, s, s] -> [B, D], of which a copy is trained. method: a name, or a function of (encoder,
     D) that gives a `foveal.pretrain.interface.TwoViews`, such as a subclass. views: a recipe by name or as an object, a
-    function of images (see `foveal.augment.given`), or a pair of these. tracker: gets each row of metrics.jsonl.
+    function of images (see `foveal.augment.views`), or a pair of these. tracker: gets each row of metrics.jsonl.
     """
     options = _given(options, encoder=encoder, method=method, views=views, tracker=tracker)
     return _call("pretrain", options, data=_sets(data, out), out=out)

@@ -77,7 +77,7 @@ RECIPES = _read()
 SECOND = {"byol": RECIPES.pop("byol-second")}  # second views that differ from the first
 
 
-# A recipe, or a function of a program: uint8 [B, C, S, S] -> views [B, C, s, s] (augment/given.py).
+# A recipe, or a function of a program: uint8 [B, C, S, S] -> views [B, C, s, s] (augment/views.py).
 View: TypeAlias = Recipe | Callable[..., Any]
 
 

@@ -1,9 +1,18 @@
-"""Views for the network, random ones or whole images, and sheets of views that show people what it is trained on."""
+"""Views for the network, random ones or whole images, and sheets of views that show people what it is trained on.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Random views come from a recipe, or from a function of a program, such as transforms of torchvision or kornia. The
+function gets uint8 [B, C, S, S], on the device, and returns views [B, C, s, s] of the size that the network sees:
+uint8, or float from 0 to 1, not normalised. It draws from torch's global generator, which is seeded before each call
+by (seed, step, first image of the part); the generator of the training step stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,8 +21,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
 from foveal.augment import opencv, tensor
-from foveal.augment.given import GivenViews, Table, draw_views
-from foveal.augment.recipes import View
+from foveal.augment.draw import ViewTable, draw
+from foveal.augment.recipes import Recipe, View
+from foveal.errors import FovealError
 from foveal.files import replacing
 from foveal.fundus.preparation import at_size
 
@@ -28,6 +38,47 @@ class NetworkInput:
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class GivenViews:
+    """Views that are still to be made, in place of a table of views."""
+
+    function: Callable[..., Any]
+    view_size: int
+    seed: int
+
+    def __getitem__(self, part: slice) -> GivenViews:
+        return replace(self, seed=self.seed + (part.start or 0))
+
+    @torch.no_grad()
+    def of(self, images: Tensor) -> Tensor:
+        """uint8 [B, C, S, S] -> float32 [B, C, s, s], 0 to 255; FovealError for another shape or, on a CPU, range."""
+        gpu = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(gpu), torch.autocast(images.device.type, enabled=False):
+            torch.manual_seed(self.seed)
+            views = self.function(images)
+        expected = [*images.shape[:2], self.view_size, self.view_size]
+        if not isinstance(views, Tensor) or list(views.shape) != expected:
+            found = list(views.shape) if isinstance(views, Tensor) else type(views).__name__
+            raise FovealError("views.object", f"the function of views gives {found}", expected=str(expected))
+        views = views.float() if views.dtype == torch.uint8 else 255 * views.float()
+        # Interpolation goes a little beyond 0 and 1. On a GPU, to look would wait for it; the sheet of views looks.
+        if views.device.type == "cpu" and not -26 < views.min() <= views.max() < 281:
+            what = f"the function of views gives values from {views.min() / 255:.3g} to {views.max() / 255:.3g}"
+            usual, fix = "uint8, or float from 0 to 1", "leave out the normalisation, which Foveal adds"
+            raise FovealError("views.object", what, expected=usual, fix=fix)
+        return views
+
+
+Table: TypeAlias = ViewTable | GivenViews
+
+
+def draw_views(view: View, batch: int, source_size: int, view_size: int, generator: Generator) -> Table:
+    """A table of `batch` random views as in `draw`, or views by a function that takes its seed from `generator`."""
+    if isinstance(view, Recipe):
+        return draw(view, batch, source_size, view_size, generator)
+    return GivenViews(view, view_size, int(torch.randint(2**62, (), generator=generator)))
 
 
 def random_views(

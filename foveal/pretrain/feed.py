@@ -16,9 +16,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from foveal.augment.given import GivenViews, Table, draw_views
 from foveal.augment.recipes import View, recipe_pair
-from foveal.augment.views import NetworkInput, random_views, to_tensor
+from foveal.augment.views import GivenViews, NetworkInput, Table, draw_views, random_views, to_tensor
 from foveal.errors import FovealError
 from foveal.pretrain.options import PretrainConfig
 from foveal.schedule import size_in_epoch

@@ -74,19 +74,21 @@ class EyePacs(Layout[dict[str, Path]]):
         twice = (root / "resized_train", root / "resized_train_cropped")  # only one, so that no photograph is twice
         if "train" in found and all(folder.is_dir() for folder in twice):
             root = twice["cropped" in found["train"].name]
-        return graded(root, [self._part(file, part, root, len(found) == 2) for part, file in found.items()])
-
-    def _part(self, file: Path, part: str, root: Path, both: bool) -> Labelled:
-        rows = read_table(file, EYEPACS_COLUMNS[part])
-        names, usage = [without_ending(name) for name in rows["image"]], list[str]()
-        expected = "a name such as 17_left or 17_right (patient and eye)"
-        check_cells(file, "name", names, names, r"\d+_(left|right)", expected, "table.image_name")
-        if part == "test":
-            check_cells(file, "Usage", names, rows["Usage"], "Public|Private", "Public or Private", "table.value")
-            usage = list(rows["Usage"].str.lower())
-        patients, eyes = patients_and_eyes(names)
-        split = part if both else ""
-        return label_rows(file, names, rows["level"], folder=root, split=split, group=patients, eye=eyes, flags=usage)
+        parts = []
+        for part, file in found.items():
+            rows = read_table(file, EYEPACS_COLUMNS[part])
+            names, usage = [without_ending(name) for name in rows["image"]], list[str]()
+            expected = "a name such as 17_left or 17_right (patient and eye)"
+            check_cells(file, "name", names, names, r"\d+_(left|right)", expected, "table.image_name")
+            if part == "test":
+                check_cells(file, "Usage", names, rows["Usage"], "Public|Private", "Public or Private", "table.value")
+                usage = list(rows["Usage"].str.lower())
+            patients, eyes = patients_and_eyes(names)
+            split = part if len(found) == 2 else ""
+            parts.append(label_rows(
+                file, names, rows["level"], folder=root, split=split, group=patients, eye=eyes, flags=usage,
+            ))  # fmt: skip
+        return graded(root, parts)
 
 
 class Idrid(Layout[dict[str, Path]]):
@@ -129,24 +131,26 @@ class Ddr(Layout[list[Path]]):
         return all(DDR_LINE.fullmatch(line) for file in found for _, line in self._lines(file)[:1])
 
     def _read(self, root: Path, found: list[Path], options: SourceOptions) -> Source:
-        return graded(found[0].parent, [self._part(file) for file in found])
+        parts = []
+        for file in found:
+            names, labels = [], []
+            for number, line in self._lines(file):
+                match = DDR_LINE.fullmatch(line)
+                if match is None:
+                    what = f"{file}, row {number}: '{line}' is not a file name and a label"
+                    raise FovealError("table.row", what, expected="rows such as '007-0004-000.jpg 2', with labels 0-5")
+                names.append(match["name"])
+                labels.append("" if is_missing(match["label"]) else match["label"])
+            parts.append(label_rows(
+                file, names, labels, folder=file.with_suffix(""), prefix=f"{file.stem}/", ungradable="5", first_row=1,
+                split=DDR_PARTS[file.stem],
+            ))  # fmt: skip
+        return graded(found[0].parent, parts)
 
     @staticmethod
     def _lines(file: Path) -> list[tuple[int, str]]:
         lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-
-    def _part(self, file: Path) -> Labelled:
-        names, labels = [], []
-        for number, line in self._lines(file):
-            match = DDR_LINE.fullmatch(line)
-            if match is None:
-                what = f"{file}, row {number}: '{line}' is not a file name and a label"
-                raise FovealError("table.row", what, expected="rows such as '007-0004-000.jpg 2', with labels 0-5")
-            names.append(match["name"])
-            labels.append("" if is_missing(match["label"]) else match["label"])
-        split, folder, prefix = DDR_PARTS[file.stem], file.with_suffix(""), f"{file.stem}/"
-        return label_rows(file, names, labels, folder=folder, prefix=prefix, ungradable="5", first_row=1, split=split)
 
 
 class DeepDrid(Layout[Path]):

@@ -55,11 +55,20 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
         source = SOURCES[name].load(root, options)
     except OSError as error:
         raise FovealError("source.damaged", f"{root} cannot be read ({error})") from error
-    source = replace(source, table=_with_headers(source))
-    _check(source.table, root)
+    table = _with_headers(source)
+    bad = [name for name in [*table["file"], *table["id"]] if re.search(r"[\r\0\ud800-\udfff]", name)]
+    if bad:
+        what = f"{root} holds names that are not UTF-8 or contain a line break: {', '.join(map(repr, bad[:5]))}"
+        raise FovealError("source.names", what, fix="rename these files")
+    repeated = table["id"][table["id"].duplicated()].unique()
+    if len(repeated):
+        what = f"{root} names {counted(len(repeated), 'image')} more than once: {', '.join(repeated[:5])}"
+        raise FovealError("table.duplicate_image", what, fix="keep one row of each")
+    if unknown := sorted(set(table["split"]) - {*SPLITS, ""}):
+        raise FovealError("split.unknown", f"{root} has the splits {', '.join(unknown[:5])}", expected=str(SPLITS))
     for note in filter(None, source.notes):
         say(f"  {note}")
-    return name, source
+    return name, replace(source, table=table)
 
 
 def _with_headers(source: Source) -> pd.DataFrame:
@@ -73,20 +82,6 @@ def _with_headers(source: Source) -> pd.DataFrame:
         for column in ("group", "eye"):
             table.loc[unknown, column] = table.loc[unknown, column].mask(table[column] == "", known[column])
     return table
-
-
-def _check(table: pd.DataFrame, root: Path) -> None:
-    """FovealError for names that cannot be written into a table, repeated ids and unknown splits."""
-    bad = [name for name in [*table["file"], *table["id"]] if re.search(r"[\r\0\ud800-\udfff]", name)]
-    if bad:
-        what = f"{root} holds names that are not UTF-8 or contain a line break: {', '.join(map(repr, bad[:5]))}"
-        raise FovealError("source.names", what, fix="rename these files")
-    repeated = table["id"][table["id"].duplicated()].unique()
-    if len(repeated):
-        what = f"{root} names {counted(len(repeated), 'image')} more than once: {', '.join(repeated[:5])}"
-        raise FovealError("table.duplicate_image", what, fix="keep one row of each")
-    if unknown := sorted(set(table["split"]) - {*SPLITS, ""}):
-        raise FovealError("split.unknown", f"{root} has the splits {', '.join(unknown[:5])}", expected=str(SPLITS))
 
 
 def list_cards() -> None:

@@ -63,7 +63,10 @@ class Table(Layout[list[Path]]):
             del part.rows["place"]
         table, pool = add_pictures(folder, parts, pictures, tables if options.unlabelled >= 0 else [])
         named = table.index < len(table) - pool
-        table.loc[~named, "group"] = _patients_of_pool(table[named], table[~named])
+        # A picture that no table names has the patient whom the table gives to equal names, such as 17_left.
+        pairs = list(zip(words.patients_and_eyes(list(table["id"][named]))[0], table["group"][named], strict=True))
+        given, by_names = {name: group for name, group in pairs if name and group}, all(a == b for a, b in pairs)
+        table.loc[~named, "group"] = [given.get(name, name if by_names else "") for name in table["group"][~named]]
         ungradable = int((table["flags"][named] == "ungradable").sum())
         without = int(table["label"][named].isna().sum()) - ungradable
         lacks = ((without, "without a label"), (ungradable, "ungradable"))
@@ -103,7 +106,10 @@ def _part(
     rows = row_per_picture(plain) if options.image_column is None and options.label_column is None else plain
     image = choose_column(rows, options.image_column, "image", file)
     label = "" if options.unlabelled < 0 else choose_column(rows, options.label_column, "label", file)
-    group = _optional(rows, options.group_column, "group", file)
+    filled = (name for name in usual_columns(rows, "group") if not all(map(words.is_missing, rows[name])))
+    group = next(filled, "")  # it need not be there
+    if options.group_column is not None:
+        group = choose_column(rows, options.group_column, "group", file)
     split = "" if options.split_column is None else choose_column(rows, options.split_column, "split", file)
     eye = _eye_column(rows, file)
     numbers = rows.index + 2  # row 1 holds the names of the columns
@@ -141,14 +147,6 @@ def _part(
     return Labelled(table=file, folder=place, rows=keep_columns(table, keep), first_row=first_row), note
 
 
-def _optional(rows: pd.DataFrame, asked: str | None, what: str, file: Path) -> str:
-    """A column that need not be there: the one asked for, otherwise the first with a usual name and something in it."""
-    if asked is not None:
-        return choose_column(rows, asked, what, file)
-    filled = (name for name in usual_columns(rows, what) if not all(map(words.is_missing, rows[name])))
-    return next(filled, "")
-
-
 def _eye_column(rows: pd.DataFrame, file: Path) -> str:
     """The column of eyes, "" without any; warns of what cannot be read in it."""
     columns = [name for name in usual_columns(rows, "eye") if not all(map(words.is_missing, rows[name]))]
@@ -158,14 +156,6 @@ def _eye_column(rows: pd.DataFrame, file: Path) -> str:
         if listed := ", ".join(map(repr, list(strange)[:5])):
             warn(f"{file}: {listed} in column '{name}' tell no eye; write left or right (or OD or OS) instead")
     return next(iter(read), "")
-
-
-def _patients_of_pool(named: pd.DataFrame, pool: pd.DataFrame) -> list[str]:
-    """The patient of each picture that no table names: the one whom the table gives to equal names, such as 17_left."""
-    patients, _ = words.patients_and_eyes(list(named["id"]))
-    given = {name: group for name, group in zip(patients, named["group"], strict=True) if name and group}
-    by_names = all(name == group for name, group in zip(patients, named["group"], strict=True))
-    return [given.get(name, name if by_names else "") for name in pool["group"]]
 
 
 def _files_of(root: Path, files: list[Path]) -> tuple[Path, tuple[list[Path], list[Path]]]:

@@ -133,13 +133,10 @@ def _read_sheet(file: Path) -> pd.DataFrame:
         cells = CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()
     except (CalamineError, OSError) as error:
         raise FovealError("table.damaged", f"{file} cannot be read as an Excel file ({error})") from error
-    header, *rows = [[_cell(cell) for cell in row] for row in cells] or [[]]
+    header, *rows = [[str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell) for cell in row]
+                     for row in cells] or [[]]  # fmt: skip
     names = [name.strip() or f"Unnamed: {number}" for number, name in enumerate(header)]
     return _tidy(pd.DataFrame(rows, columns=names, dtype=str), file)
-
-
-def _cell(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _tidy(rows: pd.DataFrame, file: Path) -> pd.DataFrame:

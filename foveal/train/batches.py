@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foveal.augment.given import draw_views
+from foveal.augment.views import draw_views
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import NetworkInput, random_views
 from foveal.distributed import place, sum_over_processes, together
