@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -70,15 +70,23 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 class Bar:
-    """Progress without a terminal: a line each half minute, with rate, time left and note; of the first process."""
+    """Progress: a bar on a terminal, otherwise a line each half minute with rate, time left and note."""
 
-    def __init__(self, label: str, total: float, unit: str, done: float) -> None:
+    def __init__(self, label: str, total: float, unit: str, done: float, terminal: Progress | None = None) -> None:
+        self.terminal = terminal
+        if terminal is not None:
+            self.task = terminal.add_task(label, total=total, completed=int(done), note="", unit=unit)
         self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
         self.began = self.said = time.monotonic()
         self.note = ""
 
     def advance(self, amount: float = 1, note: str | None = None, *, line: bool = False) -> None:
         """Move on by `amount`, and replace the note if one is given. line: print a line now, where there is no bar."""
+        if self.terminal is not None:
+            self.terminal.update(self.task, advance=amount)
+            if note is not None:
+                self.terminal.update(self.task, note=note)
+            return
         self.done += amount
         self.note = self.note if note is None else note
         now = time.monotonic()
@@ -89,16 +97,6 @@ class Bar:
         left = f", {duration(max(0.0, self.total - self.done) / rate)} left" if rate else ""
         noted = self.note and f", {self.note}"
         say(f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s{left}{noted}")
-
-
-class _TerminalBar(Bar):
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
-
-    def advance(self, amount: float = 1, note: str | None = None, *, line: bool = False) -> None:
-        self._progress.update(self._task, advance=amount)
-        if note is not None:
-            self._progress.update(self._task, note=note)
 
 
 class _Rate(ProgressColumn):
@@ -119,8 +117,7 @@ def progress_bar(label: str, total: float, unit: str = "images", done: float = 0
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"))
     extra = (_Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", style="dim"))
     with Progress(*columns, *extra, console=_console) as progress:
-        task = progress.add_task(label, total=total, completed=int(done), note="", unit=unit)
-        yield _TerminalBar(progress, task)
+        yield Bar(label, total, unit, done, progress)
 
 
 def duration(seconds: float) -> str:

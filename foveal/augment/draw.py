@@ -47,7 +47,10 @@ def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator
     solarise = _chance(batch, recipe.solarise, generator)
     quality = np.rint(uniform((batch, 1), *recipe.jpeg_quality, generator))
     quality *= _chance(batch, recipe.jpeg_probability, generator)
-    cutout = _draw_cutout(recipe, batch, view_size, generator)
+    half = uniform((batch, 2), *recipe.cutout_side, generator) * view_size / 2
+    half = half * _chance(batch, recipe.cutout_probability, generator)
+    middle = uniform((batch, 2), 0, view_size, generator)  # of the cutout: anywhere in the view
+    cutout = np.rint(np.concatenate([middle - half, middle + half], 1)).clip(0, view_size)
     stages, detail = stages_of(recipe), np.zeros((batch, 1))
     if "detail" in stages:  # drawn last and only then, so that other recipes give the same views as before
         detail = np.rint(uniform((batch, 1), *recipe.detail, generator) * view_size).clip(1)
@@ -76,14 +79,6 @@ def stages_of(recipe: Recipe) -> tuple[str, ...]:
 def _chance(batch: int, probability: float, generator: Generator) -> ndarray:
     """[B, 1]: 1 with the given probability, else 0."""
     return (uniform((batch, 1), 0, 1, generator) < probability).astype(float)
-
-
-def _draw_cutout(recipe: Recipe, batch: int, view: int, generator: Generator) -> ndarray:
-    """[B, 4], in whole pixels; the centre may be anywhere in the view."""
-    half = uniform((batch, 2), *recipe.cutout_side, generator) * view / 2
-    half = half * _chance(batch, recipe.cutout_probability, generator)
-    middle = uniform((batch, 2), 0, view, generator)
-    return np.rint(np.concatenate([middle - half, middle + half], 1)).clip(0, view)
 
 
 def _draw_colour(recipe: Recipe, batch: int, generator: Generator) -> ndarray:

@@ -171,19 +171,20 @@ def jpeg(views: Tensor, quality: Tensor, tables: Tensor) -> Tensor:
     tables: float32 [2, 8, 8], TABLES on the device. Not bit-exact with libjpeg: values may be rounded to a different
     quantisation step, so single pixels differ by tens of grey levels, and means by less than one.
     """
-    steps = _steps(quality, tables)
+    # Quantisation [B, 2, 8, 8] of each view, scaled by quality as libjpeg does; 50.5, not 50, against rounding errors.
+    scale = torch.where(quality < 50, (5000 / quality.clamp_min(1)).floor(), 200 - 2 * quality)[:, None, None, None]
+    steps = ((tables * scale + 50.5) / 100).floor().clamp(1, 255)
     pixels = views.round()
     if views.shape[1] == 1:
         coded = _code(pixels - 128, steps[:, :1]) + 128
     else:
-        coded = _to_rgb(_code_colour(_to_ycc(pixels), steps))
+        red, green, blue = pixels.unbind(1)
+        luma = 0.299 * red + 0.587 * green + 0.114 * blue
+        planes = torch.stack([luma - 128, (blue - luma) / 1.772, (red - luma) / 1.402], 1).round()  # YCbCr, as in JFIF
+        luma, cb, cr = _code_colour(planes, steps).unbind(1)
+        luma = luma + 128
+        coded = torch.stack([luma + 1.402 * cr, luma - 0.344136 * cb - 0.714136 * cr, luma + 1.772 * cb], 1)
     return torch.where(quality[:, None, None, None] > 0, coded.round().clamp(0, 255), views)
-
-
-def _steps(quality: Tensor, tables: Tensor) -> Tensor:
-    """Quantisation [B, 2, 8, 8] of each view, scaled by quality as libjpeg does."""
-    scale = torch.where(quality < 50, (5000 / quality.clamp_min(1)).floor(), 200 - 2 * quality)[:, None, None, None]
-    return ((tables * scale + 50.5) / 100).floor().clamp(1, 255)  # 50.5, not 50, against rounding errors
 
 
 def _code_colour(planes: Tensor, steps: Tensor) -> Tensor:
@@ -214,16 +215,3 @@ def _cosines(size: int, device: torch.device) -> Tensor:
     waves = torch.cos((2 * pixel + 1) * frequency * (math.pi / 16)) / 2
     waves = torch.where(frequency == 0, math.sqrt(1 / 8), waves)
     return waves * (place[:, None] // 8 == place // 8)
-
-
-def _to_ycc(pixels: Tensor) -> Tensor:
-    """JFIF colours (YCbCr) in whole numbers, centred on 0."""
-    red, green, blue = pixels.unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    return torch.stack([luma - 128, (blue - luma) / 1.772, (red - luma) / 1.402], 1).round()
-
-
-def _to_rgb(planes: Tensor) -> Tensor:
-    luma, cb, cr = planes.unbind(1)
-    luma = luma + 128
-    return torch.stack([luma + 1.402 * cr, luma - 0.344136 * cb - 0.714136 * cr, luma + 1.772 * cb], 1)

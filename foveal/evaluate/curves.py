@@ -55,7 +55,9 @@ def roc_area(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -
 def resampled_areas(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -> tuple[np.ndarray, np.ndarray]:
     """Area under the ROC curve and average precision [R] of scores [n] in every resample; nan with one class."""
     order = np.argsort(-scores, kind="stable")
-    units, hit, keys = resampling.units[order], positive[order], _keys(scores[order], positive[order])
+    units, hit, ends = resampling.units[order], positive[order], _tie_ends(scores[order])
+    gained = np.diff(np.cumsum(hit)[ends], prepend=0) > 0
+    keys = ends[gained | np.append(gained[1:], False)]  # ties that contain a positive, and those just before them
     size = resampling.weights.shape[1]
     all_before, hits_before = np.zeros((2, size), np.float32)
     last_all, last_hits, area, mean = np.zeros((4, size))
@@ -86,13 +88,6 @@ def _running(before: np.ndarray, rows: np.ndarray) -> np.ndarray:
     for above, row in pairwise(sums):  # whole rows at a time: four times as fast as numpy.cumsum along this axis
         np.add(above, row, out=row)
     return sums
-
-
-def _keys(ranked: np.ndarray, hit: np.ndarray) -> np.ndarray:
-    """Ends of ties that contain a positive, and of the ties just before them; elsewhere the hits do not change."""
-    ends = _tie_ends(ranked)
-    gained = np.diff(np.cumsum(hit)[ends], prepend=0) > 0
-    return ends[gained | np.append(gained[1:], False)]
 
 
 def _tie_ends(ranked: np.ndarray) -> np.ndarray:

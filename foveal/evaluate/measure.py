@@ -40,7 +40,13 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
     total, drawn = metrics.confusion_matrix(labels, grades, size), resampling.confusions(labels, grades, size)
     constant, answer = np.zeros_like(total), int(total.sum(1).argmax())
     constant[:, answer] = total.sum(1)
-    found, shapes = _overall((total, drawn, constant), scale, resampling), {}
+    found, shapes = dict[str, Any](), {}
+    for metric in OVERALL:
+        if scale.ordered or metric not in BY_DISTANCE:
+            value, resampled, base = (metric(confusions) for confusions in (total, drawn, constant))
+            everyone = np.ones(len(labels), bool) if metric is metrics.accuracy else None
+            entry = resampling.entry(float(value), resampled, len(labels), share_of=everyone)
+            found[metric.__name__] = _with_constant(entry, float(base))
     for target, cut in scale.cuts.items():
         scores, positive = severity(table, cut, target)
         found |= _areas(scores, positive, (f"{target}_auc", f"{target}_average_precision"), len(table), resampling)
@@ -57,17 +63,6 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
         "metrics": found, "confusion": total.astype(int).tolist(), "constant_answer": scale.names[answer],
         "curves": shapes, "reliability": curves.reliability(probabilities, labels),
     }  # fmt: skip
-
-
-def _overall(confusions: Confusions, scale: Scale, resampling: Resampling) -> dict[str, Any]:
-    found, n = {}, int(confusions[0].sum())
-    for metric in OVERALL:
-        if scale.ordered or metric not in BY_DISTANCE:
-            value, drawn, constant = map(metric, confusions)
-            everyone = np.ones(n, bool) if metric is metrics.accuracy else None
-            entry = resampling.entry(float(value), drawn, n, share_of=everyone)
-            found[metric.__name__] = _with_constant(entry, float(constant))
-    return found
 
 
 def _areas(

@@ -59,7 +59,11 @@ def operating_points(
         calls: list[tuple[str, float | None, np.ndarray]] = [(BY_GRADE, None, by_grade)]
         if target == REFERABLE and (frozen is not None or not np.array_equal(used, by_grade)):
             calls.insert(0, (IN_USE, frozen, used))
-        calls += [(name, *_by_threshold(name, scores, parts)) for name in (NAMES if parts else ())]
+        for name in NAMES if parts else ():  # each part has its own threshold; their median is shown
+            thresholds, called = [choose(known, truth, name) for _, known, truth in parts], np.zeros(len(scores), bool)
+            for (rows, _, _), own in zip(parts, thresholds, strict=True):
+                called[rows] = scores[rows] >= own
+            calls.append((name, float(np.median(thresholds)), called))
         known = positive if source == "other folds" or not parts else parts[0][2]
         chosen_by = {"chosen_on": source, "chosen_n": len(known), "chosen_positive": int(known.sum())}
         share = prevalence if target == next(iter(scale.cuts)) else None
@@ -86,14 +90,6 @@ def folds_in(table: pd.DataFrame) -> np.ndarray | None:
     """The fold of each row [n] if all rows have one and there are at least two folds; else None."""
     folds = pd.to_numeric(table["fold"], errors="coerce") if "fold" in table else pd.Series(dtype=float)
     return folds.to_numpy() if len(folds) and folds.notna().all() and folds.nunique() > 1 else None
-
-
-def _by_threshold(name: str, scores: np.ndarray, parts: list[Part]) -> tuple[float, np.ndarray]:
-    """The threshold (the median over parts) and the positive calls bool [n] of an operating point on scores [n]."""
-    thresholds, called = [choose(known, truth, name) for _, known, truth in parts], np.zeros(len(scores), bool)
-    for (rows, _, _), threshold in zip(parts, thresholds, strict=True):
-        called[rows] = scores[rows] >= threshold
-    return float(np.median(thresholds)), called
 
 
 def calls_of(table: pd.DataFrame, cut: int) -> np.ndarray:

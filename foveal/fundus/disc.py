@@ -78,9 +78,13 @@ def _best(
     brightest = np.ascontiguousarray(reduce(np.maximum, np.moveaxis(thinned, -1, 0)))  # far faster than max(axis=-1)
     size = (max(1, round(width * (_ANALYSED_SIDE / long))), max(1, round(height * (_ANALYSED_SIDE / long))))
     grey = cv2.medianBlur(cv2.resize(brightest, size, interpolation=cv2.INTER_AREA), 3)  # without speckle
+    background = float(np.percentile(grey, darkest))
+    rows, columns = (slice(side // 4, -(side // 4) or None) for side in grey.shape)
+    middle = float(np.median(grey[rows, columns]))
+    no_disc = middle - background < max(_LEAST_CONTRAST, middle / 2)  # the background is retina
     shape, best = None, 0.0
-    for threshold in _thresholds(grey, darkest):
-        region = _bright_region(grey > threshold, straight)
+    for level in () if no_disc else _LEVELS:
+        region = _bright_region(grey > background + max(2.0, level * (middle - background)), straight)
         found, score = judge(region) if region else (None, 0.0)
         if score > best:
             shape, best = found, score
@@ -91,16 +95,6 @@ def _best(
     # x, y: pixel indices are 0.5 below centres; a, b: to outer edges
     x, y, a, b = (shape + 0.5) * (long / max(grey.shape))
     return Disc(float(x - a), float(y - b), float(2 * a), float(2 * b), found=True)
-
-
-def _thresholds(grey: np.ndarray, darkest: float) -> list[float]:
-    """The grey levels between background (the percentile `darkest`) and middle; none if the background is retina."""
-    height, width = grey.shape
-    background = float(np.percentile(grey, darkest))
-    middle = float(np.median(grey[height // 4 : -(height // 4) or None, width // 4 : -(width // 4) or None]))
-    if middle - background < max(_LEAST_CONTRAST, middle / 2):
-        return []
-    return [background + max(2.0, level * (middle - background)) for level in _LEVELS]
 
 
 def _bright_region(bright: np.ndarray, straight: bool) -> _Region | None:

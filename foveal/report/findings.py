@@ -78,19 +78,17 @@ class Finding:
 def find(runs: Sequence[Evidence]) -> list[Finding]:
     """Findings of the graders among `runs` that have predictions; FovealError if they cannot be compared."""
     graders = [run for run in runs if run.verb == "train" and run.result is not None]
-    tables = _shared([run.judged for run in graders], graders)
-    return [_finding(run, rows, tables[0]) for run, rows in zip(graders, tables, strict=True)]
-
-
-def _finding(run: Evidence, rows: pd.DataFrame, first: pd.DataFrame) -> Finding:
-    result = _result_on(run, rows)
-    constant = rows.assign(grade=run.classes.index(result["constant_answer"]))
-    resampling = {key: result["about"][key] for key in ("resamples", "seed")}
-    referable = result["about"]["referable_from"] if run.ordered else None
-    return Finding(
-        evidence=run, rows=rows, result=result, against_constant=paired_difference(constant, rows, **resampling),
-        against_first=None if rows is first else paired_difference(first, rows, referable, **resampling),
-    )  # fmt: skip
+    tables, found = _shared([run.judged for run in graders], graders), []
+    for run, rows in zip(graders, tables, strict=True):
+        result = _result_on(run, rows)
+        constant = rows.assign(grade=run.classes.index(result["constant_answer"]))
+        resampling = {key: result["about"][key] for key in ("resamples", "seed")}
+        referable = result["about"]["referable_from"] if run.ordered else None
+        found.append(Finding(
+            evidence=run, rows=rows, result=result, against_constant=paired_difference(constant, rows, **resampling),
+            against_first=None if rows is tables[0] else paired_difference(tables[0], rows, referable, **resampling),
+        ))  # fmt: skip
+    return found
 
 
 def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.DataFrame]:

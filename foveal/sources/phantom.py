@@ -82,7 +82,11 @@ def _draw(grade: int, eye: str, size: int, patient_seed: int, image_seed: int) -
     # Separate streams: how many lesions are drawn must not change the anatomy or the camera.
     patient = np.random.default_rng(patient_seed)
     anatomy, disease, camera = np.random.default_rng(image_seed).spawn(3)
-    pose = _pose(eye, size, anatomy)
+    # Where the camera sees the eye: float [2, 3], retina units to pixels.
+    angle, zoom = anatomy.normal(0, 0.06), size / 2 * anatomy.uniform(0.94, 1.04)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = zoom * np.diag([1.0 if eye == "right" else -1.0, 1.0]) @ turn
+    pose = np.column_stack([linear, size / 2 + linear @ anatomy.uniform([-0.12, -0.06], [-0.02, 0.06])])
     scene = _draw_retina(pose, size, patient, anatomy)
     lesions = np.zeros((size, size), np.uint8)
     for kind in DRAWN["lesions"]:
@@ -91,14 +95,6 @@ def _draw(grade: int, eye: str, size: int, patient_seed: int, image_seed: int) -
             lesions[_paint(scene, pose, outlines, kind["paint"]) >= LABEL_COVERAGE] = kind["label"]
     image, field = _photograph(scene, patient, camera)
     return Phantom(image=image, lesions=np.where(field > 0.5, lesions, np.uint8(0)), grade=int(grade), eye=eye)
-
-
-def _pose(eye: str, size: int, generator: Generator) -> np.ndarray:
-    """Where the camera sees the eye: float [2, 3], retina units to pixels."""
-    angle, zoom = generator.normal(0, 0.06), size / 2 * generator.uniform(0.94, 1.04)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = zoom * np.diag([1.0 if eye == "right" else -1.0, 1.0]) @ turn
-    return np.column_stack([linear, size / 2 + linear @ generator.uniform([-0.12, -0.06], [-0.02, 0.06])])
 
 
 def _photograph(scene: np.ndarray, patient: Generator, generator: Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -145,17 +141,13 @@ def _draw_retina(pose: np.ndarray, size: int, patient: Generator, generator: Gen
         centre = OPTIC_DISC if paint.startswith("disc") else FOVEA
         _paint(scene, pose, _blob(centre, np.array([0.9, 1.05]) * radius, generator), paint)
     for width, paint in ((0.034, "vein"), (0.025, "artery")):
-        _paint(scene, pose, _vessel_tree(width, generator), paint)
+        tree: Outlines = []
+        for side in (-1, 1):  # an arcade that curves around the macula, a nasal vessel, a small one towards the macula
+            for heading, turn, length, scale in ((1.6, 1.75, 1.7, 1.0), (1.0, -0.5, 0.7, 0.6), (2.5, 0.5, 0.45, 0.45)):
+                bend = side * generator.normal((heading, turn), (0.16, 0.08))
+                tree += _grow(OPTIC_DISC, bend, length, width * scale, generator)
+        _paint(scene, pose, tree, paint)
     return scene
-
-
-def _vessel_tree(width: float, generator: Generator) -> Outlines:
-    outlines: Outlines = []
-    for side in (-1, 1):  # an arcade that curves around the macula, a nasal vessel, a small one towards the macula
-        for heading, turn, length, scale in ((1.6, 1.75, 1.7, 1.0), (1.0, -0.5, 0.7, 0.6), (2.5, 0.5, 0.45, 0.45)):
-            bend = side * generator.normal((heading, turn), (0.16, 0.08))
-            outlines += _grow(OPTIC_DISC, bend, length, width * scale, generator)
-    return outlines
 
 
 def _grow(start: np.ndarray, bend: np.ndarray, length: float, width: float, generator: Generator) -> Outlines:
