@@ -59,12 +59,8 @@ def wait_for(device: torch.device) -> None:
 
 
 def free_memory() -> int:
-    """Bytes of free memory on this machine, or in this container."""
-    return min(psutil.virtual_memory().available, _free_in_container())
-
-
-def _free_in_container() -> int:
-    """The limit of the control group less what it uses; cached files that can be dropped do not count as used."""
+    """Bytes of free memory on this machine, or in this container; cached files that can be dropped count as free."""
+    free = int(psutil.virtual_memory().available)
     group = Path("/sys/fs/cgroup")
     version2 = ("memory.max", "memory.current", "memory.stat")
     version1 = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat")
@@ -72,10 +68,10 @@ def _free_in_container() -> int:
         try:
             rows = (line.split() for line in (group / statistics).read_text(encoding="ascii").splitlines())
             cached = {name: int(value) for name, value in rows}.get("inactive_file", 0)
-            return max(0, int((group / limit).read_text()) - int((group / used).read_text()) + cached)
+            return min(free, max(0, int((group / limit).read_text()) - int((group / used).read_text()) + cached))
         except (OSError, ValueError):  # no such limit, or "max"
             continue
-    return 1 << 62
+    return free
 
 
 def free_on(device: torch.device) -> int:

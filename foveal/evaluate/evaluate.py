@@ -30,9 +30,9 @@ from foveal.evaluate.operating import measure_patients, operating_points
 from foveal.evaluate.show import show, warnings
 from foveal.evaluate.stress import FILE as STRESS
 from foveal.evaluate.stress import measure_stress
-from foveal.files import check_file, write_json, write_table, write_text
+from foveal.files import check_file, read_json, write_json, write_table, write_text
 from foveal.page.words import counted
-from foveal.readout.predictions import read_predictions, read_ungraded
+from foveal.readout.predictions import probability_columns, read_predictions, read_ungraded
 from foveal.readout.readout import read_readout
 from foveal.readout.referral import predicted_oedema
 from foveal.sets.corrections import FILE as CORRECTIONS
@@ -172,7 +172,14 @@ def _rows(
 ) -> tuple[pd.DataFrame, dict[str, Any], list[str], dict[str, Any]]:
     """The predictions with corrected labels and sources held out; model.json and class names; counts of corrections."""
     table, counts = read_predictions(file), {}
-    model, names = judged.model_of(table, file, run)
+    model, count = (
+        read_json(run / "model.json") if (run / "model.json").is_file() else {},
+        len(probability_columns(table)),
+    )
+    names = list(model.get("classes") or map(str, range(count)))
+    if len(names) != count:
+        what = f"{file} has {count} classes, but {run / 'model.json'} {len(names)}"
+        raise FovealError("predictions.classes", what)
     if config.corrections is not None:
         table, counts["corrections"] = judged.with_corrections(table, config.corrections, names)
     return columns.held_out(columns.with_source(table, config.records), config.hold_out), model, names, counts

@@ -35,13 +35,6 @@ Metric = Callable[[np.ndarray], np.ndarray]  # of confusion matrices
 MOST_BIAS = 1.9  # standard errors: keeps a value at the edge of its resamples within its own interval
 
 
-def noise(drawn: np.ndarray) -> float:
-    """The smallest difference between two graders that is not noise, from resampled values [R], if their errors are
-    independent (de Vet et al. 2006); nan if more than 10 % of the values are nan. Paired comparisons detect more."""
-    valid = drawn[~np.isnan(drawn)]
-    return float(1.96 * math.sqrt(2) * valid.std()) if len(valid) >= max(1, 0.9 * len(drawn)) else math.nan
-
-
 class Resampling:
     """The same resamples for every metric of an evaluation, so that metrics can be compared draw by draw.
 
@@ -137,12 +130,16 @@ class Resampling:
     def entry(self, value: float, drawn: np.ndarray, n: int, *, share_of: np.ndarray | None = None) -> dict[str, Any]:
         """value, low, high, n and noise of one metric; None if undefined.
 
+        noise: the smallest difference between two graders that is not noise, if their errors are independent (de Vet et
+        al. 2006); None if more than 10 % of the resamples have no value. Paired comparisons detect more.
         drawn: its resamples [R]. share_of: bool [n], the images in the denominator of a share. A share of 0 or 1 is the
         same in every resample, so its interval is the exact one (Clopper and Pearson 1934), counting each group as one
         case. Other metrics that are equal in all resamples have no interval and no noise; nor have single groups.
         """
         low, high = self.interval(value, drawn)
-        spread = noise(drawn) or math.nan
+        valid = drawn[~np.isnan(drawn)]
+        spread = 1.96 * math.sqrt(2) * float(valid.std()) if len(valid) >= max(1, 0.9 * len(drawn)) else math.nan
+        spread = spread or math.nan
         if self.groups < 2:
             low = high = spread = math.nan
         elif share_of is not None and value in (0.0, 1.0):

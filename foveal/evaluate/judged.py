@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.files import read_json
 from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
@@ -28,16 +27,6 @@ from foveal.sets.splits import HELD_OUT
 def table_of(source: Path) -> Path:
     """The predictions.csv of a run folder, or the table itself."""
     return source / "predictions.csv" if source.is_dir() else source
-
-
-def model_of(table: pd.DataFrame, file: Path, run: Path) -> tuple[dict[str, Any], list[str]]:
-    """model.json of the run ({} without), and its class names, or else numbers; FovealError if the table has others."""
-    model, count = run / "model.json", len(probability_columns(table))
-    found = read_json(model) if model.is_file() else {}
-    names = found.get("classes") or [str(number) for number in range(count)]
-    if len(names) != count:
-        raise FovealError("predictions.classes", f"{file} has {count} classes, but {model} {len(names)}")
-    return found, list(names)
 
 
 def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:

@@ -169,7 +169,12 @@ def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", 
     if enhance == "local-mean":
         square = subtract_local_mean(square)
     elif enhance == "clahe":
-        square = _equalised(square, green)
+        # Its lightness, or its green channel alone, equalised in tiles (Zuiderveld 1994).
+        picture, channel = (square.copy(), 1) if green else (cv2.cvtColor(square, cv2.COLOR_RGB2LAB), 0)
+        equaliser = cv2.createCLAHE(_CLIP_LIMIT, _TILES)  # a new one each time: threads must not share it
+        picture[..., channel] = equaliser.apply(np.ascontiguousarray(picture[..., channel]))
+        picture = picture if green else cv2.cvtColor(picture, cv2.COLOR_LAB2RGB)
+        square = np.where(lit(square)[..., None], picture, np.uint8(0))
     return np.ascontiguousarray(square[..., 1:2]) if green else square
 
 
@@ -185,14 +190,6 @@ def subtract_local_mean(square: np.ndarray) -> np.ndarray:
     mean = total / np.maximum(cv2.GaussianBlur(weights, (0, 0), sigma), 1e-3)[..., None]
     difference = (square - mean) * (_GAIN * weights[..., None]) + _MIDDLE_GREY
     return difference.round().clip(0, 255).astype(np.uint8)
-
-
-def _equalised(square: np.ndarray, green: bool) -> np.ndarray:
-    """The square with its lightness, or its green channel alone, equalised in tiles (Zuiderveld 1994)."""
-    picture, channel = (square.copy(), 1) if green else (cv2.cvtColor(square, cv2.COLOR_RGB2LAB), 0)
-    equaliser = cv2.createCLAHE(_CLIP_LIMIT, _TILES)  # a new one each time: threads must not share it
-    picture[..., channel] = equaliser.apply(np.ascontiguousarray(picture[..., channel]))
-    return np.where(lit(square)[..., None], picture if green else cv2.cvtColor(picture, cv2.COLOR_LAB2RGB), np.uint8(0))
 
 
 def lit(square: np.ndarray) -> np.ndarray:

@@ -18,7 +18,17 @@ _SECTORS, _LEAST_SECTORS = 72, 6  # of 5 degrees each
 def fit_circle(outline: np.ndarray) -> np.ndarray | None:
     """Return the circle x, y, r, r with most of the outline `[n, 2]` on it and least of it outside; None if flat."""
     generator = np.random.default_rng(0)  # the same photograph always gives the same square
-    circles = _circles_through(outline[generator.integers(len(outline), size=(_DRAWS, 3))])
+    triples = outline[generator.integers(len(outline), size=(_DRAWS, 3))]  # [m, 3, 2]
+    origin = triples[:, 0]
+    a, b = triples[:, 1] - origin, triples[:, 2] - origin
+    twice_area = 2 * (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+    keep = np.abs(twice_area) > 50  # px²: flatter triples do not determine a centre
+    origin, a, b, twice_area = origin[keep], a[keep], b[keep], twice_area[keep]
+    a_squared, b_squared = (a**2).sum(axis=1), (b**2).sum(axis=1)
+    x = (b[:, 1] * a_squared - a[:, 1] * b_squared) / twice_area
+    y = (a[:, 0] * b_squared - b[:, 0] * a_squared) / twice_area
+    radius = np.hypot(x, y)
+    circles = np.column_stack([origin[:, 0] + x, origin[:, 1] + y, radius, radius])
     if len(circles) == 0:
         return None
     circle = _most_agreed(circles, outline)
@@ -38,7 +48,11 @@ def fit_ellipse(outline: np.ndarray, thinnest: float) -> np.ndarray | None:
     """
     middle = outline.mean(axis=0)
     points = (outline - middle) / _UNIT
-    ellipses = _ellipses_through(points[_quarters(len(points))])
+    generator = np.random.default_rng(0)
+    start, within = generator.random((_DRAWS, 1)), generator.random((_DRAWS, 4))
+    # Four points from different quarters of the outline determine an ellipse well.
+    drawn = points[(((start + (np.arange(4) + within) / 4) % 1) * len(points)).astype(int)]
+    ellipses = _ellipses_through(drawn)
     ratio = ellipses[:, 2] / ellipses[:, 3]
     ellipses = ellipses[(ratio > thinnest) & (ratio < 1 / thinnest) & (ellipses[:, 2:] < _LARGEST_SCALE).all(axis=1)]
     if len(ellipses) == 0:
@@ -87,27 +101,6 @@ def _most_agreed(shapes: np.ndarray, points: np.ndarray) -> np.ndarray:
     votes = (np.abs(outside) < TOLERANCE).sum(axis=1) - (outside > TOLERANCE).sum(axis=1)
     best: np.ndarray = shapes[np.argmax(votes)]
     return best
-
-
-def _circles_through(triples: np.ndarray) -> np.ndarray:
-    """Return x, y, r, r `[n, 4]` of the circles through triples of points `[n, 3, 2]`, without flat triples."""
-    origin = triples[:, 0]
-    a, b = triples[:, 1] - origin, triples[:, 2] - origin
-    twice_area = 2 * (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
-    keep = np.abs(twice_area) > 50  # px²: flatter triples do not determine a centre
-    origin, a, b, twice_area = origin[keep], a[keep], b[keep], twice_area[keep]
-    a_squared, b_squared = (a**2).sum(axis=1), (b**2).sum(axis=1)
-    x = (b[:, 1] * a_squared - a[:, 1] * b_squared) / twice_area
-    y = (a[:, 0] * b_squared - b[:, 0] * a_squared) / twice_area
-    radius = np.hypot(x, y)
-    return np.column_stack([origin[:, 0] + x, origin[:, 1] + y, radius, radius])
-
-
-def _quarters(count: int) -> np.ndarray:
-    """Indices `[_DRAWS, 4]` of four points from different quarters of an outline, which determine an ellipse well."""
-    generator = np.random.default_rng(0)
-    start, within = generator.random((_DRAWS, 1)), generator.random((_DRAWS, 4))
-    return (((start + (np.arange(4) + within) / 4) % 1) * count).astype(int)
 
 
 def _ellipses_through(points: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The numbers about prepared sets, for the tables, the findings and inspect.json."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,8 @@ def described(prepared: PreparedSet) -> pd.DataFrame:
     numbers = measures.apply(pd.to_numeric, errors="coerce").set_index(prepared.records.index)
     table = prepared.records.join(numbers.loc[:, [name for name in numbers if name not in prepared.records]])
     table["aspect ratio"] = table["width"] / table["height"].clip(lower=1)
-    if not {*COLOURS, "border"} <= set(table) or table[[*COLOURS, "border"]].isna().any(axis=None):
-        table = _fill_from_pixels(prepared, table)
-    return table
-
-
-def _fill_from_pixels(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
+    if {*COLOURS, "border"} <= set(table) and not table[[*COLOURS, "border"]].isna().any(axis=None):
+        return table
     names = [*COLOURS, "border"] if prepared.channels == 3 else ["grey", "border"]
     seen = pd.DataFrame(index=table.index, columns=names, dtype=float)
     for number in table["shard"].unique():
@@ -49,6 +44,12 @@ def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str
     """All numbers about one set; `table` comes from `described`."""
     card, classes, copies = prepared.card, prepared.classes, read_copies(prepared, table)
     judged = set(table["group"][table["split"].isin(JUDGED)]) - {""}
+    reasons, rejected = prepared.path / "rejected.csv", list[dict[str, Any]]()
+    if reasons.is_file():
+        texts = pd.read_csv(reasons, dtype=str, keep_default_na=False)["reason"]
+        # "… the same patient or picture as IMAGE" names a different image in each row
+        alike = texts.str.replace(r"(the same patient or picture as) .*", r"\1 a judged image", regex=True)
+        rejected = [{"reason": str(text), "files": int(count)} for text, count in alike.value_counts().items()]
     pool_of_judged = table["group"].isin(judged) & (table["split"] == "unlabelled")
     return {
         "name": name, "path": str(prepared.path), "title": card["title"], "fundus": bool(card["fundus"]),
@@ -56,7 +57,7 @@ def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str
         "near_compared": _near_comparable(prepared), "without_group": int((table["group"] == "").sum()),
         "parts": counts_of(table, classes), "pool_of_judged": int(pool_of_judged.sum()),
         "sizes": _sizes(table, classes), "colours": _colours(table, classes), "flags": _flags(table, classes),
-        "rejected": _rejected(prepared.path / "rejected.csv"),
+        "rejected": rejected,
         "copies": {**_counted(copies), "listed": named(copies[copies["conflict"] == 1], prepared, prepared)},
         "shortcut": json_ready(probe_set(prepared, table)),
     }  # fmt: skip
@@ -116,15 +117,6 @@ def _flags(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
         found.append({"flag": str(flag), "sentence": sentence, "images": int(count),
                       "per_class": _per_class(table[has], classes), "p": p})  # fmt: skip
     return found
-
-
-def _rejected(file: Path) -> list[dict[str, Any]]:
-    if not file.is_file():
-        return []
-    reasons = pd.read_csv(file, dtype=str, keep_default_na=False)["reason"]
-    # "… the same patient or picture as IMAGE" names a different image in each row
-    counts = reasons.str.replace(r"(the same patient or picture as) .*", r"\1 a judged image", regex=True)
-    return [{"reason": str(reason), "files": int(count)} for reason, count in counts.value_counts().items()]
 
 
 def read_copies(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:

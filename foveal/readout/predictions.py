@@ -35,7 +35,15 @@ def read_predictions(file: Path) -> pd.DataFrame:
         )
     if not len(table):
         raise FovealError("predictions.empty", f"{file} has no rows")
-    _check_names(table, file)
+    if nameless := int((table["id"] == "").sum()):
+        raise FovealError("predictions.missing_id", f"{file}: {nameless} row(s) have no id")
+    repeated = table["id"][table["id"].duplicated()].unique()
+    if len(repeated):
+        raise FovealError("predictions.duplicate_id", f"{file}: several rows have the id {', '.join(repeated[:5])}")
+    for column, known in (("split", SPLITS), ("answer", ANSWERS)):
+        if unknown := sorted(set(table.get(column, [])) - set(known)):
+            what, expected = f"{file}: column {column} contains '{unknown[0]}'", ", ".join(filter(None, known))
+            raise FovealError("predictions.value", what, expected=expected)
     table = _graded(table, file)
     table[columns] = _probabilities(table, columns, file)
     for column, highest in (("label", len(columns) - 1), ("grade", len(columns) - 1), ("referable", 1)):
@@ -69,18 +77,6 @@ def _header(file: Path) -> list[str]:
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise FovealError("predictions.duplicate_column", f"{file} has more than one column {', '.join(repeated)}")
     return names
-
-
-def _check_names(table: pd.DataFrame, file: Path) -> None:
-    if nameless := int((table["id"] == "").sum()):
-        raise FovealError("predictions.missing_id", f"{file}: {nameless} row(s) have no id")
-    repeated = table["id"][table["id"].duplicated()].unique()
-    if len(repeated):
-        raise FovealError("predictions.duplicate_id", f"{file}: several rows have the id {', '.join(repeated[:5])}")
-    for column, known in (("split", SPLITS), ("answer", ANSWERS)):
-        if unknown := sorted(set(table.get(column, [])) - set(known)):
-            what, expected = f"{file}: column {column} contains '{unknown[0]}'", ", ".join(filter(None, known))
-            raise FovealError("predictions.value", what, expected=expected)
 
 
 def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:

@@ -172,10 +172,19 @@ class Evidence:
 
 def read_evidence(run: Path) -> Evidence:
     """Read a run folder, and evaluate its predictions if needed; FovealError if it is not one, or damaged."""
-    options = _read_options(run)
+    if not is_run(run):
+        what = f"{run} is not a run folder: it has no config.toml"
+        raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")
+    try:
+        options = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        what = f"{run / 'config.toml'} is damaged ({error})"
+        raise FovealError("run.damaged", what, fix="copy the run again") from None
     verb = options.pop("verb", None)
     if verb not in ("pretrain", "train"):
         raise FovealError("run.not_a_run", f"{run} is a folder of foveal {verb}", fix="give a run of pretrain or train")
+    if verb == "train" and options.get("data"):
+        options["data"] = set_of(options)
     predictions, result = _read_predictions(run)
     found: dict[str, Any] = {name: read_table(run / file, needed, by) for name, (file, needed, by) in TABLES.items()}
     found |= {name: read_json(run / file) if (run / file).is_file() else {} for name, file in DOCUMENTS.items()}
@@ -183,18 +192,6 @@ def read_evidence(run: Path) -> Evidence:
         path=run, verb=verb, options=options, predictions=predictions, result=result, rows=read_metrics(run),
         probe=pd.read_csv(run / "probe.csv") if (run / "probe.csv").is_file() else None, **found,
     )  # fmt: skip
-
-
-def _read_options(run: Path) -> dict[str, Any]:
-    if not is_run(run):
-        what = f"{run} is not a run folder: it has no config.toml"
-        raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")
-    file = run / "config.toml"
-    try:
-        options = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise FovealError("run.damaged", f"{file} is damaged ({error})", fix="copy the run again") from None
-    return options | ({"data": set_of(options)} if options.get("verb") == "train" and options.get("data") else {})
 
 
 def read_table(file: Path, needed: Sequence[str], verb: str) -> pd.DataFrame | None:

@@ -23,9 +23,15 @@ def data(runs: Sequence[Evidence], before: Mapping[Path, Sequence[Evidence]]) ->
     """Each prepared set, the training images of each encoder, and leaks; before: run -> its starting runs."""
     graders = [run for run in runs if run.verb == "train"]
     by_hash = {run.card["content_hash"]: run for run in graders if run.card}  # runs of one set share its card
+    pools = []
+    for run in (run for run in runs if run.verb == "pretrain"):  # images in each set, and its content hash if known
+        hashes = run.provenance.get("data", {})
+        counts = {} if run.seen is None else run.seen["set"].value_counts(sort=False).to_dict()
+        rows = [[str(name), count, str(hashes.get(name, "–"))[:16]] for name, count in counts.items()]
+        pools.append({"name": run.name, "rows": rows})
     return {
         "sets": [_set(run) for run in by_hash.values()],
-        "pools": [{"name": run.name, "rows": _pool(run)} for run in runs if run.verb == "pretrain"],
+        "pools": pools,
         "leaks": [leaks(run, before[run.path]) for run in graders if run.result],
     }
 
@@ -50,13 +56,6 @@ def _corrections(run: Evidence) -> dict[str, Any] | None:
         old, new = ("no label" if row[side] == "none" else run.class_name(row[side]) for side in ("old", "new"))
         rows.append([row["id"], f"{old} → {new}", row["who"], row["when"], Cell(text=row["why"], tone="words")])
     return {"rows": rows, "all": len(made), "file": CORRECTIONS}
-
-
-def _pool(run: Evidence) -> list[list[Shown]]:
-    """How many images an encoder learned from in each prepared set, and the content hash of the set if known."""
-    hashes = run.provenance.get("data", {})
-    counts = {} if run.seen is None else run.seen["set"].value_counts(sort=False).to_dict()
-    return [[str(name), count, str(hashes.get(name, "–"))[:16]] for name, count in counts.items()]
 
 
 def leaks(run: Evidence, before: Sequence[Evidence]) -> dict[str, Any]:

@@ -210,17 +210,17 @@ def stress(findings: Sequence[Finding]) -> list[dict[str, Any]]:
                 level = f"{CHANGES[one['change']].title}: {one['words']}"
                 rows.append([level, *figures, percent_cell(one["changed"]), holds])
             columns = [column for name in names for column in (names_of[name], "minus untouched")]
+            lowest: list[list[Shown]] = []  # where grades hold, and the first level at which they do not
+            for title, held, broken in limits(found):
+                if broken is None:
+                    lowest.append([title, Cell(text=str(held), small="the harshest level", tone="good"), *[None] * 3])
+                else:
+                    reached = held or Cell(text="untouched only", tone="bad")
+                    change = broken["differences"][names[0]]
+                    lowest.append([title, reached, broken["words"], change, percent_cell(broken["changed"])])
             runs.append({
                 "name": finding.name, "about": found["about"], "metric": SPOKEN[names[0]], "rows": rows,
                 "columns": ["", *columns, "grades changed", "grades hold"],
-                "limits": [_limit(*row, names[0]) for row in limits(found)],
+                "limits": lowest,
             })  # fmt: skip
     return runs
-
-
-def _limit(title: str, held: str | None, broken: Mapping[str, Any] | None, name: str) -> list[Shown]:
-    """A row: the change, the harshest level at which grades hold, and the figures of the first at which they do not."""
-    if broken is None:
-        return [title, Cell(text=str(held), small="the harshest level", tone="good"), None, None, None]
-    reached = held or Cell(text="untouched only", tone="bad")
-    return [title, reached, broken["words"], broken["differences"][name], percent_cell(broken["changed"])]
