@@ -172,14 +172,11 @@ def _rows(
 ) -> tuple[pd.DataFrame, dict[str, Any], list[str], dict[str, Any]]:
     """The predictions with corrected labels and sources held out; model.json and class names; counts of corrections."""
     table, counts = read_predictions(file), {}
-    model, count = (
-        read_json(run / "model.json") if (run / "model.json").is_file() else {},
-        len(probability_columns(table)),
-    )
+    kept, count = run / "model.json", len(probability_columns(table))
+    model = read_json(kept) if kept.is_file() else {}
     names = list(model.get("classes") or map(str, range(count)))
     if len(names) != count:
-        what = f"{file} has {count} classes, but {run / 'model.json'} {len(names)}"
-        raise FovealError("predictions.classes", what)
+        raise FovealError("predictions.classes", f"{file} has {count} classes, but {kept} {len(names)}")
     if config.corrections is not None:
         table, counts["corrections"] = judged.with_corrections(table, config.corrections, names)
     return columns.held_out(columns.with_source(table, config.records), config.hold_out), model, names, counts

@@ -136,15 +136,11 @@ def _doubt(run: Evidence, row: Mapping[Any, Any], pictures: Mapping[str, str]) -
     ]  # fmt: skip
     if run.neighbours is None:
         return found
-    near = neighbour_labels(run, run.neighbours[run.neighbours["id"] == name])
-    return [*found, Cell(text=near, tone="words") if near else None]
-
-
-def neighbour_labels(run: Evidence, own: pd.DataFrame) -> str:
-    """`4 no DR and 1 mild NPDR`: labels of the most similar images, from the rows `own` of neighbours.csv."""
+    own = run.neighbours[run.neighbours["id"] == name]
     rank = pd.to_numeric(own["rank"], errors="coerce").sort_values(kind="stable")
     counts = Counter(run.class_name(label) for label in own.loc[rank.index, "other_label"].head(MOST_NEIGHBOURS))
-    return listed([f"{count} {label}" for label, count in counts.most_common()])
+    near = listed([f"{count} {label}" for label, count in counts.most_common()])  # such as 4 no DR and 1 mild NPDR
+    return [*found, Cell(text=near, tone="words") if near else None]
 
 
 def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:

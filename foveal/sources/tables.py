@@ -105,21 +105,16 @@ def _decoded(data: bytes, file: Path, errors: str = "strict") -> str:
         return data.decode("utf-16" if data[0] >= 0xFE else "utf-16-be" if data[0] == 0 else "utf-16-le", errors)
     with suppress(UnicodeDecodeError):
         return data.decode("utf-8-sig", errors)
-    names = _encodings_of(data)
+    names = ["cp1252"]
+    if _HIGH.search(_WESTERN.sub(b"", data)):  # the encodings whose usual signs leave the fewest bytes
+        left = {name: len(_HIGH.findall(re.sub(signs, b"", data))) for name, signs in SIGNS.items()}
+        least = min(left.values())
+        names = [name for name, n in left.items() if n == least and 10 * least <= len(_HIGH.findall(data))]
     if len(names) != 1:
         what = f"the text of {file} is in {' or '.join(names) or 'an unknown encoding'}, which cannot be told"
         fix = "save it as UTF-8 (in Excel: CSV UTF-8), or run iconv -f ENCODING -t UTF-8"
         raise FovealError("table.encoding", what, fix=fix)
     return data.decode(names[0])
-
-
-def _encodings_of(data: bytes) -> list[str]:
-    """The encodings that a text may be in that is not Unicode: those whose usual signs leave the fewest bytes."""
-    if not _HIGH.search(_WESTERN.sub(b"", data)):
-        return ["cp1252"]
-    left = {name: len(_HIGH.findall(re.sub(signs, b"", data))) for name, signs in SIGNS.items()}
-    least = min(left.values())
-    return [name for name, count in left.items() if count == least and 10 * least <= len(_HIGH.findall(data))]
 
 
 def _read_sheet(file: Path) -> pd.DataFrame:
