@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foveal.augment.views import draw_views
 from foveal.augment.recipes import get_recipe
-from foveal.augment.views import NetworkInput, random_views
+from foveal.augment.views import NetworkInput, draw_views, random_views
 from foveal.distributed import place, sum_over_processes, together
 from foveal.errors import FovealError
 from foveal.hardware import in_precision
