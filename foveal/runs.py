@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,11 +197,16 @@ def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
 
     program = Path(sys.argv[0])
     ours = program.name.startswith("foveal") or program.parts[-2:] == ("foveal", "__main__.py")  # python -m foveal
+    folder, commit = Path(__file__).parent.parent, None
+    if (folder / ".git").exists():  # Foveal's own checkout, not an installed package; + marks changes
+        describe = ["git", "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]
+        with suppress(OSError, subprocess.CalledProcessError):
+            commit = subprocess.run(describe, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     return {
         "command": " ".join(["foveal", *sys.argv[1:]]) if ours else sys.argv[0],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": getattr(config, "seed", None),
-        "commit": _commit(),
+        "commit": commit,
         "versions": {"python": platform.python_version(), **{name: version_of(name) for name in LIBRARIES}},
         "hardware": {
             "machine": platform.machine(),
@@ -219,18 +224,6 @@ def version_of(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of Foveal's own checkout, with `+` when it has changes; None for an installed package."""
-    folder = Path(__file__).parent.parent
-    if not (folder / ".git").exists():
-        return None
-    command = ["git", "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]
-    try:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
         return None
 
 

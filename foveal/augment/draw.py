@@ -120,7 +120,13 @@ def draw_crops(recipe: Recipe, batch: int, source: int, view: int, generator: Ge
     that shows most of it; otherwise the whole picture. Crops without rotation start and end at whole pixels.
     """
     angle = uniform((batch,), -recipe.rotation, recipe.rotation, generator) * (math.pi / 180)
-    left, top, width, height = _choose(recipe, _candidates(recipe, batch, source, generator), angle, source)
+    candidates = _candidates(recipe, batch, source, generator)
+    score = (candidates[2:] <= source).all(0).astype(float)
+    if recipe.disc > 0:
+        score *= _disc_share(candidates, angle, source).clip(max=recipe.disc)
+    each, chosen = np.arange(batch), score.argmax(1)  # the first of equal scores
+    all_of_it = np.array([0.0, 0.0, source, source])[:, None]
+    left, top, width, height = np.where(score[each, chosen] > 0, candidates[:, each, chosen], all_of_it)
     flips = uniform((2, batch), 0, 1, generator) < np.array([[recipe.flip], [recipe.flip_vertical]])
     sign_x, sign_y = np.where(flips, -1.0, 1.0)
     cos, sin, scale_x, scale_y = np.cos(angle), np.sin(angle), sign_x * width / view, sign_y * height / view
@@ -149,16 +155,6 @@ def _candidates(recipe: Recipe, batch: int, source: int, generator: Generator) -
         return np.concatenate([place * (source - sides), sides])
     sides = np.rint(sides).clip(1)
     return np.concatenate([np.floor(place * (source - sides + 1)), sides])
-
-
-def _choose(recipe: Recipe, candidates: ndarray, angle: ndarray, source: int) -> tuple[ndarray, ...]:
-    """Left, top, width, height [B] of the chosen candidate."""
-    score = (candidates[2:] <= source).all(0).astype(float)
-    if recipe.disc > 0:
-        score *= _disc_share(candidates, angle, source).clip(max=recipe.disc)
-    each, place = np.arange(len(score)), score.argmax(1)  # the first of equal scores
-    whole = np.array([0.0, 0.0, source, source])[:, None]
-    return tuple(np.where(score[each, place] > 0, candidates[:, each, place], whole))
 
 
 def _disc_share(candidates: ndarray, angle: ndarray, source: int) -> ndarray:

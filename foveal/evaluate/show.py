@@ -25,8 +25,16 @@ def show(result: Mapping[str, Any]) -> None:
     def of_class(name: str) -> list[str]:
         return [value_with_interval(result["metrics"][f"{what} of {name}"]) for what in PER_CLASS]
 
+    def of_part(one: Mapping[str, Any]) -> list[str]:
+        # A line each for the value, its interval, and the number of images if it is not that of the subgroup.
+        found = []
+        for entry in one["metrics"].values():
+            low = "" if entry["low"] is None else f"\n{interval(entry, 3)}"
+            found.append(number(entry["value"], 3) + low + (f"\nn = {entry['n']}" if entry["n"] != one["n"] else ""))
+        return found
+
     print_template(
-        "results.txt", result=result, rates_of=rates_of, of_class=of_class, of_part=_of_part, per_class=PER_CLASS,
+        "results.txt", result=result, rates_of=rates_of, of_class=of_class, of_part=of_part, per_class=PER_CLASS,
         limits=limits,
     )  # fmt: skip
 
@@ -48,13 +56,4 @@ def _apart(rules: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         values = sorted((figures[name]["value"] or 0.0, rule) for rule, figures in rules.items())
         if values[-1][0] - values[0][0] > DIFFERENT:
             found.append((name, values[0], values[-1], rules["given"][name]["value"] or 0.0))
-    return found
-
-
-def _of_part(one: Mapping[str, Any]) -> list[str]:
-    """A line each for the value, its interval, and the number of images if it is not that of the subgroup."""
-    found = []
-    for entry in one["metrics"].values():
-        low = "" if entry["low"] is None else f"\n{interval(entry, 3)}"
-        found.append(number(entry["value"], 3) + low + (f"\nn = {entry['n']}" if entry["n"] != one["n"] else ""))
     return found
