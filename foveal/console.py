@@ -24,6 +24,9 @@ _console = Console(
 )  # fmt: skip
 
 
+_shown_as: dict[str, str] = {}
+
+
 def is_first_process() -> bool:
     """True in the process that may print and write files (rank 0, or the only one)."""
     return int(os.environ.get("RANK", "0")) == 0
@@ -45,8 +48,20 @@ def hushed() -> Iterator[None]:
         set_quiet(before)
 
 
+@contextmanager
+def shown_as(path: str, name: str) -> Iterator[None]:
+    """Print `name` wherever `path` would be printed within the block."""
+    _shown_as[path] = name
+    try:
+        yield
+    finally:
+        del _shown_as[path]
+
+
 def say(message: str = "", style: str | None = None) -> None:
     """Print one line, from the first process only."""
+    for path, name in _shown_as.items():
+        message = message.replace(path, name)
     if is_first_process():
         _console.print(message, style=style, markup=False, soft_wrap=True)
 

@@ -140,9 +140,13 @@ def report(out: Path) -> None:
     show_table(f"{out}: {prepared.card['title']}, {prepared.size} px", ["split", "images", *classes], rows)
     for option, part in (("labelled", "train"), ("unlabelled", "unlabelled")):
         there, asked = counts.get(part, {"images": 0})["images"], prepared.card["asked"][option]
-        if there < asked or (option == "labelled" and 0 < asked < there):
-            why = "; the images of a patient stay together" if option == "labelled" else ""
-            warn(f"--{option} {asked:,}: the source has {counted(there, 'such image')}{why}")
+        if option == "labelled" and asked and there != asked:
+            why = (
+                "the images of a patient stay together" if there > asked else "there are no more, or they stay together"
+            )
+            warn(f"--labelled {asked:,} keeps the labels of {counted(there, 'training image')}: {why}")
+        elif there < asked:
+            warn(f"--{option} {asked:,}: the source has {counted(there, 'such image')}")
     copies = pd.read_csv(out / "duplicates.csv")
     if len(copies):
         kinds = ", ".join(f"{count} {kind}" for kind, count in copies["kind"].value_counts().items())

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
 
+from foveal.console import shown_as
 from foveal.errors import FovealError
 from foveal.files import telling_full
 from foveal.sources.source import HIDDEN
@@ -34,8 +35,9 @@ def unpacked(source: Path, out: Path) -> Iterator[Path]:
         try:
             with telling_full(root):
                 _unpack(source, root)
-            yield root
-        except FovealError as error:  # people know the archive, not the folder
+            with shown_as(str(root), str(source)):  # people know the archive, not the folder
+                yield root
+        except FovealError as error:
             error.what = error.what.replace(str(root), str(source))
             raise
 

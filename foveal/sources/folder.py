@@ -99,7 +99,7 @@ def check_shape(root: Path, counts: Counter[str]) -> None:
         "parts": lambda name: words.part_of(name) or words.FOLD.fullmatch(name),
     }
     like = [kind for kind, test in kinds.items() if 2 * sum(map(bool, map(test, counts))) > len(counts)]
-    numbers = [int(name) for name in counts if name.isdecimal()]
+    numbers = [int(name) for name in counts if name.isdecimal() and not set(counts) <= words.ETDRS]
     if len(numbers) == len(counts) and median(numbers) >= 10 and max(numbers) > len(numbers):
         like.append("numbers of patients or days")
     if like or median(counts.values()) <= 2:

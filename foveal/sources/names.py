@@ -47,12 +47,14 @@ _VISIT = re.compile(
 
 
 def _flat(words: str) -> str:
-    """In lower case, without accents."""
-    return "".join(sign for sign in unicodedata.normalize("NFKD", words.casefold()) if not unicodedata.combining(sign))
+    """In lower case, without accents and the Turkish i without a dot."""
+    plain = unicodedata.normalize("NFKD", words.casefold()).replace("ı", "i")
+    return "".join(sign for sign in plain if not unicodedata.combining(sign))
 
 
 _SPELLINGS = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR", "Proliferative", *ICDR)
 _GRADE_OF = {_flat(word): grade for grade, words in enumerate(WORDS["grades"]) for word in words.split()}
+ETDRS = set(WORDS["etdrs"].split())
 _WRAPPERS, _DISEASE, _COUNTERS = (set(WORDS[name].split()) for name in ("wrappers", "disease", "counters"))
 UNGRADABLE = re.compile(r"(un|not[-_ ]?|non[-_ ]?)grad(e?able|ierbar)|(bad|poor)[-_ ]quality", re.IGNORECASE)
 
@@ -74,7 +76,7 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
 
     among: the names of all pictures, where `ids` are some. A number after the eye, as in left_1, is a patient unless
     such names repeat in several folders. `18L` is the eye of a patient if nine tenths of all names are like it, and so
-    is the 1 in `a0_1_L` a field or visit.
+    is the 1 in `a0_1_L` a field or visit. Equal names in a folder of each eye are one patient.
     """
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
@@ -85,7 +87,25 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     numbered = [match for match in map(_NUMBERED.fullmatch, named) if match and not DATE.fullmatch(match["patient"])]
     if numbered and 10 * len(numbered) >= 9 * len(named):
         found = [(_NUMBERED.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
-    return [patient for patient, _ in found], [eye for _, eye in found]
+    in_both = _below_both_eyes(among or ids)
+    pairs = [(patient or both[0], eye or both[1]) for (patient, eye), both in
+             ((pair, in_both.get(name, ("", ""))) for name, pair in zip(ids, found, strict=True))]  # fmt: skip
+    return [patient for patient, _ in pairs], [eye for _, eye in pairs]
+
+
+def _below_both_eyes(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Patient and eye of names such as left/P002 and right/3/P002; {} where no name is in folders of both eyes."""
+    parts = {name: name.split("/") for name in names}
+    folders = {folder for *above, _ in parts.values() for folder in above}
+    eyes, grades = {folder: eye_of(folder) for folder in folders}, {f for f in folders if grade_of(f) is not None}
+    ignored = grades if all(folder in grades for folder in folders if folder.isdecimal()) else set()
+    found = {}
+    for name, (*above, stem) in parts.items():
+        told = [eyes[folder] for folder in above if eyes[folder]]
+        if len(told) == 1:
+            kept = [folder for folder in above if not eyes[folder] and folder not in ignored]
+            found[name] = "/".join([*kept, stem]), told[0]
+    return found if len(set(found.values())) > len({patient for patient, _ in found.values()}) else {}
 
 
 def names_note(ids: Sequence[str], patients: Sequence[str], eyes: Sequence[str]) -> str:
@@ -151,15 +171,17 @@ def is_missing(cell: str) -> bool:
 
 def grade_of(name: str) -> int | None:
     """The ICDR grade that a class name means, 0-4; None where it is no usual name, or could be two."""
-    flat = re.sub(r"non?[\W_]*prolif[^\W\d_]*", "npdr", _flat(name))
+    flat = re.sub(r"non?[\W_]*prolif[^\W\d_]*|非增[殖生][性期]?", " npdr ", _flat(name))
+    flat = re.sub("糖尿病性?视网膜病变", " dr ", flat)
     words = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", flat)
+    words = [str(WORDS["roman"].index(word)) if word in WORDS["roman"] else word for word in words]
     named = {_GRADE_OF[word] for word in words if word in _GRADE_OF}
     strange = {word for word in words if not word.isdigit()} - _GRADE_OF.keys() - _DISEASE - _COUNTERS
     if strange or len(named) > 1 or re.match(r"\s*-\s*\d", name):
         return None
-    numbers = [int(word) for word in words if word.isdigit()]
-    counted = len(numbers) == 1 and numbers[0] <= 4 and not named and set(words) <= _COUNTERS | {"dr", words[-1]}
-    return named.pop() if named else numbers[0] if counted else None
+    numbers = [word for word in words if word.isdigit()]
+    counted = len(numbers) == 1 and int(numbers[0]) <= 4 and not named and set(words) <= _COUNTERS | {"dr", *numbers}
+    return named.pop() if named else int(numbers[0]) if counted else None
 
 
 def name_classes(
@@ -168,12 +190,13 @@ def name_classes(
     """(label of each value, class names in label order, scale, note).
 
     "icdr" and "messidor" place every value on that scale, and keep classes without images; "auto" takes values for ICDR
-    that are 0-4 (one grade between may be missing) or usual names of its grades. Others keep their names, in order.
+    that are three of 0-4, with 4, or of R0-R4, with R4, or usual names of grades. Others keep their names, in order.
     FovealError for values that have no place, or are hardly but mistyped grades; places: where each value is.
     """
     numbers = all(value.isdecimal() for value in values)
     names, meant = CLASSES.get(scale, ICDR), "messidor" if scale == "messidor" else "icdr"
-    placed = {value: grade_of(value) for value in values}
+    scottish = {"R4"} <= values <= {"R0", "R1", "R2", "R3", "R4"}  # in England R3 is proliferative, and there is no R4
+    placed = {value: grade_of(value[scottish:]) for value in values}
     if meant == "messidor":
         placed = {value: int(value) if value in ("0", "1", "2", "3") else None for value in values}
     grades = {value: grade for value, grade in placed.items() if grade is not None}
@@ -192,7 +215,7 @@ def name_classes(
             f"{meant}rename them, empty them, or give --scale none",
         )
         raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
-    if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers))):
+    if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers or scottish))):
         order = ", ".join(f"{value} = {grade}" for value, grade in sorted(grades.items(), key=lambda item: item[1]))
         note = f"the classes {', '.join(sorted(values))}" if numbers else order
         note += f" are on the {'ICDR' if meant == 'icdr' else scale} scale"
@@ -204,11 +227,18 @@ def name_classes(
     healthy_first = len(values) == 2 and list(grades.values()) == [0]  # No_DR before DR
     if scale == "auto" and (by_severity or healthy_first):
         ordered = sorted(values, key=lambda value: grades.get(value, 4))  # mild before moderate, whatever the disease
-    unsure = values == {"0", "1", "2", "3"} and scale == "auto"
-    note = "0-3 may be ICDR grades without the fourth, or Messidor's: give --scale icdr or messidor" if unsure else ""
-    if scale == "auto" and by_severity and len(values) > 2:
+    note = ""
+    if scale == "auto" and numbers and not values <= {"0", "1"} and values <= set("01234"):
+        note = f"{', '.join(ordered)} are taken for classes of their own: give --scale icdr if they are ICDR grades"
+        note += ", or messidor if they are Messidor's" * ("4" not in values)
+    elif scale == "auto" and values <= ETDRS and not values <= {"10", "12", "20", "60", "90"}:
+        note = (
+            f"{', '.join(ordered)} are read as levels of the ETDRS scale, in this order, not as ICDR grades, which are "
+        )
+        note += "10, 20, 35-47, 53 and 61-85 of them: --classes merges levels"
+    elif scale == "auto" and by_severity and len(values) > 2:
         note = f"{', '.join(ordered)} may be grades of the ICDR scale: give --scale icdr, or none if they are not"
-    elif scale == "auto" and not numbers and len(values) > 2 and named:
+    elif scale == "auto" and not numbers and len(values) > 2:
         note = f"the classes {', '.join(ordered)} are in the order of the alphabet, since not all are known grades"
         note += ": if they are grades, rename them (No DR, Mild, …) and give --scale icdr"
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note
@@ -218,6 +248,6 @@ def _is_icdr(grades: dict[str, int], numbers: bool) -> bool:
     """Whether values that can all be placed are meant as ICDR grades, and not as those of another disease."""
     found = set(grades.values())
     if numbers:
-        return "4" in grades and len(found) >= 4
+        return 4 in found and len(found) >= 3
     said = any(re.search(r"dr\b|retinopat|rd\b|prolif", value.lower().replace("_", " ")) for value in grades)
     return len(found) >= 4 or (said and len(found) >= 2)

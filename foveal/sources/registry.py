@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from foveal.console import say
+from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.fundus.dicom import patient_and_eye
 from foveal.fundus.header import DICOM_ENDINGS, ENDINGS
@@ -67,7 +67,7 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
     if unknown := sorted(set(table["split"]) - {*SPLITS, ""}):
         raise FovealError("split.unknown", f"{root} has the splits {', '.join(unknown[:5])}", expected=str(SPLITS))
     for note in filter(None, source.notes):
-        say(f"  {note}")
+        (warn if "--scale icdr" in note else say)(f"  {note}")
     return name, replace(source, table=table)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from foveal.console import say, warn
 from foveal.errors import FovealError
-from foveal.fundus.header import ENDINGS, START, is_picture
+from foveal.fundus.header import ENDINGS, KNOWN, START, is_picture
 from foveal.sources.cards import CARDS, Card
 
 Found = TypeVar("Found")
@@ -27,7 +27,7 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 UNREAD = (".json", ".jsonl", ".xml", ".parquet", ".pkl", ".mat", ".yaml", ".yml")  # what else labels are kept in
 READ = f"labels are read from {', '.join(TABLES)}, with a row per picture and the columns image and label"
 ADVICE = {**dict.fromkeys(ARCHIVES, "unpack it first"), **dict.fromkeys(UNREAD, READ)}
-ADVICE[".zip"] += ", or give it by itself, as in foveal predict RUN FILE.zip"
+ADVICE[".zip"] += ", or give it by itself, as in foveal prepare FILE.zip --out DATA or foveal predict RUN FILE.zip"
 # Names, or paths in an archive, of files that systems put beside others.
 HIDDEN = re.compile(r"(?:^|[/\\])(?:\.+[^./\\]|__MACOSX[/\\]|(?:thumbs\.db|desktop\.ini)$)", re.IGNORECASE)
 KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
@@ -148,7 +148,7 @@ def list_files(root: Path) -> tuple[list[Path], list[Path]]:
         left = _left_out([*others, *(file.relative_to(root).as_posix() for file in tables)])
         what = f"{root} holds no pictures" + f"; it has {', '.join(left.values())}" * bool(left)
         fix = "; ".join(dict.fromkeys(ADVICE[kind] for kind in left if kind in ADVICE))
-        raise FovealError("source.no_pictures", what, expected=f"{', '.join(PICTURES)} files", fix=fix)
+        raise FovealError("source.no_pictures", what, expected=f"{KNOWN} files", fix=fix)
     say_left_out(root, others)
     return sorted(found), sorted(tables)
 

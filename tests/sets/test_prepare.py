@@ -35,11 +35,13 @@ def test_bad_files_are_listed_and_do_not_stop_the_work(write_phantoms, tmp_path)
     assert len(open_prepared(out).records) == 20
 
 
-def test_an_archive_is_read_like_the_folder_and_can_grow(write_phantoms, tmp_path):
+def test_an_archive_is_read_like_the_folder_and_can_grow(write_phantoms, tmp_path, capsys):
     write_phantoms(tmp_path / "photos", 20)
     pack(tmp_path / "photos", tmp_path / "photos.zip")
     whole = foveal.prepare(tmp_path / "photos", out=tmp_path / "whole", size=32)
     out = foveal.prepare(tmp_path / "photos.zip", out=tmp_path / "set", size=32)
+    printed = capsys.readouterr().out  # of the folder that it is unpacked to, nothing
+    assert ".partial" not in printed and f"{tmp_path / 'photos.zip'} is read as" in printed
     expected, found = open_prepared(whole).records, open_prepared(out).records
     assert found.drop(columns="source").equals(expected.drop(columns="source"))
     with zipfile.ZipFile(tmp_path / "photos.zip") as archive:
@@ -151,6 +153,13 @@ def test_more_labels_than_there_are_is_a_warning(tmp_path, capsys):
     foveal.prepare("phantom:10", out=tmp_path / "set", size=16, labelled=1000, unlabelled=6)
     printed = capsys.readouterr().out
     assert "--labelled 1,000" in printed and "--unlabelled 6" in printed
+
+
+def test_the_labels_that_stay_are_counted_where_whole_patients_give_one_more(tmp_path, capsys):
+    out = foveal.prepare("phantom:24", out=tmp_path / "set", size=16, labelled=5)
+    kept = int((open_prepared(out).records["split"] == "train").sum())
+    printed = next(line for line in capsys.readouterr().out.splitlines() if "--labelled 5" in line)
+    assert kept in (4, 6) and str(kept) in printed and "source" not in printed
 
 
 def test_unlabelled_images_can_be_limited(tmp_path, capsys):

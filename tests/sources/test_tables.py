@@ -66,6 +66,21 @@ def test_patients_and_eyes_in_names(names, patient, eyes):
     assert patients_and_eyes(names) == ([patient] * len(names), list(eyes))
 
 
+@pytest.mark.parametrize(
+    "folders", ["left right", "OS OD", "L R", "a/left a/right", "left/0 right/3", "2/Links 1/Rechts"]
+)
+def test_equal_names_in_a_folder_of_each_eye_are_one_patient(folders):
+    left, right = folders.split()
+    patients, eyes = patients_and_eyes([f"{left}/IMG_7", f"{right}/IMG_7", f"{left}/IMG_8", "IMG_7"])
+    assert eyes == ["left", "right", "left", ""] and patients[0] == patients[1] != patients[2] and not patients[3]
+
+
+def test_names_in_folders_of_eyes_and_patients_are_those_of_their_patients():
+    names = [f"{number}/{side}/img1" for number in (2, 3, 17) for side in ("left", "right")]
+    assert patients_and_eyes(names)[0] == [f"{number}/img1" for number in (2, 2, 3, 3, 17, 17)]
+    assert patients_and_eyes(["left/IMG_1", "right/IMG_2"]) == (["", ""], ["left", "right"])
+
+
 def test_a_number_before_the_eye_is_a_patient_where_the_numbers_go_on():
     names = [f"site{site}_{number}_{eye}" for site in (1, 2) for number in range(1, 40) for eye in "LR"]
     assert patients_and_eyes(names)[0] == [name[:-2] for name in names]
@@ -79,7 +94,11 @@ def test_a_number_before_the_eye_is_a_patient_where_the_numbers_go_on():
         ("2|Moderate|MODERATE_NPDR|moderada|m\u00e4\u00dfig|Mod\u00e9r\u00e9e|\u4e2d\u5ea6", 2),
         ("3|Severe|severe nonproliferative|grave|schwer|class 3|severe_npdr", 3),
         ("4|Proliferative|Proliferate_DR|PDR|RDP|proliferativa|Proliferative Diabetic Retinopathy|4_PDR", 4),
-        ("5|10|NPDR|DR|referable|severe PDR|mild glaucoma|R2|no mild", None),
+        ("DR yok|Absente|aucune RD|\u65e0\u7cd6\u5c3f\u75c5\u89c6\u7f51\u819c\u75c5\u53d8|0\u7ea7", 0),
+        ("I|Grade I|\u8f7b\u5ea6\u975e\u589e\u6b96\u6027\u7cd6\u5c3f\u75c5\u89c6\u7f51\u819c\u75c5\u53d8|Hafif", 1),
+        ("A\u011e\u0131r|A\u011fIR|\u91cd\u5ea6\u975e\u589e\u751f\u671f|\u2162|Stage III", 3),
+        ("\u589e\u6b96\u671f|\u589e\u751f\u671f\u7cd6\u5c3f\u75c5\u89c6\u7f51\u819c\u75c5\u53d8|IV|Proliferatif", 4),
+        ("5|10|NPDR|DR|referable|severe PDR|mild glaucoma|R2|no mild|V|Type II", None),
     ],
 )
 def test_usual_names_of_grades(words, grade):
@@ -96,12 +115,37 @@ def test_moderate_is_referable_wherever_it_stands_in_the_alphabet(tmp_path):
     assert plain.classes == names and plain.scale == "none"
 
 
-@pytest.mark.parametrize("values", [{"0", "1", "2", "4"}, {"0", "2", "3", "4"}, {"0", "1", "3", "4"}])
+@pytest.mark.parametrize(
+    "values", ["0 1 2 4", "0 2 3 4", "0 1 3 4", "0 2 4", "0 3 4", "2 3 4", "R0 R1 R2 R3 R4", "R0 R2 R4"]
+)
 def test_a_scale_keeps_the_classes_that_no_image_has(values):
-    assert name_classes(values)[:3] == ({value: int(value) for value in values}, ICDR, "icdr")
-    few = {"0", "2"}
-    assert name_classes(few)[1:3] == (("0", "2"), "none")
-    assert name_classes(few, "icdr")[:3] == ({"0": 0, "2": 2}, ICDR, "icdr")
+    values = set(values.split())
+    assert name_classes(values)[:3] == ({value: int(value[-1]) for value in values}, ICDR, "icdr")
+
+
+@pytest.mark.parametrize("values", ["0 2", "0 4", "0 1 2", "0 2 3", "0 1 2 3"])
+def test_numbers_that_may_be_grades_are_classes_of_their_own_and_said_to_be(tmp_path, capsys, values):
+    _, classes, scale, note = name_classes(set(values.split()))
+    assert classes == tuple(values.split()) and scale == "none" and "--scale icdr" in note
+    assert name_classes(set(values.split()), "icdr")[1:3] == (ICDR, "icdr")
+    assert not name_classes(set(values.split()), "none")[3] and not name_classes({"0", "1"})[3]
+    pictures(tmp_path, *(f"{value}/{number}.png" for value in values.split() for number in range(3)))
+    assert load(tmp_path).classes == classes
+    assert "warning" in capsys.readouterr().out
+
+
+def test_the_scales_of_england_and_of_the_etdrs_are_no_icdr(tmp_path, refuses):
+    levels = ("10", "20", "35", "53", "65")
+    pictures(tmp_path, *(f"{level}/{number}.png" for level in levels for number in range(3)))
+    source = load(tmp_path)
+    assert source.classes == levels and source.scale == "none" and any("ETDRS" in note for note in source.notes)
+    assert "ETDRS" not in name_classes({"10", "20", "30"})[3]
+    english = {"R0", "R1", "R2", "R3"}  # R3 is proliferative
+    assert (
+        name_classes(english)[1:3] == (("R0", "R1", "R2", "R3"), "none") and "--scale icdr" in name_classes(english)[3]
+    )
+    with refuses("label.scale", "'R3'"):
+        name_classes(english, "icdr")
 
 
 @pytest.mark.parametrize(("healthy", "ill"), [("No_DR", "DR"), ("normal", "glaucoma"), ("healthy", "AMD")])
