@@ -18,7 +18,7 @@ from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.export.card import about, write_card
 from foveal.export.encoder import CONFIG, WEIGHTS, write_encoder
-from foveal.export.graph import Graph, Work, check, describe, whole_graph, write_graph
+from foveal.export.graph import Graph, Work, check, describe, refusing, whole_graph, write_graph
 from foveal.export.lower import write_half, write_integers
 from foveal.export.options import ExportConfig, Format
 from foveal.files import check_free, replacing
@@ -113,7 +113,7 @@ def _write(config: ExportConfig, formats: tuple[Format, ...], work: Work, graph:
     from_onnx = any(name.startswith("onnx") for name in formats)
     for name in (name for name in FILES if name in formats or (name == "onnx" and from_onnx)):
         file, what = folder / FILES[name][0], FILES[name][1]
-        with replacing(file) as partial:
+        with refusing(name), replacing(file) as partial:
             if name == "onnx-fp16":
                 write_half(onnx_file, partial)
             elif name == "onnx-int8":

@@ -94,19 +94,22 @@ def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
 
 
 def write_graph(graph: Graph, example: Tensor, file: Path, form: str) -> None:
-    """Write the graph for any number of images as "onnx", which needs onnxscript, or for torch.export.load ("torch").
+    """Write the graph for any number of images as "onnx", which needs onnxscript, or for torch.export.load, "torch"."""
+    with hushed():
+        if form == "torch":
+            torch.export.save(traced(graph, example), file)
+        else:
+            torch.onnx.export(
+                traced(graph, example), (example,), str(file), input_names=["pixels"], output_names=graph.outputs,
+                opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+            )  # fmt: skip
 
-    FovealError where the exporter cannot take the encoder, in whatever way it fails.
-    """
+
+@contextmanager
+def refusing(form: str) -> Iterator[None]:
+    """FovealError, with encoders that work, where an encoder cannot be written as `form`, in whatever way it fails."""
     try:
-        with hushed():
-            if form == "torch":
-                torch.export.save(traced(graph, example), file)
-            else:
-                torch.onnx.export(
-                    traced(graph, example), (example,), str(file), input_names=["pixels"], output_names=graph.outputs,
-                    opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
-                )  # fmt: skip
+        yield
     except (FovealError, MemoryError, OSError):
         raise
     except Exception as error:

@@ -30,6 +30,7 @@ MAPPINGS = re.compile(
 )
 MOST_NAMES = 40  # classes in one file; a file with more is not a list of weights
 STATE = "load it where it was made, and save its state: torch.save(model.state_dict(), FILE)"
+AS_TENSORS = "where it was made, run: torch.save({key: torch.as_tensor(value) for key, value in STATE.items()}, FILE)"
 
 
 class Inert:
@@ -92,6 +93,9 @@ def _unpickled(path: Path) -> Any:
             if name is None:
                 what = f"{path} is damaged, or is not a file of weights of PyTorch"
                 raise FovealError("weights.damaged", what, fix="download or copy it again") from error
+            if not known and name.startswith("numpy."):
+                what = f"{path} is a plain pickle of numpy arrays, not a file of PyTorch"
+                raise FovealError("weights.unsupported", what, fix=AS_TENSORS) from error
             mapping = MAPPINGS.fullmatch(name)
             if not known or name in standing or not (mapping or PLAIN.fullmatch(name)):
                 what = f"{path} holds an object of the class {name}, which could run code, so it is not opened"

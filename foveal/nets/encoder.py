@@ -105,6 +105,8 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
         raise FovealError("option.value", f"--encoder {name} is not a network of timm", expected=expected)
     try:
         encoder = _created(name, channels, image_size)
+    except FovealError:
+        raise
     except Exception as error:  # networks raise many different kinds of error
         what = f"timm has no --encoder {name} for images of {image_size} px ({type(error).__name__}: {error})"
         sizes = " or ".join(str(size) for size in _sizes_near(name, image_size))
@@ -142,9 +144,15 @@ def _copy_of_given(name: str, channels: int, image_size: int) -> nn.Module:
 def _created(name: str, channels: int, image_size: int) -> Any:
     """A network of timm, which has seen a blank image if it may not take every size; timm's error if it does not."""
     encoder = timm.create_model(**timm_options(name, channels, image_size))
-    if not takes_any_size(name) or image_size % 32 or image_size < ANY_SIZE or timm_card(name).min_input_size:
+    card = timm_card(name)
+    certain = takes_any_size(name) and image_size % 32 == 0 and image_size >= ANY_SIZE and card.num_classes
+    if not certain or card.min_input_size:
         with torch.no_grad():
-            encoder.eval()(torch.zeros(1, channels, image_size, image_size))
+            features = encoder.eval()(torch.zeros(1, channels, image_size, image_size))
+        if not isinstance(features, Tensor) or features.dim() != 2:
+            shape = list(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
+            what = f"--encoder {name} gives {shape} for an image"
+            raise FovealError("option.value", what, expected="a network that gives features [1, D]")
     return encoder.train()
 
 

@@ -5,11 +5,14 @@ import io
 import math
 import re
 import sys
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, takewhile
 
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +21,7 @@ from foveal.errors import FovealError
 from foveal.nets.encoder import AVERAGE, create_encoder, timm_card
 from foveal.nets.layouts import HEADS, Found, State, counted
 
+MOST_SECONDS = 10  # to look for a network among all of timm's
 COUNTER = "num_batches_tracked"
 CLASSIFIER = re.compile(r"(fc|_fc|classifier|head\.classifier)\.")
 SMALL = 32  # px: an image size at which a ResNet gets a 3x3 stem
@@ -147,30 +151,59 @@ class Fit:
 def fitting_encoders(found: Found) -> Fit:
     """Which of the usual encoders the weights fit, or nearly fit."""
     first = found.layout.convert(found.state, [])
-    side, size = _sides_of(first)
+    patch, size = _sides_of(first)
     stem = next((value for key, value in first.items() if STEM.fullmatch(key)), None)
     channels = 3 if stem is None else stem.shape[1]
-    fitting: dict[str, dict[str, int]] = {}
+    fitting: dict[str, tuple[dict[str, int], int]] = {}
     fewest, nearest, keys_in_the_way = math.inf, "", dict[str, list[str]]()
-    for name in _candidates(first, side):
-        try:
-            blueprint = _blueprint(name, channels, size)
-            state, dropped, resized = adapted(found, blueprint, name)
-        except FovealError:
-            continue
-        own = blueprint.state_dict()
-        wrong = {
-            "missing": [key for key in own if key not in state], "shapes": other_shapes(own, state),
-            "strange": [key for key in state if key not in own],
-        }  # fmt: skip
-        count = sum(map(len, wrong.values()))
-        if not resized and not count:
-            fitting[name] = dropped
-        elif count < min(fewest, len(own) / 4):
-            fewest, nearest, keys_in_the_way = count, name, wrong
-    dropped = next(iter(fitting.values()), found.dropped)
+    for tried in (((name, size) for name in _candidates(first, patch)), _others(first, channels)):
+        if fitting or nearest:
+            break
+        for name, side in tried:
+            try:
+                blueprint = _blueprint(name, channels, side)
+                state, dropped, resized = adapted(found, blueprint, name)
+            except FovealError:
+                continue
+            own = blueprint.state_dict()
+            wrong = {
+                "missing": [key for key in own if key not in state], "shapes": other_shapes(own, state),
+                "strange": [key for key in state if key not in own],
+            }  # fmt: skip
+            count = sum(map(len, wrong.values()))
+            if not resized and not count:
+                fitting[name] = dropped, side
+            elif count < min(fewest, len(own) / 4):
+                fewest, nearest, keys_in_the_way = count, name, wrong
+    dropped, size = next(iter(fitting.values()), (found.dropped, size))
     known = ("", {}) if fitting else (nearest, keys_in_the_way)
     return Fit([*fitting], size, channels, dropped, *known)
+
+
+def _others(state: State, channels: int) -> Iterator[tuple[str, int]]:
+    """Other networks of timm with these keys and shapes, and their sizes, as far as `MOST_SECONDS` allow.
+
+    Only those with the same first layer are made, and first those of the file of timm that looks most alike.
+    """
+    end = time.monotonic() + MOST_SECONDS
+
+    def has(layers: str | Sequence[str] | None) -> bool:
+        return all(f"{layer}.weight" in state for layer in ([layers] if isinstance(layers, str) else layers or ()))
+
+    @cache
+    def own(name: str) -> State:
+        with torch.device("meta"):
+            return dict(timm.create_model(name, num_classes=0, in_chans=channels).state_dict())
+
+    cards = {name: timm_card(name) for name in timm.list_models()}
+    first = [name for name, card in cards.items() if card and card.first_conv and has(card.first_conv)]
+    files: dict[str, list[str]] = {}
+    for name in [name for name in first if has(cards[name].classifier)] or first:
+        files.setdefault(timm.model_entrypoint(name).__module__, []).append(name)
+    alike = sorted(files.values(), key=lambda names: len(own(names[0]).keys() & state.keys()), reverse=True)
+    for name in takewhile(lambda _: time.monotonic() < end, chain.from_iterable(alike)):
+        if all(key in state and state[key].shape == value.shape for key, value in own(name).items()):
+            yield name, cards[name].input_size[1]
 
 
 def _sides_of(state: State) -> tuple[int, int]:

@@ -150,7 +150,7 @@ def has_map(grader: Grader, image: Tensor) -> bool:
         return False
     with torch.no_grad():
         last = encoder.forward_features(image)
-        if last.dim() != 4 or last.shape[2] != last.shape[3] or last.shape[3] < 2:
+        if not isinstance(last, Tensor) or last.dim() != 4 or last.shape[2] != last.shape[3] or last.shape[3] < 2:
             return False
         mean, features = last.mean((2, 3)), encoder.forward_head(last)
     return mean.shape == features.shape and bool(torch.allclose(mean, features, rtol=1e-4, atol=1e-5))

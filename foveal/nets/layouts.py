@@ -12,6 +12,7 @@ from torch import Tensor
 
 from foveal.checkpoint import shortened
 from foveal.errors import FovealError
+from foveal.nets.checkpoints import AS_TENSORS, Inert
 
 State = dict[str, Tensor]
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
@@ -94,7 +95,8 @@ def find(contents: Any, source: str) -> Found:
     branch, state, others = _averages(branch, state)
     if not state:
         keys = f"; its first keys are {shortened(list(map(str, contents)))}" if isinstance(contents, Mapping) else ""
-        fix = "save the state of the network: torch.save(model.state_dict(), FILE)"
+        arrays = isinstance(contents, Mapping) and all(isinstance(value, Inert) for value in contents.values())
+        fix = AS_TENSORS if arrays else "save the state of the network: torch.save(model.state_dict(), FILE)"
         raise FovealError("weights.mismatch", f"{source} holds no weights by name{keys}", fix=fix)
     layout, inside, beside = _located(state, branch, source)
     if layout.instead:
@@ -114,7 +116,11 @@ def _branch_of(contents: Any, path: str) -> tuple[str, State]:
     inner = {str(name): value for name, value in contents.items() if isinstance(value, Mapping)}
     others = [name for name in inner if any(str(key).endswith(".weight") for key in inner[name])]
     others = [name for name in others if len(others) == 1 or WRAPPED.fullmatch(name)]
-    for name in (*filter(AVERAGES.fullmatch, inner), *BRANCHES, *(others if not own else [])):
+    for name in (
+        *filter(AVERAGES.fullmatch, inner),
+        *BRANCHES,
+        *(others if not any("." in key for key in own) else []),
+    ):
         found = _branch_of(inner.get(name), f"{path}.{name}" if path else name)
         if found[1]:
             return found

@@ -435,4 +435,8 @@ def test_an_encoder_that_the_exporter_cannot_take_is_one_sentence(grader_run, tm
         with refuses("export.encoder", form, "no such operator", *graph.EXPORTABLE) as caught:
             foveal.export(grader_run, out=tmp_path / "out", formats=formats)
         assert "report" not in str(caught.value)
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "write_integers", fails)  # the other file is written, and ONNX Runtime cannot run it
+    with refuses("export.encoder", "onnx-int8", "no such operator", *graph.EXPORTABLE):
+        foveal.export(grader_run, out=tmp_path / "out", formats=("onnx-int8",))
     assert not list(tmp_path.iterdir())

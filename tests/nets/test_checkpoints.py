@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from foveal.nets.checkpoints import read_contents
+from foveal.nets.layouts import find
 from foveal.nets.weights import file_of
 
 WEIGHTS = {"a": torch.arange(3.0)}
@@ -87,7 +88,6 @@ def test_a_file_that_calls_something_calls_nothing(tmp_path, refuses, function, 
     ("contents", "name"),
     [
         (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
-        ({"a": np.zeros(3)}, "multiarray._reconstruct"),
         (WEIGHTS, "torch."),
         ({"x": Call(eval, "1 / 0")}, "eval"),
     ],
@@ -96,6 +96,18 @@ def test_a_plain_pickle_is_refused_with_its_class(tmp_path, refuses, contents, n
     (tmp_path / "file.pkl").write_bytes(pickle.dumps(contents, protocol))
     with refuses("weights.unsafe", tmp_path / "file.pkl", name):
         read_contents(tmp_path / "file.pkl")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_arrays_of_numpy_are_data_that_must_be_saved_as_tensors(tmp_path, refuses, protocol):
+    state = {f"layer{number}.weight": np.zeros(3, np.float32) for number in range(3)}
+    (tmp_path / "file.pkl").write_bytes(pickle.dumps({"model": state}, protocol))
+    torch.save(state, tmp_path / "file.pth")
+    with refuses("weights.unsupported", tmp_path / "file.pkl", "numpy", "torch.as_tensor"):
+        read_contents(tmp_path / "file.pkl")
+    with refuses("weights.mismatch", tmp_path / "file.pth", "torch.as_tensor"):
+        find(read_contents(tmp_path / "file.pth"), str(tmp_path / "file.pth"))
 
 
 def test_modules_and_archives_are_refused(tmp_path, refuses):

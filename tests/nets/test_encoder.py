@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 
 from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, normalisation_of
@@ -46,6 +47,14 @@ def test_small_images_get_a_stem_that_keeps_their_resolution():
 def test_networks_that_cannot_be_opened_are_refused(refuses, name, size, named):
     with refuses("option.value", *named):
         create_encoder(name, 3, size)
+
+
+@pytest.mark.parametrize("name", ["qwen3_vit_88m_enc", "vit_tiny_patch16_224"])  # one gives a vector for each patch
+def test_networks_that_give_no_features_are_refused(refuses, name, monkeypatch):
+    if name.startswith("vit"):
+        monkeypatch.setattr(timm.models.VisionTransformer, "forward_head", lambda _, last: [last])
+    with refuses("option.value", f"--encoder {name}", "[1, D]"):
+        create_encoder(name, 3, 32)
 
 
 @pytest.mark.parametrize("count", [-1, 5, 9])

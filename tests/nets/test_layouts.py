@@ -894,6 +894,56 @@ def test_a_convnext_is_known(saved, tmp_path):
     assert weights(WeightsConfig(file=tmp_path / "file.pth"))["encoders"] == ["convnext_atto"]
 
 
+@pytest.mark.slow  # looks at many networks of timm
+@pytest.mark.parametrize(
+    ("name", "names", "size"),
+    [
+        (
+            "mobilenetv3_small_050",
+            {"mobilenetv3_small_050", "tf_mobilenetv3_small_050"} - {"tf_mobilenetv3_small_050"},
+            224,
+        ),
+        ("tf_mobilenetv3_large_100", {"mobilenetv3_large_100", "tf_mobilenetv3_large_100"}, 224),
+        ("regnety_002", {"regnety_002"}, 224),
+        ("crossvit_tiny_240", {"crossvit_tiny_240"}, 240),
+    ],
+)
+def test_any_network_of_timm_is_known_by_its_keys(name, names, size, tmp_path, capsys):
+    torch.save(
+        blueprint(name, size) | zeros("classifier.weight" if "mobile" in name else "head.fc.weight"),
+        tmp_path / "file.pth",
+    )
+    known = weights(WeightsConfig(file=tmp_path / "file.pth"))
+    assert set(known["encoders"]) == names and known["image_size"] == size
+    proposed = capsys.readouterr().out.splitlines()[-1]
+    assert all(name in proposed for name in names)
+
+
+def test_networks_with_the_same_shapes_are_all_proposed(tmp_path, capsys):
+    torch.save(blueprint("tf_efficientnetv2_b0", 224), tmp_path / "file.pth")
+    known = weights(WeightsConfig(file=tmp_path / "file.pth"))
+    assert known["encoders"] and all(name in capsys.readouterr().out.splitlines()[-1] for name in known["encoders"])
+
+
+def test_weights_of_no_network_of_timm_need_its_name(tmp_path, capsys):
+    torch.save({"first.weight": torch.zeros(2, 3, 1, 1), "second.weight": torch.zeros(2)}, tmp_path / "file.pth")
+    assert not weights(WeightsConfig(file=tmp_path / "file.pth"))["encoders"]
+    assert "--encoder NAME" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "beside", [{"loss": torch.tensor(0.4)}, {"best_acc1": torch.zeros(1), "epoch": torch.tensor(3)}]
+)
+@pytest.mark.parametrize("branch", ["model_state_dict", "net", "weights"])
+def test_tensors_beside_the_weights_do_not_hide_them(branch, beside, tmp_path):
+    source = scrambled(create_encoder("test_resnet", 3, 32))
+    torch.save({branch: source.state_dict(), "optimizer_state_dict": {"state": {}}, **beside}, tmp_path / "file.pth")
+    ours = create_encoder("test_resnet", 3, 32).eval()
+    load_encoder_weights(ours, "test_resnet", str(tmp_path / "file.pth"))
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.allclose(ours(images), source(images), atol=1e-5)
+
+
 IDENTIFIED = ("MoCo v2", "DINOv2 with registers", "DINO, full", "efficientnet_pytorch", "Hugging Face DINOv3", "FLAIR")
 
 

@@ -32,11 +32,11 @@ def test_the_map_is_grad_cam_without_a_backward_pass(grader, decision):
         assert enlarged / enlarged.max() == pytest.approx(expected / expected.max(), abs=5e-3)
 
 
-@pytest.mark.parametrize("name", ["small_conv", "vit_tiny_patch16_224"])
-def test_encoders_without_a_map_give_their_features_only(name):
-    encoder = create_encoder(name, 3, 32)
+@pytest.mark.parametrize(("name", "size"), [("small_conv", 32), ("vit_tiny_patch16_224", 32), ("crossvit_9_240", 240)])
+def test_encoders_without_a_map_give_their_features_only(name, size):
+    encoder = create_encoder(name, 3, size).eval()
     grader = Grader(encoder, feature_size(encoder), 5).eval()
-    images = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, size, size)
     assert not has_map(grader, images[:1])
     logits, features = Looking(grader, "expected", maps=False)(images)
     assert torch.allclose(logits, grader(images)) and len(features) == 2
