@@ -73,6 +73,7 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
         prints = pd.read_csv(folder / "measures.csv", dtype={"id": str, "fingerprint": str}, keep_default_na=False)
         earlier = read_records(folder / "records.csv").join(prints.set_index("id")["fingerprint"], on="id")
         records, same = growth.follow(records, earlier, shards, photographs)
+        copies = pd.concat([copies, growth.keep_patients(records, earlier, same)], ignore_index=True)
     if assembly.name == "joined" and set(records["before"]) - {"", "unlabelled"} <= set(records["split"]):
         config = replace(config, val=0.0, test=0.0)  # what its sets decided stays; sets of version 0.1 may have more
     records, left_out = decide_splits(records, copies, config)

@@ -85,6 +85,26 @@ def follow(
     return records.assign(was=was, before=[side_of.get(name, "") for name in was]), same
 
 
+def keep_patients(records: pd.DataFrame, earlier: pd.DataFrame, same: pd.DataFrame) -> pd.DataFrame:
+    """Fill `group` and `eye` of pictures that had them and for which the source, or a new name, tells none any more.
+
+    Returns pairs of rows `first`, `second` that were one patient, which the source alone may not say any more.
+    """
+    known, found = earlier.set_index("id"), records["id"].isin(same["id"])
+    kept = found | (records["id"].map(known["sha256"]) == records["sha256"])
+    before = {name: records["was"].map(known[name]).where(kept).fillna("") for name in ("group", "eye")}
+    before["group"] = before["group"].mask(before["group"].str.startswith("copies-"), "")
+    turned = records["id"].isin(same["id"][same["change"] == "similar"])  # or mirrored: its eye is unsure
+    before["eye"] = before["eye"].mask(turned, "")
+    changed = found | (records["group"] == "") | before["group"].str.contains("+", regex=False)
+    for name, values in before.items():
+        records[name] = records[name].mask(records[name] == "", values)
+    rows = pd.DataFrame({"row": np.arange(len(records)), "group": before["group"], "changed": changed})
+    rows = rows[rows["group"] != ""].sort_values("changed", kind="stable")
+    first = rows.groupby("group")["row"].transform("first")
+    return pd.DataFrame({"first": first, "second": rows["row"]})[rows["changed"]]
+
+
 def pictures_of(records: pd.DataFrame, shards: Shards) -> Pictures:
     """Records with their fingerprints as a collection to search."""
     shard, row = records["shard"].to_numpy(), records["row"].to_numpy()

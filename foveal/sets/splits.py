@@ -174,6 +174,6 @@ def join_copies(groups: np.ndarray, copies: pd.DataFrame, hashes: np.ndarray) ->
     names = groups.astype(object)
     frame = pd.DataFrame({"root": roots, "code": codes, "group": groups, "hash": hashes})
     for _, members in frame[frame.groupby("root")["code"].transform("nunique") > 1].groupby("root"):
-        named = sorted(set(members["group"]) - {""})
+        named = sorted({part for name in members["group"] for part in name.split("+")} - {""})
         names[members.index] = "+".join(named) or f"copies-{members['hash'].iloc[0][:12]}"
     return names

@@ -274,6 +274,24 @@ def test_photographs_saved_again_keep_their_side(write_phantoms, tmp_path):
     assert set(changes["change"]) == {"saved again"} and changes["similarity"].min() > 0.9 and len(changes) == 10
 
 
+@pytest.mark.parametrize("own", ["", "q7"])
+def test_a_picture_under_another_name_stays_with_its_patient(tmp_path, own):
+    rows = {f"p{patient}_{eye}": (patient % 2, f"p{patient}", 2 * patient + (eye == "R"))
+            for patient in range(8) for eye in "LR"}  # fmt: skip
+    write_table(tmp_path / "clinic", rows)
+    out = foveal.prepare(tmp_path / "clinic", out=tmp_path / "set", **NOISE)
+    before = open_prepared(out).records.set_index("id")
+    (tmp_path / "clinic" / "p3_L.png").unlink()
+    rows["scan"] = (rows["p3_L"][0], own, rows.pop("p3_L")[2])
+    for new in ("late", "later"):  # the second time, nothing tells any more that it had another name
+        write_table(tmp_path / "clinic", rows | {new: (0, "p9", 50 + len(new))})
+        foveal.prepare(tmp_path / "clinic", out=out, **NOISE)
+        after = open_prepared(out).records.set_index("id")
+        assert after["group"]["scan"] == after["group"]["p3_R"] == ("p3+q7" if own else "p3")
+        assert after["eye"]["scan"] == "left" and after["split"]["scan"] == before["split"]["p3_L"]
+        assert after["group"].nunique() == before["group"].nunique() + 1
+
+
 def test_two_pictures_that_swap_their_names_are_followed(clinic, refuses):
     source, rows, out = clinic
     before = sides_of(out)
