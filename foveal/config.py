@@ -271,7 +271,9 @@ def _refused(said: str, cls: type, verb: str) -> FovealError:
         near = nearest(tables_of(cls).get(table, cls), name)
         near = [flag(f"{table}{dot}{name}" if table in tables_of(cls) else name) for name in near]
         fix = f"use {' or '.join(near)}" if near else ""
-        fix = f"give it without {unknown[1]}" if unknown[1] in near else fix  # its place says what it is
+        hints = typing.get_type_hints(cls, include_extras=True)
+        places = {flag(field) for field, hint in hints.items() if "Positional" in str(hint)}
+        fix = f"give its value alone, without {unknown[1]}" if places & {*near} else fix  # its place says what it is
         return FovealError("option.unknown", f"there is no option {unknown[1]}", fix=fix)
     code = "option.missing" if "equired" in said else "option.value"
     return FovealError(code, words, fix=f"see foveal {verb} --help")

@@ -25,6 +25,7 @@ from foveal.errors import FovealError
             "option.unknown",
             "use --simclr.temperature\n",
         ),
+        (["prepare", "--sorce", "photos", "--out", "set"], "option.unknown", "without --sorce"),
         (["evaluate", "run", "--precision", "bf16"], "option.unknown", "foveal pretrain, foveal train\n"),
         (["report", "run", "--zzz", "1"], "option.unknown", "foveal report --help\n"),
         (["train", "set", "--out", "run", "--epochs", "ten"], "option.value", "--epochs"),
