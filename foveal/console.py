@@ -24,7 +24,7 @@ _console = Console(
 )  # fmt: skip
 
 
-_shown_as: dict[str, str] = {}
+SHOWN_AS: dict[str, str] = {}  # of a path, what is printed in its place
 
 
 def is_first_process() -> bool:
@@ -48,19 +48,9 @@ def hushed() -> Iterator[None]:
         set_quiet(before)
 
 
-@contextmanager
-def shown_as(path: str, name: str) -> Iterator[None]:
-    """Print `name` wherever `path` would be printed within the block."""
-    _shown_as[path] = name
-    try:
-        yield
-    finally:
-        del _shown_as[path]
-
-
 def say(message: str = "", style: str | None = None) -> None:
     """Print one line, from the first process only."""
-    for path, name in _shown_as.items():
+    for path, name in SHOWN_AS.items():
         message = message.replace(path, name)
     if is_first_process():
         _console.print(message, style=style, markup=False, soft_wrap=True)

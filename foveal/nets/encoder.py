@@ -144,14 +144,12 @@ def _copy_of_given(name: str, channels: int, image_size: int) -> nn.Module:
 def _created(name: str, channels: int, image_size: int) -> Any:
     """A network of timm, which has seen a blank image if it may not take every size; timm's error if it does not."""
     encoder = timm.create_model(**timm_options(name, channels, image_size))
-    card = timm_card(name)
-    certain = takes_any_size(name) and image_size % 32 == 0 and image_size >= ANY_SIZE and card.num_classes
-    if not certain or card.min_input_size:
+    card, odd = timm_card(name), not takes_any_size(name) or image_size % 32 or image_size < ANY_SIZE
+    if odd or card.min_input_size or not card.num_classes:
         with torch.no_grad():
-            features = encoder.eval()(torch.zeros(1, channels, image_size, image_size))
-        if not isinstance(features, Tensor) or features.dim() != 2:
-            shape = list(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
-            what = f"--encoder {name} gives {shape} for an image"
+            shape = list(getattr(encoder.eval()(torch.zeros(1, channels, image_size, image_size)), "shape", []))
+        if len(shape) != 2:
+            what = f"--encoder {name} gives {shape or 'no tensor'} for an image"
             raise FovealError("option.value", what, expected="a network that gives features [1, D]")
     return encoder.train()
 

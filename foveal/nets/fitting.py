@@ -7,11 +7,13 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, takewhile
+from typing import Any
 
+import numpy as np
 import timm
 import torch
 from torch import Tensor, nn
@@ -187,18 +189,16 @@ def _others(state: State, channels: int) -> Iterator[tuple[str, int]]:
     """
     end = time.monotonic() + MOST_SECONDS
 
-    def has(layers: str | Sequence[str] | None) -> bool:
-        return all(f"{layer}.weight" in state for layer in ([layers] if isinstance(layers, str) else layers or ()))
+    def has(layers: Any) -> bool:
+        return bool(layers) and all(f"{layer}.weight" in state for layer in np.atleast_1d(layers))
 
-    @cache
     def own(name: str) -> State:
         with torch.device("meta"):
             return dict(timm.create_model(name, num_classes=0, in_chans=channels).state_dict())
 
-    cards = {name: timm_card(name) for name in timm.list_models()}
-    first = [name for name, card in cards.items() if card and card.first_conv and has(card.first_conv)]
+    cards = {name: card for name in timm.list_models() if (card := timm_card(name)) and has(card.first_conv)}
     files: dict[str, list[str]] = {}
-    for name in [name for name in first if has(cards[name].classifier)] or first:
+    for name in [name for name, card in cards.items() if has(card.classifier)] or cards:
         files.setdefault(timm.model_entrypoint(name).__module__, []).append(name)
     alike = sorted(files.values(), key=lambda names: len(own(names[0]).keys() & state.keys()), reverse=True)
     for name in takewhile(lambda _: time.monotonic() < end, chain.from_iterable(alike)):

@@ -142,9 +142,7 @@ def report(out: Path) -> None:
     for option, part in (("labelled", "train"), ("unlabelled", "unlabelled")):
         there, asked = counts.get(part, {"images": 0})["images"], prepared.card["asked"][option]
         if option == "labelled" and asked and there != asked:
-            why = (
-                "the images of a patient stay together" if there > asked else "there are no more, or they stay together"
-            )
+            why = ("there are no more, or " if there < asked else "") + "the images of a patient stay together"
             warn(f"--labelled {asked:,} keeps the labels of {counted(there, 'training image')}: {why}")
         elif there < asked:
             warn(f"--{option} {asked:,}: the source has {counted(there, 'such image')}")

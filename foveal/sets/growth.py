@@ -92,17 +92,15 @@ def keep_patients(records: pd.DataFrame, earlier: pd.DataFrame, same: pd.DataFra
     """
     known, found = earlier.set_index("id"), records["id"].isin(same["id"])
     kept = found | (records["id"].map(known["sha256"]) == records["sha256"])
-    before = {name: records["was"].map(known[name]).where(kept).fillna("") for name in ("group", "eye")}
-    before["group"] = before["group"].mask(before["group"].str.startswith("copies-"), "")
-    turned = records["id"].isin(same["id"][same["change"] == "similar"])  # or mirrored: its eye is unsure
-    before["eye"] = before["eye"].mask(turned, "")
-    changed = found | (records["group"] == "") | before["group"].str.contains("+", regex=False)
-    for name, values in before.items():
-        records[name] = records[name].mask(records[name] == "", values)
-    rows = pd.DataFrame({"row": np.arange(len(records)), "group": before["group"], "changed": changed})
-    rows = rows[rows["group"] != ""].sort_values("changed", kind="stable")
-    first = rows.groupby("group")["row"].transform("first")
-    return pd.DataFrame({"first": first, "second": rows["row"]})[rows["changed"]]
+    group, eye = (records["was"].map(known[name]).where(kept).fillna("") for name in ("group", "eye"))
+    group = group.mask(group.str.startswith("copies-"), "")
+    eye = eye.mask(records["id"].isin(same["id"][same["change"] == "similar"]), "")  # it may be mirrored
+    changed = found | (records["group"] == "") | group.str.contains("+", regex=False)
+    rows = pd.DataFrame({"second": np.arange(len(records)), "group": group, "changed": changed})[group != ""]
+    for name, before in (("group", group), ("eye", eye)):
+        records[name] = records[name].mask(records[name] == "", before)
+    rows["first"] = rows.sort_values("changed", kind="stable").groupby("group")["second"].transform("first")
+    return rows.loc[rows["changed"], ["first", "second"]]
 
 
 def pictures_of(records: pd.DataFrame, shards: Shards) -> Pictures:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
 
-from foveal.console import shown_as
+from foveal.console import SHOWN_AS
 from foveal.errors import FovealError
 from foveal.files import telling_full
 from foveal.sources.source import HIDDEN
@@ -35,11 +35,13 @@ def unpacked(source: Path, out: Path) -> Iterator[Path]:
         try:
             with telling_full(root):
                 _unpack(source, root)
-            with shown_as(str(root), str(source)):  # people know the archive, not the folder
-                yield root
+            SHOWN_AS[str(root)] = str(source)  # people know the archive, not the folder
+            yield root
         except FovealError as error:
             error.what = error.what.replace(str(root), str(source))
             raise
+        finally:
+            SHOWN_AS.pop(str(root), None)
 
 
 def _unpack(archive: Path, root: Path) -> None:

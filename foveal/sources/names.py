@@ -87,10 +87,9 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     numbered = [match for match in map(_NUMBERED.fullmatch, named) if match and not DATE.fullmatch(match["patient"])]
     if numbered and 10 * len(numbered) >= 9 * len(named):
         found = [(_NUMBERED.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
-    in_both = _below_both_eyes(among or ids)
-    pairs = [(patient or both[0], eye or both[1]) for (patient, eye), both in
-             ((pair, in_both.get(name, ("", ""))) for name, pair in zip(ids, found, strict=True))]  # fmt: skip
-    return [patient for patient, _ in pairs], [eye for _, eye in pairs]
+    both = _below_both_eyes(among or ids)
+    patients = [patient or both.get(name, ("",))[0] for name, (patient, _) in zip(ids, found, strict=True)]
+    return patients, [eye or both.get(name, ("", ""))[1] for name, (_, eye) in zip(ids, found, strict=True)]
 
 
 def _below_both_eyes(names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -232,10 +231,8 @@ def name_classes(
         note = f"{', '.join(ordered)} are taken for classes of their own: give --scale icdr if they are ICDR grades"
         note += ", or messidor if they are Messidor's" * ("4" not in values)
     elif scale == "auto" and values <= ETDRS and not values <= {"10", "12", "20", "60", "90"}:
-        note = (
-            f"{', '.join(ordered)} are read as levels of the ETDRS scale, in this order, not as ICDR grades, which are "
-        )
-        note += "10, 20, 35-47, 53 and 61-85 of them: --classes merges levels"
+        note = f"{', '.join(ordered)} are read as levels of the ETDRS scale, in this order, not as ICDR grades, which "
+        note += "are the levels 10, 20, 35-47, 53 and 61-85: --classes merges them"
     elif scale == "auto" and by_severity and len(values) > 2:
         note = f"{', '.join(ordered)} may be grades of the ICDR scale: give --scale icdr, or none if they are not"
     elif scale == "auto" and not numbers and len(values) > 2:
