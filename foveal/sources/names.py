@@ -87,7 +87,7 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     numbered = [match for match in map(_NUMBERED.fullmatch, named) if match and not DATE.fullmatch(match["patient"])]
     if numbered and 10 * len(numbered) >= 9 * len(named):
         found = [(_NUMBERED.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
-    both = _below_both_eyes(among or ids)
+    both = _below_both_eyes([*ids, *among])
     patients = [patient or both.get(name, ("",))[0] for name, (patient, _) in zip(ids, found, strict=True)]
     return patients, [eye or both.get(name, ("", ""))[1] for name, (_, eye) in zip(ids, found, strict=True)]
 

@@ -75,6 +75,14 @@ def test_equal_names_in_a_folder_of_each_eye_are_one_patient(folders):
     assert eyes == ["left", "right", "left", ""] and patients[0] == patients[1] != patients[2] and not patients[3]
 
 
+def test_a_graded_eye_and_one_of_the_pool_are_one_patient(tmp_path):
+    pictures(tmp_path, *(f"{side}/P{number}.png" for side in ("left", "right") for number in range(3)))
+    table = load(tmp_path, "image,grade\nleft/P0,1\nleft/P1,0\nright/P1,0\n").table.set_index("id")
+    groups, eyes = table["group"], table["eye"]
+    assert groups["left/P0"] == groups["right/P0"] != groups["left/P1"] == groups["right/P1"]
+    assert groups["left/P2"] == groups["right/P2"] != "" and eyes["left/P0"] == "left" and eyes["right/P0"] == "right"
+
+
 def test_names_in_folders_of_eyes_and_patients_are_those_of_their_patients():
     names = [f"{number}/{side}/img1" for number in (2, 3, 17) for side in ("left", "right")]
     assert patients_and_eyes(names)[0] == [f"{number}/img1" for number in (2, 2, 3, 3, 17, 17)]
