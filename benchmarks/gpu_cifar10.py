@@ -257,8 +257,8 @@ def as_the_reference() -> Iterator[None]:
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, fused=True)
 
     with (
-        patch.object(SimCLR, "forward", two_passes), patch("foveal.pretrain.built.parameter_groups", one_group),
-        patch("foveal.pretrain.built.build_optimiser", plain_momentum),
+        patch.object(SimCLR, "forward", two_passes), patch("foveal.pretrain.step.parameter_groups", one_group),
+        patch("foveal.pretrain.step.build_optimiser", plain_momentum),
     ):  # fmt: skip
         yield
 

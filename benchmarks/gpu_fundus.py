@@ -47,10 +47,9 @@ from foveal.hardware import wait_for
 from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.nets.weights import load_encoder_weights
 from foveal.pretrain.auto import resolve, settle
-from foveal.pretrain.built import build
 from foveal.pretrain.feed import Batch, Feed
 from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.step import gradients
+from foveal.pretrain.step import build, gradients
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.schedule import set_learning_rate
 from foveal.sets.leaks import pool_of

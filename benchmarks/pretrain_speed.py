@@ -42,7 +42,7 @@ from foveal.distributed import choose_device
 from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.pretrain import plan
 from foveal.pretrain.auto import resolve, settle
-from foveal.pretrain.built import build
+from foveal.pretrain.step import build
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.options import PretrainConfig, SimCLROptions
 

@@ -21,7 +21,7 @@ from foveal.augment.views import NetworkInput, plain_view
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.nets.encoder import create_encoder
-from foveal.nets.texture import texture_of, watching
+from foveal.nets.heads import texture_of, watching
 from foveal.nets.weights import load_encoder_weights
 from foveal.predict.likeness import KINDS, diameter, fit_likeness, looks_of
 from foveal.sets.shards import in_threads

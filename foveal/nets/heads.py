@@ -1,15 +1,23 @@
 """Heads map the encoder's features to projections, prototypes or grades; `Looking` also shows where a grader looks.
 
+Texture, how the maps of an encoder's middle stage vary, tells cameras apart and hardly depends on the disease. Means
+and spreads of maps describe the style of a picture (Huang and Belongie, 2017). benchmarks/unlike.py compares.
+
 Legend: B images, D features, O outputs of the head, K classes, h and w places of the last map.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os.path import commonpath
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foveal.errors import FovealError
 from foveal.losses.grading import expected_grade, to_logits
+from foveal.nets.encoder import stage_of_parameters
 
 STEP = 0.05  # step of an output to measure its effect on the score; outputs vary by about 1
 
@@ -154,3 +162,35 @@ def has_map(grader: Grader, image: Tensor) -> bool:
             return False
         mean, features = last.mean((2, 3)), encoder.forward_head(last)
     return mean.shape == features.shape and bool(torch.allclose(mean, features, rtol=1e-4, atol=1e-5))
+
+
+MIDDLE = 0.4  # of the depth: stride 8 in usual networks. Later stages see the disease, earlier ones only colours
+
+
+def middle_stage(encoder: nn.Module) -> nn.Module:
+    """The stage at two fifths of the depth; the encoder itself if its stages are unknown."""
+    try:
+        stages = stage_of_parameters(encoder)
+    except FovealError:
+        return encoder
+    number = max(1, round(MIDDLE * max(stages.values())))
+    names = [name.replace(".", "/") for name, stage in stages.items() if stage == number]
+    return encoder.get_submodule(commonpath([name.rpartition("/")[0] for name in names]).replace("/", "."))
+
+
+@contextmanager
+def watching(encoder: nn.Module) -> Iterator[list[Tensor]]:
+    """A list that receives the output of the middle stage in each pass of the encoder."""
+    seen: list[Tensor] = []
+    handle = middle_stage(encoder).register_forward_hook(lambda _, __, output: seen.append(output))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def texture_of(maps: Tensor) -> Tensor:
+    """float32 [B, 2 M]: mean and spread of each channel of maps [B, M, h, w], tokens [B, n, M] or features [B, M]."""
+    values = maps.float()
+    places = values.flatten(2) if values.dim() == 4 else values.reshape(len(values), -1, values.shape[-1]).mT
+    return torch.cat([places.mean(2), places.std(2, correction=0)], 1)

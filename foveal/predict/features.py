@@ -21,7 +21,7 @@ from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
 from foveal.hardware import wait_for
 from foveal.nets.encoder import OWN, create_encoder, timm_name
-from foveal.nets.texture import texture_of, watching
+from foveal.nets.heads import texture_of, watching
 from foveal.nets.weights import fitting_name, load_encoder_weights, normalisation_for
 from foveal.predict.model import check_preparation
 from foveal.runs import read_model

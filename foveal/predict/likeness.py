@@ -3,7 +3,7 @@
     resolution  the visible disc's diameter in the original photograph, in octaves
     sharpness   variance of the Laplacian of the prepared photograph at the network's size (Pech-Pacheco et al., 2000)
     colour      means and spreads of the channels within the disc, as a Mahalanobis distance
-    content     means and spreads of the maps in the middle of the encoder (nets/texture.py), as a Mahalanobis distance
+    content     means and spreads of the maps in the middle of the encoder (nets/heads.py), as a Mahalanobis distance
                 (Lee et al., 2018, with one Gaussian). Directions beyond the first `DIRECTIONS` share one variance
                 (Tipping and Bishop, 1999)
 

@@ -38,7 +38,7 @@ class Answers:
 
     probabilities: float32 [n, K]. second: float32 [n, C], probabilities of a second task. features: float32 [n, D], of
     the encoder. maps: float32 [n, h, w] >= 0, how much each place supports the grade. texture: float32 [n, 2 M], see
-    nets/texture.py. Probabilities are averaged over test-time augmentation; the others are of the original image.
+    nets/heads.py. Probabilities are averaged over test-time augmentation; the others are of the original image.
     """
 
     probabilities: np.ndarray | None = None

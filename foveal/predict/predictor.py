@@ -28,8 +28,7 @@ from foveal.augment.views import NetworkInput, plain_view
 from foveal.errors import FovealError
 from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder
-from foveal.nets.heads import Grader, Looking, has_map
-from foveal.nets.texture import texture_of, watching
+from foveal.nets.heads import Grader, Looking, has_map, texture_of, watching
 from foveal.predict.likeness import FILE as LIKENESS
 from foveal.predict.likeness import read_likeness
 from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined

@@ -17,9 +17,9 @@ from foveal.losses.ntxent import TILE
 from foveal.nets.encoder import check_growth, create_encoder, feature_size
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.nets.weights import fitting_name
-from foveal.pretrain.built import build_method
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.step import build_method
 from foveal.sets.records import PreparedSet
 
 VIEWS_AHEAD = 3  # batches of views that are ready or being made beside the one in use

@@ -36,11 +36,11 @@ from foveal.page.render import print_template
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import resolve, settle
-from foveal.pretrain.built import build, method_of
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.outcome import finish
 from foveal.pretrain.plan import epochs_within, rehearse, show_plan
+from foveal.pretrain.step import build, method_of
 from foveal.pretrain.training import Training
 from foveal.runs import Run, check_out, open_run, record_weights, sole_writer
 from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen

@@ -15,11 +15,10 @@ from foveal.files import write_json
 from foveal.nets.encoder import feature_size, freeze_stages
 from foveal.nets.layers import re_estimate
 from foveal.page.render import print_template
-from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, NO_FAULT, TOO_EASY, bounds_of, look, verdict
 from foveal.pretrain.probe import helped
-from foveal.pretrain.step import running_statistics_still
+from foveal.pretrain.step import Built, running_statistics_still
 from foveal.runs import Run, read_metrics
 from foveal.sets.loader import epoch_batches
 from foveal.sets.records import PreparedSet

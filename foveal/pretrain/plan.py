@@ -24,11 +24,10 @@ from foveal.page.render import print_template
 from foveal.predict.features import seconds_of_pass
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import step_memory
-from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.outcome import HEALTH_IMAGES, STATISTICS_IMAGES
-from foveal.pretrain.step import gradients
+from foveal.pretrain.step import Built, gradients
 from foveal.schedule import growing_sizes, set_learning_rate, thirds
 from foveal.sets.loader import prefetch
 

@@ -17,13 +17,12 @@ from foveal.hardware import give_back_memory, in_precision
 from foveal.nets.weights import target_of, update_average
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
-from foveal.pretrain.built import Built
 from foveal.pretrain.faults import check_first, check_loss
 from foveal.pretrain.feed import Feed, MicroBatches, Views
 from foveal.pretrain.health import CALMER, bounds_of
 from foveal.pretrain.outcome import estimate_statistics, look_on_the_way
 from foveal.pretrain.plan import epochs_between_looks
-from foveal.pretrain.step import gradients
+from foveal.pretrain.step import Built, gradients
 from foveal.runs import Run
 from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import prefetch

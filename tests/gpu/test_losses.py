@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from foveal.losses.ntxent import ntxent
-from foveal.pretrain.built import METHODS
 from foveal.pretrain.options import BYOLOptions, SimCLROptions, SupConOptions
+from foveal.pretrain.step import METHODS
 
 pytestmark = [
     pytest.mark.gpu,

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from foveal.nets.encoder import create_encoder
-from foveal.nets.texture import middle_stage, texture_of, watching
+from foveal.nets.heads import middle_stage, texture_of, watching
 
 
 @pytest.mark.parametrize(

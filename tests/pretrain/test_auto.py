@@ -11,10 +11,10 @@ from foveal.augment.views import NetworkInput
 from foveal.nets.memory import kept_bytes
 from foveal.pretrain import auto
 from foveal.pretrain.auto import matrix_bytes, settle, step_memory
-from foveal.pretrain.built import build_method
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig, SimCLROptions
 from foveal.pretrain.plan import _in_parts, _of_size
+from foveal.pretrain.step import build_method
 from foveal.sets.loader import CPU
 
 

@@ -21,11 +21,11 @@ from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of,
 from foveal.pretrain import loop, outcome, plan, training
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import resolve
-from foveal.pretrain.built import METHODS
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.health import look
 from foveal.pretrain.options import PretrainConfig, SimCLROptions
 from foveal.pretrain.simclr import SimCLR
+from foveal.pretrain.step import METHODS
 from foveal.runs import read_metrics, read_model
 from foveal.sets.leaks import TAUGHT, pool_of, read_seen, seen_of
 from foveal.sets.loader import CPU, ImageStore

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from foveal.losses.without_negatives import cosine
-from foveal.pretrain.built import METHODS
 from foveal.pretrain.options import BYOLOptions, SimCLROptions, SupConOptions
 from foveal.pretrain.simclr import SimCLR
-from foveal.pretrain.step import gradients
+from foveal.pretrain.step import METHODS, gradients
 from foveal.pretrain.without_negatives import DINO, SimSiam
 
 SMALL = {"projection_hidden": 64, "projection_size": 32}

@@ -178,7 +178,8 @@ from dataclasses import replace
 from pathlib import Path
 from foveal.distributed import joined, mean_over_processes
 from foveal.nets.encoder import create_encoder
-from foveal.pretrain import built, options
+from foveal.pretrain import options
+from foveal.pretrain import step as built
 from foveal.pretrain.step import gradients
 
 torch.set_default_dtype(torch.float64)
