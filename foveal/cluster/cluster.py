@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from foveal.cluster import words
 from foveal.cluster.features import choose, computed, learned_from
 from foveal.cluster.look import differences, look, why_not
 from foveal.cluster.methods import draw_maps, listing, map_listing, propose
+from foveal.cluster.page import find, render, tables
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import check_free, json_ready, write_json, write_table, write_text
@@ -88,14 +88,12 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         "maps": [{"name": one.name, "images": len(one.rows), "kept": one.kept, "by_chance": one.by_chance}
                  for one in maps],
     })  # fmt: skip
-    result["findings"] = [asdict(finding) for finding in words.find(result)]
+    result["findings"] = [asdict(finding) for finding in find(result)]
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "cluster.json", result)  # first: a later call may replace what an interrupted one left behind it
     write_table(out / "maps.csv", map_listing(maps, kinds[0].components[0], images, first.clusters, learned))
     write_table(out / "neighbours.csv", listing(first.near, images))
     write_table(out / "doubtful.csv", first.doubted.drop(columns="position"))
-    from foveal.cluster.page import render  # here, because the options do not need the templates
-
     write_text(out / "cluster.html", render(result, images, first, maps))
     show(result)
     say(f"\nwritten: {out}; the page is {out / 'cluster.html'}")
@@ -110,7 +108,7 @@ def show(result: dict[str, Any]) -> None:
     say(f"\n{within}{scored}", "bold")
     if about["why_not"] and about["labelled"]:
         warn(f"no scores: {about['why_not']}")
-    for table in words.tables(result):
+    for table in tables(result):
         print_table(table)
     say("\nWhat this shows", "bold")
     print_verdicts(result["findings"])

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.cluster import words
 from foveal.cluster.features import SEED, Images
 from foveal.cluster.look import Look
-from foveal.cluster.methods import NAMES, NEAREST, Map, Nearest
+from foveal.cluster.methods import CHECKED, NAMES, NEAREST, STARTS, SUBSTANTIAL, Map, Nearest
 from foveal.page import render as rendering
 from foveal.page.charts import fitted
-from foveal.page.parts import SPLITS, Columns, Gallery, Html, Note, Part, Picture, Section, Verdict
+from foveal.page.parts import SPLITS, TONES, Columns, Gallery, Html, Note, Part, Picture, Section, Table, Verdict
 from foveal.page.pictures import embedded
+from foveal.page.render import told
 from foveal.page.words import counted, listed
 
 DOUBTED, AT_RANDOM = 8, 4  # number of images shown with their nearest
@@ -32,15 +32,28 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b98500", "#56b4e9",
            "#7a5fc7", "#8f8f00", "#c2255c", "#1a9c9c", "#9c6b4e", "#7d8590")  # fmt: skip
 RAMP = ("#3a7bd5", "#17a398", "#c79a00", "#e0662b", "#c2255c")  # ordered grades, from the lowest to the highest
 MANY_RIGHT = 0.9  # accuracy of the votes; below it, most doubtful labels may be hard images rather than wrong labels
+TITLES = {"accuracy": "matched accuracy", "ari": "adjusted Rand index"}
 MUTED = ("no label", "no flag", "others")  # kinds that must not stand out
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    """All tables, for the terminal and the page; only the one of the maps if nothing was scored."""
+    known = {"titles": TITLES, "names": NAMES, "nearest": NEAREST, "checked": CHECKED, "starts": STARTS}
+    return told("clusters.txt", result=result, **known)
+
+
+def find(result: dict[str, Any]) -> list[Verdict]:
+    """What the run learned from, then the results of neighbours, clusters and the comparison with pixels.
+
+    No sentence claims more than its interval.
+    """
+    return told("alike.txt", result=result, titles=TITLES, tones=TONES, substantial=SUBSTANTIAL)
 
 
 def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map]) -> str:
     """The page as HTML."""
     generator = np.random.default_rng(SEED)
-    ((lead, beside_maps, beside_doubts),) = rendering.told(
-        "beside.txt", result=result, names=NAMES, many_right=MANY_RIGHT
-    )
+    ((lead, beside_maps, beside_doubts),) = told("beside.txt", result=result, names=NAMES, many_right=MANY_RIGHT)
     drawn = _drawn_maps(images, look, maps, generator)
     at_random = np.sort(generator.choice(len(images), AT_RANDOM, replace=False))
     licence = "; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets))
@@ -49,7 +62,7 @@ def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Ma
                 parts=[Note(lead, "lead"), *(Verdict(**finding) for finding in result["findings"])]),
         Section(name="maps", title="Maps", parts=[beside_maps, drawn]),
         Section(name="clusters", title="Clusters", parts=list(_clusters(images, look))),
-        Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in words.tables(result)], "tables")]),
+        Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in tables(result)], "tables")]),
         Section(name="doubted", title="Doubtful labels", parts=[
             f"{beside_doubts} The most doubtful are shown here with their nearest labelled images. Check "
             "them first.", *_rows(images, look, look.voters, look.doubted["position"][:DOUBTED])]),

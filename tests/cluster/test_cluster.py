@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.cluster import page, words
+from foveal.cluster import page
 from foveal.cluster.cluster import ClusterConfig
 from foveal.cluster.features import Features, choose, computed
 from foveal.cluster.look import differences, look
@@ -108,7 +108,7 @@ def test_features_and_pixels_are_compared(pixels):
         assert row["value"] == values[0] - values[1] and row["low"] <= row["value"] <= row["high"]
         assert row["answer"] == "better"
     result = alone | {"looks": [one.plain() for one in looks], "differences": found}
-    clusters, votes, _ = words.tables(result)
+    clusters, votes, _ = page.tables(result)
     heads = [row[0] for row in clusters.rows]
     assert heads[:3] == ["k-means on features", "k-means on pixels", "features − pixels"] and len(heads) == 3 + 2 + 2
     assert [row[0] for row in votes.rows][:3] == ["features", "pixels", "features − pixels"]
@@ -121,10 +121,10 @@ def test_a_mixed_comparison_is_unsure():
     votes = row("neighbours", "better", "accuracy")
     result = result_of(entry(0.7, 0.6, 0.8), entry(0.7, 0.6, 0.8))
     result["differences"] = [row("clusters", "cannot tell"), votes]
-    mixed = words.find(result)[-1]
+    mixed = page.find(result)[-1]
     assert mixed.tone == "unsure" and "neighbours, accuracy: " in mixed.grounds and "clusters, " in mixed.grounds
     result["differences"] = [row("clusters", "better"), votes]
-    assert words.find(result)[-1].tone == "good"
+    assert page.find(result)[-1].tone == "good"
 
 
 @pytest.mark.slow
@@ -196,17 +196,17 @@ def test_wrong_calls_are_refused_before_any_work(phantom_set, tmp_path, refuses)
     ],
 )
 def test_verdicts_claim_no_more_than_their_intervals(votes, ari, tones):
-    assert [verdict.tone for verdict in words.find(result_of(votes, ari))] == tones
+    assert [verdict.tone for verdict in page.find(result_of(votes, ari))] == tones
 
 
 def test_images_that_the_run_learned_from_are_reported():
     result = result_of(entry(0.7, 0.6, 0.8), entry(0.7, 0.6, 0.8))
     result["about"] |= {"run": "r", "taught": True, "learned": 40}
-    verdict = words.find(result)[0]
+    verdict = page.find(result)[0]
     assert verdict.tone == "unsure" and "40" in verdict.text
     for known in ({"taught": False}, {"taught": True, "learned": 0}):
         result["about"] |= known
-        assert words.find(result)[0].tone == "good"
+        assert page.find(result)[0].tone == "good"
 
 
 def test_grades_are_coloured_along_a_ramp_and_rare_kinds_share_one(phantom_set):
