@@ -27,8 +27,7 @@ from foveal.errors import FovealError
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.explain.attribution import METHODS
-from foveal.explain.check import randomised, rank_correlation, with_grader
-from foveal.explain.explainer import Explainer, resized, without_lesions
+from foveal.explain.explainer import Explainer, randomised, rank_correlation, resized, with_grader, without_lesions
 from foveal.fundus.crop import crop_square
 from foveal.fundus.overlay import border_energy, retina_of
 from foveal.fundus.preparation import Preparation, locate, prepare_pixels

@@ -17,8 +17,7 @@ from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.explain.attribution import MethodName
-from foveal.explain.check import MOST, Explained, check_maps
-from foveal.explain.explainer import Explainer, Explanation, alarm_of
+from foveal.explain.explainer import MOST, Explained, Explainer, Explanation, alarm_of, check_maps
 from foveal.files import is_free, json_ready, sha256_of, write_bytes, write_json, write_text
 from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.decode import decode

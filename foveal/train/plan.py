@@ -15,7 +15,7 @@ from foveal.predict.predictor import VIEWS
 from foveal.schedule import growing_sizes, thirds
 from foveal.sets.loader import ImageStore, prefetch
 from foveal.train.batches import Objective, feed
-from foveal.train.epoch import RE_ESTIMATED_ON
+from foveal.train.fit import RE_ESTIMATED_ON
 from foveal.train.learned import Learned
 from foveal.train.options import TrainConfig
 from foveal.train.task import Task, build

@@ -35,8 +35,7 @@ from foveal.sets.held_out import hold_out, open_together
 from foveal.sets.leaks import read_seen, refuse_seen, seen_of, write_validation
 from foveal.sets.records import PreparedSet
 from foveal.sets.splits import group_codes, k_folds
-from foveal.train.epoch import summarise
-from foveal.train.fit import fit
+from foveal.train.fit import fit, summarise
 from foveal.train.learned import Learned, learned_from, read_pseudo, teachers_seen
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import FILE, finish, write_held_out, write_predictions, write_start

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 import foveal
-from foveal.explain import check
-from foveal.explain.check import check_maps, randomised, rank_correlation
-from foveal.explain.explainer import Explainer
+from foveal.explain import explainer as check
+from foveal.explain.explainer import Explainer, check_maps, randomised, rank_correlation
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
 from foveal.runs import failed_maps
