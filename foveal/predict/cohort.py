@@ -7,6 +7,9 @@
     RUN/cohorts/clinic/cohort.json       the prepared set and its source
     RUN/cohorts/clinic/metrics.json      as from `evaluate`; cutoffs and operating points are those of the run
 
+Another table in the folder clinic, such as 2024.csv, is the cohort clinic-2024. If the name belongs to another source,
+a number follows it. When the predictions change, results that rest on the earlier ones are deleted.
+
 A prepared set is used as it is. Photographs that shaped the run, their copies and their patients are not judged.
 """
 
@@ -14,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +41,16 @@ from foveal.sets.prepare import prepare, read
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sources.archive import unpacked
 from foveal.sources.cards import CLASSES
+from foveal.sources.source import TABLES
+from foveal.sources.tables import tables_at
 
 FOLDER, FILE, ABOUT = "cohorts", "predictions.csv", "cohort.json"
+USUAL_TABLES = ("labels.csv", "train.csv")
+DOCUMENTS = "documents"  # of foveal document
+EARLIER = (
+    "metrics.json", "confusion.csv", "label_noise.csv", "comparison.json", "changes.csv", "corrections.csv",
+    "stress.csv", "report.html",
+)  # fmt: skip
 PARENT = "parent.csv"  # in the folder of an adapted run: what its parent predicts for the same photographs
 COLUMNS = ("eye", "camera")  # of the records, kept in the predictions; subgroups where they differ
 
@@ -58,10 +70,27 @@ def evaluate(config: EvaluateConfig) -> Path:
 
 
 def folder_of(run: Path, source: Path) -> Path:
-    """RUN/cohorts/NAME; a table is named by its folder."""
+    """The folder of a cohort: the one whose cohort.json has its source, else RUN/cohorts/NAME, or NAME-2, …."""
     place = source.resolve()
-    archive = place.suffix.lower() == ".zip"
-    return run / FOLDER / (place.stem if archive else (place.parent if place.is_file() else place).name)
+    for about in sorted((run / FOLDER).glob(f"*/{ABOUT}")):
+        if _are_one(place, Path(read_json(about)["source"]).resolve()):
+            return about.parent
+    name, ending = place.name, place.suffix.lower()
+    if ending in TABLES:
+        name = place.parent.name + f"-{place.stem}" * (place.name not in USUAL_TABLES)
+    return _free(run / FOLDER / (place.stem if ending == ".zip" else name), ABOUT)
+
+
+def _are_one(first: Path, second: Path) -> bool:
+    """Whether two sources are one cohort; a folder and its only table of labels are."""
+    folder, table = sorted((first, second))
+    return first == second or (table.parent == folder and tables_at(folder) == [table])
+
+
+def _free(path: Path, file: str = "") -> Path:
+    """`path`, or the first of path-2, path-3, …, that does not exist, or does not have `file`."""
+    paths = chain([path], (path.with_name(f"{path.name}-{number}") for number in count(2)))
+    return next(place for place in paths if not (place / file).exists())
 
 
 def _graded(config: EvaluateConfig, source: Path, runs: list[Path]) -> EvaluateConfig:
@@ -95,8 +124,10 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
         with hushed(), _advising(source), unpacked(source, config.out) as root:  # prepare says the same
             found = read(config, None, root)  # labels are checked before anything is decoded
         _check_labels(run, source, found.source.table["label"], list(found.source.classes), found.scale)
-    with _advising(source):  # a folder of the same name may be another cohort
-        return open_prepared(prepare(config))
+    with _advising(source):
+        prepared = open_prepared(prepare(config))
+    _claim(config.out.parent, source, prepared)
+    return prepared
 
 
 @contextmanager
@@ -144,6 +175,7 @@ def _grade(run: Path, source: Path, prepared: PreparedSet) -> Path:
     flags = prepared.records["flags"].str.split().map(lambda words: UNGRADABLE in words)
     file, seen = folder_of(run, source) / FILE, prepared.records[prepared.records["label"].notna() | flags]
     judged = seen["id"][unlearned(run, source, prepared, seen)]
+    before = file.read_bytes() if file.is_file() else b""
     predict(PredictConfig(run=run, images=(prepared.path,), out=file))
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     known = prepared.records.set_index("id").loc[table["id"]]
@@ -153,5 +185,20 @@ def _grade(run: Path, source: Path, prepared: PreparedSet) -> Path:
     for name in COLUMNS:
         table[name] = known[name].to_numpy()
     write_table(file, table)
-    write_json(file.with_name(ABOUT), {"set": str(prepared.path), "source": str(source.absolute())})
+    if before not in (b"", file.read_bytes()):
+        _drop_earlier(file.parent)
+    _claim(file.parent, source, prepared)
     return file
+
+
+def _claim(folder: Path, source: Path, prepared: PreparedSet) -> None:
+    write_json(folder / ABOUT, {"set": str(prepared.path), "source": str(source.absolute())})
+
+
+def _drop_earlier(folder: Path) -> None:
+    """Delete the results of an earlier evaluation; documents, in which authors may have written, get another name."""
+    for name in EARLIER:
+        (folder / name).unlink(missing_ok=True)
+    if (folder / DOCUMENTS).is_dir():
+        kept = (folder / DOCUMENTS).rename(_free(folder / f"earlier-{DOCUMENTS}"))
+        warn(f"{folder / DOCUMENTS} is about an earlier evaluation; it is now {kept}")

@@ -66,6 +66,46 @@ def test_two_archives_in_one_folder_are_two_cohorts(tmp_path):
     assert places == ["first", "second", tmp_path.name]
 
 
+def test_every_source_has_its_own_folder_and_a_table_alone_that_of_its_folder(tmp_path):
+    run, one, other = tmp_path / "run", tmp_path / "one" / "clinic", tmp_path / "other" / "clinic"
+    for folder in (one, other):
+        folder.mkdir(parents=True)
+        (folder / "labels.csv").write_text("image,label\na.png,1\n")
+    names = []
+    for source in (one / "labels.csv", one, other, other / "labels.csv", one / "2024.csv", one / "2025.csv"):
+        source.suffix and source.write_text("image,label\na.png,1\n")
+        folder = folder_of(run, source)
+        assert folder_of(run, source) == folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cohort.json").write_text(json.dumps({"set": "", "source": str(source)}))
+        names.append(folder.name)
+    assert names == ["clinic", "clinic", "clinic-2", "clinic-2", "clinic-2024", "clinic-2025"]
+    (run / "cohorts" / "clinic-2024").rename(run / "cohorts" / "older")  # the recorded source decides, not the name
+    assert folder_of(run, one / "2024.csv").name == "older"
+
+
+def test_two_tables_in_one_folder_are_reported_apart_and_what_is_stale_goes(run, clinic, tmp_path):
+    shutil.copytree(clinic / "photos", tmp_path / "clinic" / "photos")
+    table, figures = pd.read_csv(clinic / "labels.csv", dtype=str), {}
+    for name, rows in (("2024", table[:24]), ("2025", table[24:39])):
+        rows.to_csv(tmp_path / "clinic" / f"{name}.csv", index=False)
+    for name in ("2024", "2025"):
+        figures[name] = read_json(foveal.evaluate(run, on=tmp_path / "clinic" / f"{name}.csv"))["about"]["images"]
+    assert figures == {"2024": 24, "2025": 15}
+    first = foveal.report(run, on=tmp_path / "clinic" / "2024.csv").parent
+    assert first.name == "clinic-2024" and read_json(first / "metrics.json")["about"]["images"] == 24
+    (first / "documents").mkdir()
+    earlier = ("comparison.json", "changes.csv")
+    for name in earlier:
+        (first / name).write_text("")
+    foveal.evaluate(run, on=tmp_path / "clinic" / "2024.csv")  # the predictions are the same
+    assert all((first / name).exists() for name in (*earlier, "report.html", "documents"))
+    table[:22].to_csv(tmp_path / "clinic" / "2024.csv", index=False)
+    assert read_json(foveal.evaluate(run, on=tmp_path / "clinic" / "2024.csv"))["about"]["images"] == 22
+    assert not any((first / name).exists() for name in (*earlier, "report.html", "documents"))
+    assert (first / "earlier-documents").is_dir()
+
+
 def test_grades_0_to_3_are_on_the_scale_of_the_run(run, clinic, tmp_path):
     table = pd.read_csv(clinic / "labels.csv")
     table[table["diagnosis"] < 4].to_csv(clinic / "without_four.csv", index=False)
