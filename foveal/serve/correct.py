@@ -95,17 +95,38 @@ def _correction(config: CorrectConfig, prepared: PreparedSet) -> tuple[str, ...]
 
 
 def _read_reviews(config: CorrectConfig) -> pd.DataFrame:
-    """All reviews as text: file_sha256, id (the name of the photograph), new, who, when, why."""
+    """All reviews as text: file_sha256, id (the name of the photograph), new, who, when (UTC), why, place (for errors).
+
+    Where a table does not say who or when, it is the user, now. FovealError for an empty grade, or no time in `when`.
+    """
     if config.reviews.lower().endswith(".csv"):
         if not Path(config.reviews).is_file():
             raise FovealError("reviews.missing", f"--reviews {config.reviews} does not exist")
         table = corrections.read_unguarded(Path(config.reviews), ("id", "new"))
+        if tuple(table) == corrections.COLUMNS:  # pages of earlier versions left the grade empty
+            table["new"] = table["new"].replace("", corrections.UNGRADABLE)
         table = table.reindex(columns=[*corrections.COLUMNS, "file_sha256"], fill_value="")
+        table["place"] = [f"{config.reviews}, line {line} ({name})" for line, name in enumerate(table["id"], start=2)]
     else:
         from foveal.serve.reviews import existing
 
         with closing(existing(config.reviews)) as database:
             table = database.corrections(everything=True)
+        table["place"] = config.reviews + ", " + table["id"]
     if not len(table):
         raise FovealError("reviews.empty", f"--reviews {config.reviews} has no reviews")
+    for place in table["place"][table["new"].str.strip() == ""]:
+        fix = f"write a grade, {corrections.UNGRADABLE}, or none, which removes the label"
+        raise FovealError("reviews.no_grade", f"{place}: the column new is empty", fix=fix)
+    table["when"] = [_time_of(text, place) for text, place in zip(table["when"], table["place"], strict=True)]
     return table.assign(who=table["who"].where(table["who"].str.strip() != "", config.who or getpass.getuser()))
+
+
+def _time_of(text: str, place: str) -> str:
+    """The time in UTC, so that times can be compared as text; now, if the text is empty."""
+    try:
+        moment = datetime.fromisoformat(text.strip()) if text.strip() else datetime.now(UTC).replace(microsecond=0)
+    except ValueError as error:
+        expected = "a time such as 2026-11-29T19:26:45+00:00"
+        raise FovealError("reviews.when", f"{place}: '{text}' in the column when", expected=expected) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()

@@ -27,8 +27,11 @@ SAME_PICTURE = ("renamed", "saved again")  # changes after which a correction st
 FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
-def label_of(text: str, classes: list[str]) -> int | None:
-    """The class that a number or a name means; None for none, ungradable or nothing; FovealError for anything else."""
+def label_of(text: str, classes: list[str], place: str = "") -> int | None:
+    """The class that a number or a name means; None for none, ungradable or nothing; FovealError for anything else.
+
+    place: the file and line of the text, for the error.
+    """
     text = text.strip()
     if text in ("", "none", UNGRADABLE):
         return None
@@ -37,7 +40,7 @@ def label_of(text: str, classes: list[str]) -> int | None:
     if text.isdigit() and int(text) < len(classes):
         return int(text)
     expected = f"a number from 0 to {len(classes) - 1}, one of {', '.join(classes)}, {UNGRADABLE} or none"
-    raise FovealError("label.value", f"'{text}' is not a class", expected=expected)
+    raise FovealError("label.value", f"{place and f'{place}: '}'{text}' is not a class", expected=expected)
 
 
 def corrections_text(table: pd.DataFrame) -> str:
@@ -118,7 +121,8 @@ def apply_corrections(
 
 def _corrected(steps: pd.DataFrame, label: Any, classes: list[str], file: Path) -> int | None:
     now = None if pd.isna(label) else int(label)
-    changes = [tuple(label_of(text, classes) for text in pair) for pair in zip(steps["old"], steps["new"], strict=True)]
+    changes = [tuple(label_of(text, classes, f"{file}, line {line}") for text in pair)
+               for line, *pair in steps[["line", "old", "new"]].to_numpy().tolist()]  # fmt: skip
     taken = 0
     if changes[0][0] != now:
         taken = max((number for number, (_, new) in enumerate(changes, start=1) if new == now), default=0)

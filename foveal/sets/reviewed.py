@@ -34,12 +34,16 @@ RESULTS = {
 
 
 def newest_opinions(reviews: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """The newest review of each reviewer of each photograph, oldest first; with its `name`, and `photo`, a key."""
+    """The newest review of each reviewer of each photograph, oldest first; with its `name`, and `photo`, a key.
+
+    FovealError, which names the `place` of the review, for a grade that is no class.
+    """
     parts = reviews["id"].str.extract(f"(?s){NAMED}").fillna("")
     digests = reviews["file_sha256"].where(reviews["file_sha256"] != "", parts[1])
     table = reviews.assign(name=parts[0], file_sha256=digests, photo=digests.where(digests != "", parts[0]))
-    texts = table["new"].str.strip().replace("", UNGRADABLE)  # so did pages of earlier versions write it
-    labels = texts.map(lambda text: label_of(text, classes)).astype("Int64").astype("string")
+    texts = table["new"].str.strip()
+    grades = [label_of(text, classes, place) for text, place in zip(texts, table["place"], strict=True)]
+    labels = pd.Series(grades, table.index, "Int64").astype("string")
     table = table.assign(new=labels.fillna(texts.replace("none", "")), person=reviews["who"].str.strip().str.lower())
     return table.sort_values("when", kind="stable").drop_duplicates(["photo", "person"], keep="last")
 

@@ -99,12 +99,37 @@ def test_agreement_has_a_kappa_from_ten_photographs_on(reviewed, data, capsys):
     assert "1.00" in capsys.readouterr().out
 
 
+def test_times_are_compared_in_utc_and_a_review_without_one_is_of_now(data, tmp_path):
+    records = open_prepared(data).records
+    names, (first, second) = records["id"][:2] + ".png", (int(label) for label in records["label"][:2])
+    rows = [(names[0], (first + 1) % 5, "K", "2026-11-29T10:00:00+08:00"),
+            (names[0], (first + 2) % 5, "K", "2026-11-29T03:00"), (names[1], (second + 1) % 5, "K", "")]  # fmt: skip
+    pd.DataFrame(rows, columns=["id", "new", "who", "when"]).to_csv(tmp_path / "own.csv", index=False)
+    foveal.correct(data, reviews=str(tmp_path / "own.csv"))
+    assert open_prepared(data).records["label"][:2].tolist() == [(first + 2) % 5, (second + 1) % 5]
+    times = pd.read_csv(data / "corrections.csv", dtype=str)["when"]
+    assert times[0] == "2026-11-29T03:00:00+00:00" and times[1] > times[0]
+
+
+def test_an_empty_grade_is_ungradable_only_in_tables_of_earlier_pages(data, tmp_path):
+    name = open_prepared(data).records["id"][0] + ".png"
+    header = "id,old,new,who,when,why\n"
+    (tmp_path / "old.csv").write_text(f"{header}{name},0,,K,2026-11-29T19:26:45+00:00,\n")
+    foveal.correct(data, reviews=str(tmp_path / "old.csv"))
+    assert "ungradable" in open_prepared(data).records["flags"][0]
+
+
 def test_what_is_no_table_of_reviews_is_refused_and_nothing_is_written(data, refuses, tmp_path):
     (tmp_path / "bad.csv").write_text("id,new\nx,9\n")
     (tmp_path / "empty.csv").write_text("id,new\n")
-    for name, code in (("bad.csv", "label.value"), ("empty.csv", "reviews.empty"), ("no.csv", "reviews.missing"),
-                       ("no.sqlite", "reviews.missing")):  # fmt: skip
-        with refuses(code):
+    (tmp_path / "gap.csv").write_text("id,new,file_sha256\na,1,\nb,,\n")
+    (tmp_path / "when.csv").write_text("id,new,when\na,1,2026-11-29T19:26:45Z\nb,1,not a date\n")
+    for name, code, *named in (
+        ("bad.csv", "label.value", "bad.csv", "line 2", "x"), ("gap.csv", "reviews.no_grade", "gap.csv", "line 3", "b"),
+        ("when.csv", "reviews.when", "when.csv", "line 3", "'not a date'"), ("empty.csv", "reviews.empty"),
+        ("no.csv", "reviews.missing"), ("no.sqlite", "reviews.missing"),
+    ):  # fmt: skip
+        with refuses(code, *named):
             foveal.correct(data, reviews=str(tmp_path / name))
     with refuses("reviews.unavailable", "database"):
         foveal.correct(data, reviews=str(data / "card.json"))
