@@ -31,7 +31,7 @@ class DemoConfig:
     # Training photographs that keep their grade; the others count as ungraded.
     labelled: int = 40
     # Passes of pre-training over all training photographs; training on the labelled ones takes four fifths as many.
-    epochs: int = 25
+    epochs: int = 35
 
     def __post_init__(self) -> None:
         most = self.count // 2 - 1

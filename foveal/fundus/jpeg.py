@@ -1,9 +1,7 @@
-"""Decode a JPEG with Pillow, and refuse one whose compressed data is damaged.
+"""Decode a JPEG, and refuse one whose compressed data is damaged.
 
-libjpeg fills what it cannot decode with grey and only prints a warning, which Pillow drops. The compressed data of a
-sound file ends exactly where its last block does: a decoder that needs more, or less, has lost its place in between.
-So the end of the data is handed out in two parts, with some more bytes behind them, and what was asked for is compared.
-Damage inside one restart interval, or one scan of a progressive file, is not found.
+libjpeg fills what it cannot decode and only warns. simplejpeg makes an error of its warnings, Pillow drops them. Damage
+after which the data still has a meaning, such as a flipped bit in a baseline file, is not noticed by libjpeg either.
 """
 
 import re
@@ -11,28 +9,14 @@ import struct
 from io import BytesIO
 
 import numpy as np
+import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
 
 from foveal.errors import FovealError
 from foveal.fundus.header import DAMAGED, undamaged
 
-_SLACK = 8  # bytes that libjpeg reads ahead
 _MARK = re.compile(rb"\xff[^\x00\xff]")  # in compressed data, 0xFF is followed by 0
 _END = b"\xff\xd9"
-
-
-class _InTwoParts(BytesIO):
-    """A file whose `read` stops at two places and remembers how far it was asked for."""
-
-    stops: tuple[int, int] = (0, 0)
-    asked = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        start = self.tell()
-        self.asked = max(self.asked, start)
-        stop = next((stop for stop in self.stops if start < stop), None)
-        most = len(self.getbuffer()) - start if size is None or size < 0 else size
-        return super().read(most if stop is None else min(most, stop - start))
 
 
 def decode_jpeg(data: bytes, factor: int = 1) -> np.ndarray:
@@ -40,19 +24,29 @@ def decode_jpeg(data: bytes, factor: int = 1) -> np.ndarray:
 
     Raises FovealError (image.damaged) for a file that is truncated or whose compressed data is damaged.
     """
-    start, end = _compressed(data)
-    # Zeros are read as more blocks by a decoder that has lost its place, and ignored by all others.
-    file = _InTwoParts(data[:end] + bytes(64 * _SLACK) + _END if start else data)
     with undamaged():
-        image = JpegImageFile(file)
+        image = JpegImageFile(BytesIO(data))
+    pixels, warning = _with_libjpeg(data, image, factor) if image.mode in ("L", "RGB") else (None, "")
+    if warning:
+        raise FovealError("image.damaged", f"{DAMAGED}: {warning}")
+    if pixels is not None:
+        return pixels
+    with undamaged():
         if factor > 1:
             image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
-        file.asked, file.stops = 0, (end - _SLACK, end + 2 * _SLACK)
-        image.load()
-        pixels = np.asarray(image.convert("RGB"))
-    if start and not file.stops[0] <= file.asked < file.stops[1]:
-        raise FovealError("image.damaged", f"{DAMAGED}: its compressed data does not fit its size")
-    return pixels
+        return np.asarray(image.convert("RGB"))
+
+
+def _with_libjpeg(data: bytes, image: JpegImageFile, factor: int) -> tuple[np.ndarray | None, str]:
+    """The pixels, and what libjpeg warns of; None for a variant that simplejpeg does not read."""
+    given = {"min_width": -(-image.width // factor), "min_height": -(-image.height // factor)}
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB", **given), ""
+    except ValueError as problem:
+        try:
+            return simplejpeg.decode_jpeg(data, "RGB", **given, strict=False), str(problem)
+        except ValueError:
+            return None, ""
 
 
 def segments(data: bytes) -> list[tuple[int, int, int]]:

@@ -27,6 +27,7 @@ UNGRADABLE = frozenset({"ungradable", "not-a-retina"})
 _WITHOUT_RETINA = frozenset({"not-a-retina", "too-dark", "too-bright"})  # and what may have hidden it
 RELIABLE_FROM = 64  # side of the square in px
 
+_CLEAR_OF_DISC = 1.12  # of the squared radius
 _LEAST_LIT = 0.05  # share of the square: a black picture shows no retina
 
 _SIDE = 128
@@ -80,13 +81,13 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
         "field": view.field,  # share of the disc that is in the frame
         # Is this a photograph of a retina at all?
         "retina": _retina(_features(view, texture, disc.found))
-        if view.lit.mean() > _LEAST_LIT and not _is_composed(frame, disc.found)
+        if view.lit.mean() > _LEAST_LIT and not _is_composed(frame, disc)
         else 0.0,
     }
     return {name: round(float(value), 1 if name in ("red", "green", "blue") else 4) for name, value in values.items()}
 
 
-def _is_composed(frame: np.ndarray, found: bool) -> bool:
+def _is_composed(frame: np.ndarray, disc: Disc) -> bool:
     """Whether a picture is no camera's: several pictures in one, or without a disc a blank, a drawing or a page."""
     limits, scale = _KNOWN["composed"], _COMPOSED_SIDE / max(frame.shape[:2])
     size = [max(2, round(scale * side)) for side in frame.shape[1::-1]]  # of a strip, two pixels are left
@@ -95,9 +96,10 @@ def _is_composed(frame: np.ndarray, found: bool) -> bool:
     shown = brightest > limits["black"]
     if max(_parts(shown), _parts(darkest < limits["white"])) > 1:
         return True
-    if found:
-        return False
     down, across = _steps(small.astype(np.int16))
+    if disc.found:
+        edges = (across[..., 1] > limits["line"]) & _outside(disc, scale, across.shape[:2])
+        return bool(edges.mean() > limits["beside"])
     flat = (np.maximum(down, across).max(axis=2) <= 1) & (brightest[:-1, :-1] > _NEAR_BLACK)
     blurred = _steps(cv2.GaussianBlur(small.astype(np.float32), (0, 0), limits["blur"]))
     smooth = (np.maximum(*blurred).max(axis=2) <= limits["slope"]) & (brightest[:-1, :-1] > _LIT)
@@ -105,6 +107,14 @@ def _is_composed(frame: np.ndarray, found: bool) -> bool:
     shares = {"flat": flat.mean(), "smooth": smooth.mean(), "lines": (across[..., 1] > limits["line"]).mean()}
     long = max(width, height) > limits["long"] * min(width, height)
     return long or any(share > limits[name] for name, share in shares.items())
+
+
+def _outside(disc: Disc, scale: float, size: tuple[int, ...]) -> np.ndarray:
+    """bool [h, w]: what is clear of the disc in a frame that was resized by `scale`."""
+    y, x = np.ogrid[: size[0], : size[1]]
+    across = (x + 0.5 - scale * (disc.left + disc.width / 2)) / (scale * disc.width / 2)
+    down = (y + 0.5 - scale * (disc.top + disc.height / 2)) / (scale * disc.height / 2)
+    return np.asarray(across**2 + down**2 > _CLEAR_OF_DISC)
 
 
 def _steps(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +144,7 @@ def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
     high = {name for name, limit in _KNOWN["most"].items() if measures[name] > limit}
     too_dark = "brightness" in low or "dark" in high
     wrong = {
-        "not-a-retina": "retina" in low,
+        "not-a-retina": "retina" in low or all(measures[name] < limit for name, limit in _KNOWN["empty"].items()),
         "blurred": "sharpness" in low,
         "too-dark": too_dark,
         "too-bright": "brightness" in high or "clipped" in high,

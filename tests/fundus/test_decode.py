@@ -159,6 +159,14 @@ def test_truncated_jpeg(
             decoded_from(tmp_path, data[: int(len(data) * kept)] + padding, minimum)
 
 
+def test_damage_within_a_progressive_jpeg_is_found(refuses, tmp_path: Path, picture: np.ndarray) -> None:
+    data = encoded(cv2.resize(picture, (300, 200)), "JPEG", quality=90, progressive=True)
+    middle = len(data) // 2
+    for damaged in (data[: middle - 100] + bytes(200) + data[middle + 100 :], data[:middle] + data[middle + 200 :]):
+        with refuses("image.damaged"):
+            decoded_from(tmp_path, damaged)
+
+
 def test_padding_after_the_end_does_no_harm(tmp_path: Path, picture: np.ndarray) -> None:
     data = encoded(picture, "JPEG")
     assert np.array_equal(decoded_from(tmp_path, data + bytes(500)), decoded_from(tmp_path, data))

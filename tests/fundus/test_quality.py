@@ -194,5 +194,14 @@ def test_several_pictures_in_one_frame_and_pages_are_not_a_retina():
     noisy = random.normal(slope * [1, 0.6, 0.4], 3, (300, 420, 3)).clip(0, 255).astype(np.uint8)
     for picture in (np.hstack([eye, eye]), np.tile(eye, (3, 3, 1)), page, np.full((300, 300, 3), 180, np.uint8)):
         assert "not-a-retina" in prepared(picture).flags
+    wide = np.full((900, 640, 3), 255, np.uint8)  # a report whose photograph is most of its width
+    wide[60:572, 64:576] = cv2.resize(eye, (512, 512))
+    for line in range(620, 880, 22):
+        cv2.putText(wide, "Right eye: moderate retinopathy, refer in 4 weeks", (40, line), 0, 0.6, (0, 0, 0), 1)
+    y, x = np.mgrid[:480, :480]
+    lit = (np.hypot(x - 240, y - 240) < 225)[..., None] * np.array([60, 25, 10])
+    empty = (lit + random.normal(0, 3, (480, 480, 3))).clip(0, 255).astype(np.uint8)
+    for picture in (wide, empty):
+        assert "not-a-retina" in prepared(picture).flags
     for picture in (beside, noisy):
         assert prepared(picture).measures["retina"] == 0
