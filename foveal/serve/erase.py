@@ -51,8 +51,9 @@ class EraseConfig:
 def erase(config: EraseConfig) -> dict[str, int]:
     """Erase contents of the log, reviews and kept photographs; returns how many lines, reviews and photographs."""
     from foveal.serve.kept import forget
-    from foveal.serve.origin import hashes_of, patient_in
+    from foveal.serve.origin import patient_in
     from foveal.serve.reviews import existing
+    from foveal.sources.names import hashes_of
 
     if config.keep_images is not None and not config.keep_images.is_dir():
         raise FovealError("file.missing", f"--keep-images {config.keep_images} is not a folder")

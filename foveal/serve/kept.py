@@ -1,16 +1,16 @@
 """Kept: reviewed photographs and their labels, in a folder that `foveal prepare` reads as it is.
 
 FOLDER/DIGEST.jpg, .png   named by the SHA-256 of what was sent, without EXIF, comments and DICOM elements
-FOLDER/labels.csv         image, label (name of the class, or ungradable), patient (a hash), eye, reviewer, when
+FOLDER/labels.csv         image, label, patient (a hash), eye, reviewer, when
 FOLDER/.waiting/          photographs that were graded in the last day, and not reviewed yet
 
-A name from a client never becomes a path. A folder belongs to one server at a time.
+The label is the name of a class, ungradable, or "" if reviewers disagree. A name from a client never becomes a path. A folder belongs to one server at a time.
 """
 
 import csv
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from io import BytesIO
@@ -60,8 +60,13 @@ class Kept:
             self._tidy()
             write_bytes(self._waiting / f"{sent.sha256}.{patient}.{eye}{ending}", data)
 
-    def label(self, digest: str, label: int | None, reviewer: str, when: str) -> None:
-        """Keep a reviewed photograph for good; nothing happens if it was not graded here in the last day."""
+    def label(self, digest: str, reviews: Sequence[tuple[int | None, str, str]]) -> None:
+        """Keep a reviewed photograph for good; nothing happens if it was not graded here in the last day.
+
+        reviews: label, reviewer and time of the newest review of each reviewer, oldest first. If they disagree, the
+        photograph has no label.
+        """
+        labels, reviewers, times = (list(dict.fromkeys(values)) for values in zip(*reviews, strict=True))
         with self._lock:
             row, found = self._rows.get(digest), next(self._waiting.glob(f"{digest}.*"), None)
             if found is not None:
@@ -69,8 +74,9 @@ class Kept:
                 row = {"image": f"{digest}.{ending}", "patient": patient, "eye": eye}
             if row is None:
                 return
-            name = "ungradable" if label is None else self._classes[label]
-            self._rows[digest] = row | {"label": name, "reviewer": reviewer, "when": when}
+            names = ["ungradable" if label is None else self._classes[label] for label in labels]
+            name = names[0] if len(names) == 1 else ""
+            self._rows[digest] = row | {"label": name, "reviewer": "; ".join(reviewers), "when": times[-1]}
             _write(self.folder, self._rows.values())
             if found is not None:  # last, since `catch_up` looks for what still waits
                 found.replace(self.folder / row["image"])
@@ -78,9 +84,9 @@ class Kept:
     def catch_up(self, reviews: pd.DataFrame) -> None:
         """Keep what was reviewed when the server was killed. reviews: all of them, as text, oldest first."""
         waiting = {file.name.partition(".")[0] for file in self._waiting.glob("*.*")}
-        for digest, *row in reviews[["file_sha256", "new", "who", "when"]].to_numpy().tolist():
-            if digest in waiting:
-                self.label(digest, label_of(row[0], self._classes), row[1], row[2])
+        for digest, rows in reviews[reviews["file_sha256"].isin(waiting)].groupby("file_sha256"):
+            labels = [label_of(new, self._classes) for new in rows["new"]]
+            self.label(str(digest), list(zip(labels, rows["who"], rows["when"], strict=True)))
 
     def _tidy(self) -> None:
         """Delete what has waited too long; looks at most once a minute."""

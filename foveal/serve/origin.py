@@ -39,12 +39,6 @@ def sent_as_dicom(sent: Sent) -> bool:
     return is_dicom(sent.data[:START], Path(sent.name).suffix.lower())
 
 
-def hashes_of(patient: str) -> set[str]:
-    """What `origin_of` may give for a patient: the PatientID of DICOM files, or the number in the names of files."""
-    digest = hashlib.sha256(patient.encode()).hexdigest()[:16]
-    return {f"dicom-{digest}", f"name-{digest}"}
-
-
 def patient_in(name: str) -> tuple[str, str]:
     """patient (a hash) and eye in the name of a file, as in 17_left.jpg; "" for what it does not tell."""
     (patient,), (eye,) = patients_and_eyes([without_ending(name)])

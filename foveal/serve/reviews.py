@@ -136,6 +136,17 @@ class Reviews:
             rows = connection.execute(newest).mappings().all()
         return total, [Review(**row) for row in rows]
 
+    def opinions(self, image: str) -> list[Review]:
+        """The newest review of each reviewer of an image, oldest first."""
+        found = select(REVIEWS).where(REVIEWS.c.image == image).order_by(REVIEWS.c.when, REVIEWS.c.id)
+        newest = dict[str, Review]()
+        with self._told("read"), self._engine.connect() as connection:
+            for row in connection.execute(found).mappings():
+                name = row["reviewer"].strip().lower()
+                newest.pop(name, None)
+                newest[name] = Review(**row)
+        return list(newest.values())
+
     def images(self) -> set[str]:
         """The digests of all reviewed images."""
         with self._told("read"), self._engine.connect() as connection:

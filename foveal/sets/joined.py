@@ -13,7 +13,7 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.files import replacing, write_table
 from foveal.fundus.preparation import Preparation
-from foveal.sets.records import PreparedSet, check_alike, open_prepared, patients
+from foveal.sets.records import PreparedSet, check_alike, link_kept, open_prepared, patients
 from foveal.sets.shards import read_facts, shard_numbers
 from foveal.sources.cards import Card
 from foveal.sources.source import KEPT, Source
@@ -48,6 +48,8 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
             source=_sources(prefix, prepared),
         )  # fmt: skip
         tables.append(table)
+    whole = pd.concat(tables, ignore_index=True)
+    whole["group"] = link_kept(whole["group"], whole["id"])
     cards = [prepared.card for prepared in sets]
     labelled = next((card for card in cards if card["classes"]), cards[0])
     titles, licences, references = (dict.fromkeys(card[key] for card in cards if card[key])
@@ -57,7 +59,7 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
         licence="; ".join(licences), reference="; ".join(references),
     )  # fmt: skip
     source = Source(
-        root=paths[0], table=pd.concat(tables, ignore_index=True), classes=tuple(labelled["classes"]),
+        root=paths[0], table=whole, classes=tuple(labelled["classes"]),
         scale=labelled["scale"], task=labelled["task"],
     )  # fmt: skip
     return "joined", card, source, Preparation(**cards[0]["options"]), stamps

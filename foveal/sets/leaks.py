@@ -20,7 +20,7 @@ from foveal.page.words import counted
 from foveal.runs import set_of, started_in
 from foveal.sets.candidates import Pictures, candidates
 from foveal.sets.duplicates import describe_pairs, find_duplicates
-from foveal.sets.records import PreparedSet, open_prepared, patients, read_records
+from foveal.sets.records import PreparedSet, link_kept, open_prepared, patients, read_records
 
 SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
 VALIDATION = "validation.csv"
@@ -111,8 +111,10 @@ def _pictures(table: pd.DataFrame) -> Pictures:
 
 def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     """Judged images of a patient whose images were seen; groups joined by copies ("a+b") mean both patients."""
-    ours = judged.assign(patient=judged["patient"].str.split("+")).explode("patient")
-    theirs = seen.assign(patient=seen["patient"].str.split("+")).explode("patient").drop_duplicates("patient")
+    known = [table["patient"].fillna("").astype(str) for table in (judged, seen)]
+    linked = link_kept(pd.concat(known), pd.concat([judged["id"], seen["id"]])).str.split("+").to_numpy()
+    ours = judged.assign(patient=linked[: len(judged)]).explode("patient")
+    theirs = seen.assign(patient=linked[len(judged) :]).explode("patient").drop_duplicates("patient")
     both = ours[ours["patient"] != ""].merge(theirs[["patient", "id"]], on="patient", suffixes=("", "_seen"))
     return both.assign(how="same patient as", other=both["id_seen"])
 

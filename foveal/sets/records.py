@@ -1,6 +1,7 @@
 """Records: what `prepare` hands over to everything else, a folder that any tool can read; docs/reference/files.md."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +18,10 @@ from foveal.page.words import counted
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import apply_corrections, later_names, read_changes, read_corrections
 from foveal.sets.shards import Shards, gather
+from foveal.sources.names import hashes_of, patients_and_eyes
 from foveal.sources.source import SPLITS
 
+HASHED = "(?:name|dicom)-[0-9a-f]{16}"  # the patient of a photograph that a server kept
 COLUMNS_FILE = "columns.csv"
 COLUMNS = (
     "id", "file", "label", "split", "group", "eye", "source", "camera", "width", "height", "sha256", "file_sha256",
@@ -168,6 +171,21 @@ def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
     prefix = card["identity"]
     named = f"{prefix}/" + groups.str.replace("+", f"+{prefix}/", regex=False)
     return named.where(groups != "", "")
+
+
+def link_kept(groups: pd.Series, ids: pd.Series) -> pd.Series:
+    """Patients from `patients`, with those that a server knows by a hash under the names that other sets give them.
+
+    The name is the group of an image, or the patient in its id.
+    """
+    wanted, known = set(groups.str.findall(HASHED).explode().dropna()), dict[str, str]()
+    for group, name in zip(groups, ids, strict=True) if wanted else ():
+        if not re.search(HASHED, group):
+            own, _ = patients_and_eyes([str(name).rpartition("/")[2]])
+            for part in filter(None, group.split("+")):
+                for text in (part.rpartition("/")[2], *filter(None, own)):
+                    known |= dict.fromkeys(hashes_of(text) & wanted, part)
+    return groups.str.replace(rf"[^+]*?({HASHED})", lambda match: known.get(match[1], match[0]), regex=True)
 
 
 def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:

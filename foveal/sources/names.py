@@ -1,6 +1,7 @@
 """What names say: patients and eyes, parts of a data set, grades and missing labels in words."""
 
 import difflib
+import hashlib
 import re
 import tomllib
 import unicodedata
@@ -69,6 +70,12 @@ def is_wrapper(name: str) -> bool:
     """Whether a folder name such as images says nothing about the pictures in it."""
     words = set(re.findall(r"[a-z]+", name.lower()))
     return bool(words) and words <= _WRAPPERS
+
+
+def hashes_of(patient: str) -> set[str]:
+    """What a server may store for a patient: a hash of the PatientID of DICOM files, or of what file names tell."""
+    digest = hashlib.sha256(patient.encode()).hexdigest()[:16]
+    return {f"dicom-{digest}", f"name-{digest}"}
 
 
 def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[list[str], list[str]]:

@@ -78,6 +78,16 @@ def test_the_set_of_kept_photographs_takes_later_reviews(browsing, photographs, 
     assert open_prepared(out).records.set_index("id").loc[digests, "label"].tolist() == [4, 1, 2]
 
 
+def test_a_kept_photograph_on_which_reviewers_disagree_has_no_label(browsing, photographs, tmp_path):
+    folder, data = tmp_path / "kept", photographs["0.jpg"]
+    client, expected = browsing(keep_images=str(folder)), ["severe NPDR", "", "", "moderate NPDR"]
+    for (grade, reviewer), label in zip(((3, "A"), (2, "B"), (1, "a "), (2, "A")), expected, strict=True):
+        reviewing(client, data, "0.jpg", "image/jpeg", grade, reviewer)
+        table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+        assert table["label"].tolist() == [label]
+    assert table["reviewer"].tolist() == ["B; A"]
+
+
 def test_whole_keeps_the_files_as_they_were_sent(browsing, photographs, tmp_path):
     client = browsing(keep_images=f"whole:{tmp_path / 'kept'}")
     for name, kind in (("0.jpg", "image/jpeg"), ("4.tif", "image/tiff"), ("5.dcm", "application/dicom")):
@@ -108,7 +118,7 @@ def test_what_is_not_reviewed_within_a_day_is_deleted(tmp_path, photographs):
     kept._tidied = 0.0
     kept.wait(Sent("1.jpg", photographs["1.jpg"]), "", "")
     assert not file.exists()
-    kept.label(old.sha256, 0, "K", "now")
+    kept.label(old.sha256, [(0, "K", "now")])
     assert not (tmp_path / "labels.csv").exists()
 
 

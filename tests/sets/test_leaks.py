@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -6,8 +7,18 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.sets.leaks import TAUGHT, compare_sets, find_seen, pool_of, read_seen, refuse_seen, seen_of, write_seen
-from foveal.sets.records import PreparedSet, open_prepared, patients
+from foveal.sets.leaks import (
+    TAUGHT,
+    _same_patient,
+    compare_sets,
+    find_seen,
+    pool_of,
+    read_seen,
+    refuse_seen,
+    seen_of,
+    write_seen,
+)
+from foveal.sets.records import PreparedSet, link_kept, open_prepared, patients
 from foveal.sources.phantom import draw_phantom
 
 SIZE = 96
@@ -79,6 +90,24 @@ def test_the_same_patient_is_found_in_another_part_of_the_same_data_set(phantom_
     assert set(found["how"]) == {"same patient as"} and judged["id"].iloc[0] in set(found["id"])
     elsewhere = seen.assign(patient="folder elsewhere/" + judged["group"].iloc[0])
     assert not len(find_seen(prepared, prepared.part("test"), elsewhere))
+
+
+def test_a_patient_whom_a_server_knows_by_a_hash_is_the_one_whom_a_set_names():
+    hashes = {name: f"name-{hashlib.sha256(name.encode()).hexdigest()[:16]}" for name in ("P7", "12", "elsewhere")}
+    dicom = f"dicom-{hashlib.sha256(b'4711').hexdigest()[:16]}"
+    groups = [
+        "clinic/7",
+        "clinic/12",
+        "clinic/4711+clinic/8",
+        *(f"kept/{group}" for group in (*hashes.values(), dicom)),
+    ]
+    ids = ["clinic/P7_left", "clinic/a", "clinic/b", "kept/1", "kept/2", "kept/3", "kept/4"]
+    found = link_kept(pd.Series(groups), pd.Series(ids)).tolist()
+    assert found == [*groups[:3], "clinic/7", "clinic/12", groups[5], "clinic/4711"]
+    seen = pd.DataFrame({"id": ids[:3], "patient": groups[:3], "sha256": "", "fingerprint": "", "path": ""})
+    judged = pd.DataFrame({"id": ids[3:], "patient": groups[3:], "split": "test", "position": range(4)})
+    same = _same_patient(judged, seen)
+    assert dict(zip(same["id"], same["other"], strict=True)) == {ids[3]: ids[0], ids[4]: ids[1], ids[6]: ids[2]}
 
 
 def test_seen_lists_of_earlier_versions_are_still_compared(refuses, phantom_set, tmp_path):
