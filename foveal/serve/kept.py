@@ -4,7 +4,8 @@ FOLDER/DIGEST.jpg, .png   named by the SHA-256 of what was sent, without EXIF, c
 FOLDER/labels.csv         image, label, patient (a hash), eye, reviewer, when
 FOLDER/.waiting/          photographs that were graded in the last day, and not reviewed yet
 
-The label is the name of a class, ungradable, or "" if reviewers disagree. A name from a client never becomes a path. A folder belongs to one server at a time.
+The label is the name of a class, ungradable, or "" if reviewers disagree. A name from a client never becomes a path. A
+folder belongs to one server at a time.
 """
 
 import csv
