@@ -82,11 +82,17 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     return {"only_first": only[0], "only_second": only[1], "exact": exact, "mid_p": mid, "caveat": CAVEAT}
 
 
+def check_classes(graders: tuple[object, object], classes: tuple[Sequence[str], Sequence[str]]) -> None:
+    """FovealError, with the names of both, unless two graders have the same number of classes."""
+    (one, other), (first, second) = graders, map(len, classes)
+    if first != second:
+        what, fix = f"{one} has {first} classes, {other} {second}", "compare graders of the same classes"
+        raise FovealError("predictions.classes", what, fix=f"{fix}, or evaluate each by itself")
+
+
 def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """The labelled images that both tables contain; columns of the second end in `_second`."""
-    one, other = (len(probability_columns(table)) for table in (first, second))
-    if one != other:
-        raise FovealError("predictions.classes", f"the compared tables have {one} and {other} classes")
+    check_classes(("the first table", "the second"), (probability_columns(first), probability_columns(second)))
     pairs = first.merge(second, on="id", suffixes=("", "_second"))
     pairs = pairs[pairs["label"].notna() & pairs["label_second"].notna()].reset_index(drop=True)
     if len(pairs) < 2:
@@ -110,6 +116,7 @@ def compare_with(
     new: pd.DataFrame, old: pd.DataFrame, runs: tuple[Path, Path], scale: Scale
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """An entry of comparison.json, and its rows of changes.csv. new, old: labelled rows; runs: the folders of both."""
+    check_classes(runs, (probability_columns(new), probability_columns(old)))
     cut = scale.cuts.get("referable")
     pair = paired_difference(old, new, cut)
     figure = "quadratic_kappa" if scale.ordered else "accuracy"

@@ -104,9 +104,6 @@ def measure_predictions(
         raise FovealError("output.in_set", f"{out} is in a prepared set", fix="choose another --out")
     everything, model, names, corrected = _rows(config, file, run)
     table, split = judged.choose_rows(everything, config.split)
-    if table["label"].nunique() < 2:  # kappa and areas under curves need two classes
-        what = f"--split {split}: all {len(table)} labels are '{names[int(table['label'].iloc[0])]}'"
-        raise FovealError("predictions.one_class", what, expected="images of at least two classes")
     table = columns.join_records(table, config.records, config.by)
     scale = judged.scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(group_codes(table["group"]), RESAMPLES, SEED)

@@ -26,6 +26,7 @@ import pandas as pd
 from foveal.config import build
 from foveal.console import hushed, warn
 from foveal.errors import FovealError
+from foveal.evaluate.difference import check_classes
 from foveal.evaluate.evaluate import EvaluateConfig, measure_predictions
 from foveal.files import read_json, write_json, write_table
 from foveal.fundus.preparation import Preparation
@@ -98,6 +99,8 @@ def _graded(config: EvaluateConfig, source: Path, runs: list[Path]) -> EvaluateC
     for run in runs:
         if not (run / "model.json").is_file():
             raise FovealError("option.conflict", f"--on: {run} is not a run", expected="run folders of foveal train")
+    for run in runs[1:]:  # before anything is graded
+        check_classes((runs[0], run), (read_model(runs[0])["classes"], read_model(run)["classes"]))
     sets = [cohort_set(run, source) for run in runs]
     files = [_grade(run, source, prepared) for run, prepared in zip(runs, sets, strict=True)]
     first = pd.read_csv(files[0], dtype=str, keep_default_na=False)

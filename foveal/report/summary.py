@@ -97,14 +97,16 @@ def doubts(finding: Finding) -> list[str]:
     first = finding.against_constant.get(run.headline_names[0])
     accuracy, other = finding.metrics["accuracy"], finding.result["constant_answer"]
     unlike = int((run.judged["unlike"].fillna("") != "").sum()) if "unlike" in run.judged else 0
+    one = finding.rows["label"].nunique() == 1  # a constant answer is perfect there
     no_interval = any(point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable"))
     found = {
         "it may have learned from images that it was judged on":
             bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
         "it is not shown to beat a constant answer":
-            finding.one_answer or (first is not None and first["answer"] != "better"),
+            not one and (finding.one_answer or (first is not None and first["answer"] != "better")),
         f"its accuracy, {number(accuracy['value'])}, is below that of always answering “{other}”":
-            accuracy["value"] < accuracy["constant"],
+            not one and accuracy["value"] < accuracy["constant"],
+        f"all its photographs have the label “{other}”, so it may miss the others": one,
         f"{unlike} of its photographs are unlike those that it learned from": is_batch_unlike(unlike, len(run.judged)),
         f"its figures come from only {counted(groups, 'group')} of images": groups < FEW_GROUPS,
         "its sensitivity has no interval": no_interval,

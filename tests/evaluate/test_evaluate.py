@@ -314,7 +314,6 @@ def test_wrong_options_are_refused(tmp_path, predictions, write, refuses, option
     [
         ("predictions.no_labels", lambda t: t.assign(label=None), ["--split all", "0 labelled rows"]),
         ("predictions.no_labels", lambda t: t.head(1), ["--split test", "1 labelled row"]),
-        ("predictions.one_class", lambda t: t.assign(label=2), [60, "'2'"]),
         ("predictions.duplicate_id", lambda t: t.assign(id="same"), ["same"]),
     ],
 )
@@ -322,6 +321,18 @@ def test_tables_without_figures_are_refused(tmp_path, predictions, write, refuse
     with refuses(code, *values):
         foveal.evaluate(write(tmp_path / "p.csv", change(predictions())))
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
+
+
+@pytest.mark.parametrize(("label", "measured", "missing"), [(0, "specificity", "sensitivity"),
+                                                            (2, "sensitivity", "specificity")])  # fmt: skip
+def test_of_one_class_its_own_rate_is_measured(tmp_path, predictions, write, capsys, label, measured, missing):
+    table = predictions().assign(label=label)
+    found = json.loads(foveal.evaluate(write(tmp_path / "p.csv", table)).read_text())
+    point = next(point for point in found["operating_points"] if point["target"] == "referable")
+    called = table["grade"][table["split"] == "test"] >= 2
+    assert point[measured]["value"] == pytest.approx((called == (label >= 2)).mean())
+    assert point[missing]["value"] is None and found["metrics"]["referable_auc"]["value"] is None
+    assert any(line.startswith("warning: all") and f"'{label}'" in line for line in capsys.readouterr().out.split("\n"))
 
 
 def test_a_model_of_other_classes_is_refused(tmp_path, predictions, write, refuses):

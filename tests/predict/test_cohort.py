@@ -148,6 +148,25 @@ def test_two_runs_are_compared_on_a_cohort(run, clinic, phantom_set, tmp_path):
     assert [(one["run"], one["versus"], one["n"]) for one in pairs] == [(str(other), str(run), 41)]
 
 
+def test_graders_of_other_classes_are_refused_before_anything_is_prepared(run, clinic, tmp_path, refuses):
+    other = shutil.copytree(run, tmp_path / "other")
+    about = read_json(other / "model.json")
+    (other / "model.json").write_text(json.dumps(about | {"classes": about["classes"][:2]}))
+    with refuses("predictions.classes", run, other, 5, 2):
+        foveal.evaluate(run, on=clinic, versus=[other])
+    assert not (run / "cohorts").exists()
+
+
+def test_a_healthy_cohort_has_a_specificity_and_a_report(run, clinic, tmp_path):
+    table = pd.read_csv(clinic / "labels.csv", dtype=str)
+    shutil.copytree(clinic / "photos", tmp_path / "healthy" / "photos")
+    table[table["diagnosis"] == "0"].to_csv(tmp_path / "healthy" / "labels.csv", index=False)
+    found = read_json(foveal.evaluate(run, on=tmp_path / "healthy"))
+    assert found["patients"]["specificity"]["value"] is not None and found["patients"]["sensitivity"]["value"] is None
+    html = foveal.report(run, on=tmp_path / "healthy").read_text(encoding="utf-8")
+    assert "below that of always" not in html
+
+
 @pytest.mark.slow
 def test_the_report_of_a_cohort_stands_next_to_the_test_part(run, clinic, tmp_path, refuses):
     with refuses("run.not_evaluated", run, clinic):
