@@ -132,7 +132,10 @@ def _part(
     elif told := words.names_note(ids, patients, eyes):
         notes.append(told)
     if eye:
-        eyes = [words.eye_of(cell) or known for cell, known in zip(rows[eye], eyes, strict=True)]
+        named, eyes = eyes, [words.eye_of(cell) or known for cell, known in zip(rows[eye], eyes, strict=True)]
+        if wrong := [pair for pair in zip(ids, named, eyes, strict=True) if pair[1] not in ("", pair[2])]:
+            first = "{} is the {} eye by its name, but the {} one in the table".format(*wrong[0])
+            warn(f"{file}: names and column '{eye}' differ for {counted(len(wrong), 'photograph')}: {first}")
     whole = words.part_of(part.name or (file.stem if several else ""))
     splits = list(rows[split].str.lower().replace(words.PARTS)) if split else whole
     table = make_table(ids, names, split=splits, eye=eyes, group=patients, flags=flags)

@@ -83,6 +83,15 @@ def test_a_graded_eye_and_one_of_the_pool_are_one_patient(tmp_path):
     assert groups["left/P2"] == groups["right/P2"] != "" and eyes["left/P0"] == "left" and eyes["right/P0"] == "right"
 
 
+def test_an_eye_that_differs_from_the_name_is_told_once_and_the_table_counts(tmp_path, capsys):
+    pictures(tmp_path, *(f"P{number}_{side}.png" for number in range(3) for side in "LR"))
+    rows = "image,eye,grade\nP0_L,L,1\nP0_R,L,0\nP1_L,R,0\nP1_R,R,0\nP2_L,,0\n"
+    eyes = load(tmp_path, rows).table.set_index("id")["eye"]
+    assert eyes[["P0_R", "P1_L", "P2_L"]].tolist() == ["left", "right", "left"]
+    (told,) = (line for line in capsys.readouterr().out.replace("\n", " ").split("warning: ") if "P0_R" in line)
+    assert "P1_L" not in told and " 2 " in told
+
+
 def test_names_in_folders_of_eyes_and_patients_are_those_of_their_patients():
     names = [f"{number}/{side}/img1" for number in (2, 3, 17) for side in ("left", "right")]
     assert patients_and_eyes(names)[0] == [f"{number}/img1" for number in (2, 2, 3, 3, 17, 17)]
