@@ -6,7 +6,8 @@ points refer by other thresholds. These are chosen on the validation part and ap
 threshold looks too good on the images it was chosen on. For the held-out predictions of folds, each fold uses a
 threshold chosen on the other folds. An image is positive if its score is at or above the threshold.
 
-Per patient, the worse eye decides, and patients without a gradable photograph count as insufficient.
+Per patient, the worse eye decides. A patient of whom an eye has no gradable photograph counts as insufficient, unless
+the other eye is referred.
 """
 
 from typing import Any
@@ -184,22 +185,25 @@ def measure_patients(
     each: "eye" counts eyes of known side instead; {} without a column `eye`. table: labelled rows with a grade.
     ungraded: those without, of which the splits in `table` count. A graded photograph with a flag of `UNGRADABLE`
     counts as ungraded, as in `predict`. Groups of several patients are left out. A patient has the disease if any
-    photograph is labelled with it, and is referred if any gradable photograph is.
+    photograph is labelled with it, and is referred if any gradable photograph is. If none is, and a known eye has no
+    gradable photograph, the patient is `insufficient`. `insufficient_positive` of these have the disease; of
+    `insufficient_unknown` it is not known, because an eye has no label.
     """
     cut = scale.cuts.get("referable")
     if cut is None or (each == "eye" and "eye" not in table):
         return {}
     flags = table["flags"].fillna("") if "flags" in table else pd.Series("", index=table.index)
     gradable = ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
-    columns = ["id", "group", *(["eye"] if each == "eye" else [])]
-    unseen = ungraded[ungraded["split"].isin(table["split"])]
-    unseen = unseen if each in ("patient", *unseen) else unseen.assign(eye="")  # --by eye joined it to graded ones only
+    columns, unseen = ["id", "group", "eye"], ungraded[ungraded["split"].isin(table["split"])]
+    # --by eye joined the eyes to graded photographs only
+    seen, unseen = (part if "eye" in part else part.assign(eye="") for part in (table, unseen))
     rows = pd.concat([
-        table[columns].assign(
-            gradable=gradable, called=gradable & calls_of(table, cut), ill=severity(table, cut)[1]
+        seen[columns].assign(
+            gradable=gradable, called=gradable & calls_of(table, cut), ill=severity(table, cut)[1], told=True
         ),
         unseen[columns].assign(
-            gradable=False, called=False, ill=unseen["label"].fillna(-1).ge(cut) | labelled_oedema(unseen)
+            gradable=False, called=False, ill=unseen["label"].fillna(-1).ge(cut) | labelled_oedema(unseen),
+            told=unseen["label"].notna(),
         ),
     ])  # fmt: skip
     names = rows["group"].fillna("").astype(str)
@@ -207,9 +211,14 @@ def measure_patients(
     known = rows[(names != "") & ~names.str.contains(COPIES) & ~np.array(coarse, bool)]
     if not known["group"].duplicated().any():  # each photograph is its own group
         return {}
-    unit = columns[1:]
-    known = known[(known[unit].fillna("") != "").all(axis=1)]
-    units = known.groupby(unit)[["gradable", "called", "ill"]].any()
+    unit, known = ["group"] if each == "patient" else ["group", "eye"], known.assign(eye=known["eye"].fillna(""))
+    eyes = known[known["eye"] != ""].groupby(["group", "eye"])[["gradable", "told"]].any()
+    known = known[(known[unit] != "").all(axis=1)]
+    units = known.groupby(unit)[["gradable", "called", "ill", "told"]].any()
+    without = {name: eyes.index[~eyes[name]].get_level_values("group") for name in ("gradable", "told")}
+    if each == "patient":
+        units["gradable"] &= units["called"] | ~units.index.isin(without["gradable"])
+        units["told"] &= ~units.index.isin(without["told"])
     judged = units[units["gradable"]]
     if not len(judged):
         return {}
@@ -219,5 +228,6 @@ def measure_patients(
     return {
         f"{each}s": len(units), "photographs": len(known), "ungradable": int((~known["gradable"]).sum()),
         "insufficient": len(lost), "insufficient_positive": int(lost["ill"].sum()),
+        "insufficient_unknown": int((~lost["ill"] & ~lost["told"]).sum()),
         "unknown_patient": len(rows) - len(known), **judge(called, ill, resampling, prevalence),
     }  # fmt: skip

@@ -28,6 +28,20 @@ def test_the_worse_eye_decides_and_ungradable_patients_are_insufficient():
     assert values == [0.5, 0.5, 0.5] and found["sensitivity"]["n"] == 2  # a is found, b is missed
 
 
+def test_a_patient_with_an_ungradable_eye_is_not_called_healthy():
+    rows = [("a", "left", 0, 0), ("a", "right", 0, 0), ("b", "left", 2, 2), ("c", "left", 0, 0), ("d", "left", 0, 0)]
+    table = pd.DataFrame(rows, columns=["group", "eye", "label", "grade"]).assign(split="test", flags="")
+    table["id"] = table["group"] + table["eye"]
+    ungraded = pd.DataFrame({
+        "id": ["b2", "c2", "d2"], "group": list("bcd"), "eye": "right", "split": "test",
+        "label": pd.array([None, None, 3], "Int64"),
+    })  # fmt: skip
+    found = measure_patients(table, ungraded, ICDR, None)
+    assert (found["patients"], found["insufficient"], found["specificity"]["n"]) == (4, 2, 1)  # b is referred
+    assert (found["insufficient_positive"], found["insufficient_unknown"]) == (1, 1)
+    assert measure_patients(table, ungraded, ICDR, None, each="eye")["insufficient"] == 3
+
+
 def test_nothing_is_said_without_patients():
     table = pd.DataFrame(
         {"id": list("wxyz"), "split": "", "group": list("abcd"), "label": [0, 2, 0, 2], "grade": [0, 2, 0, 2]}
