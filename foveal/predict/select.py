@@ -15,12 +15,12 @@ import pandas as pd
 import tyro
 
 from foveal.config import check
-from foveal.console import progress_bar
+from foveal.console import progress_bar, say
 from foveal.errors import FovealError
 from foveal.files import check_file, write_table
 from foveal.fundus.quality import UNGRADABLE
 from foveal.page.render import print_template
-from foveal.page.words import listed
+from foveal.page.words import counted, listed
 from foveal.predict.choose import choose, unsureness
 from foveal.predict.cohort import cohort_set
 from foveal.predict.likeness import diameters_of
@@ -61,6 +61,8 @@ def select(config: SelectConfig) -> pd.DataFrame:
     model = open_model([config.run], config.device, "none")
     prepared = cohort_set(config.run, config.data, graded=False)
     records = prepared.records[~prepared.records["flags"].str.contains("|".join(UNGRADABLE))]
+    if lost := len(prepared.records) - len(records):
+        say(f"{counted(lost, 'photograph')} without a gradable retina {'is' if lost == 1 else 'are'} left out")
     graded, candidates = records[records["label"].notna()], records[records["label"].isna()]
     if candidates.empty:
         raise FovealError("label.all", f"{config.data} has no ungraded photographs", fix="give a set that has some")
