@@ -60,13 +60,16 @@ def monitor(config: MonitorConfig) -> pd.DataFrame:
     alarms = [_alarm(row) for row in chart[chart["alarm"]].to_dict("records")]
     for alarm in alarms:
         warn(alarm)
+    limited = bool(chart["low"].notna().any())
+    weeks, first = counted(config.baseline + 1, "week"), counted(config.baseline, "week")
+    early = f"There are no limits yet: they need {weeks}, and {LEAST_UNITS} patients in the first {first}."
+    calm = "No rate is outside its limits." if limited else early
     if not alarms:
-        calm = "No rate is outside its limits."
-        weeks, first = counted(config.baseline + 1, "week"), counted(config.baseline, "week")
-        early = f"There are no limits yet: they need {weeks}, and {LEAST_UNITS} patients in the first {first}."
-        say(calm if chart["low"].notna().any() else early)
+        say(calm)
     if config.out is not None:
-        write_text(config.out, _page(chart, alarms, config))
+        found = [Verdict(tone="bad", text=alarm) for alarm in alarms]
+        found = found or [Verdict(tone="good" if limited else "unsure", text=calm)]
+        write_text(config.out, _page(chart, found, config))
         say(f"page: {config.out}")
     return chart
 
@@ -74,7 +77,8 @@ def monitor(config: MonitorConfig) -> pd.DataFrame:
 def _show(chart: pd.DataFrame) -> None:
     rates = list(dict.fromkeys(chart["rate"]))
     rows = []
-    for week, part in list(chart.groupby("week"))[-SHOWN:]:
+    weeks = list(chart.groupby("week"))
+    for week, part in weeks[-SHOWN:]:
         found = {row["rate"]: row for row in part.to_dict("records")}
         shares = [
             f"{percent(found[rate]['share'], 1)}{' !' * found[rate]['alarm']}" if rate in found else "–"
@@ -82,7 +86,8 @@ def _show(chart: pd.DataFrame) -> None:
         ]
         photographs = part.loc[part["rate"] == "ungradable", "count"].sum()  # all that could be read
         rows.append([str(week), f"{photographs:,}", *shares])
-    show_table("weeks from Monday, all cameras", ["week", "photographs", *rates], rows)
+    span = f"the last {SHOWN} of {len(weeks)} weeks" if len(weeks) > SHOWN else "weeks"
+    show_table(f"{span} from Monday, all cameras", ["week", "photographs", *rates], rows)
 
 
 def _alarm(row: dict[Any, Any]) -> str:
@@ -95,13 +100,11 @@ def _counted(rate: str) -> str:
     return "reviews" if rate == "override" else "photographs"
 
 
-def _page(chart: pd.DataFrame, alarms: list[str], config: MonitorConfig) -> str:
+def _page(chart: pd.DataFrame, verdicts: list[Verdict], config: MonitorConfig) -> str:
     weeks = counted(config.baseline, "week")
     lead = f"""The first {weeks} of a camera are taken as normal. A later week outside the limits (dashed) is an
         alarm: a rate like that of the first weeks leaves them in 1 of 370 weeks by chance."""
-    found = [Verdict(tone="bad", text=alarm) for alarm in alarms]
-    calm = [Verdict(tone="good", text="No rate is outside its limits.")]
-    sections = [Section(name="alarms", title="Alarms", parts=[Note(lead, "lead"), *(found or calm)])]
+    sections = [Section(name="alarms", title="Alarms", parts=[Note(lead, "lead"), *verdicts])]
     for rate, title in TITLES.items():
         rows = chart[chart["rate"] == rate]
         if len(rows):

@@ -8,6 +8,7 @@ from scipy.stats import binom
 
 import foveal
 from foveal.serve.log import Line
+from foveal.serve.monitor import _show
 from foveal.serve.reviews import open_reviews
 from foveal.serve.weeks import ALL, cases_of, charted
 
@@ -97,9 +98,17 @@ def test_the_log_of_a_server_is_charted(tmp_path, refuses, out):
     given = {} if out is None else {"out": tmp_path / out}
     chart = foveal.monitor(place, **given)
     assert chart["count"].tolist() == [40] * 3 and not chart["alarm"].any()
-    assert out is None or (tmp_path / out).read_text().count("<svg") == 3
+    if out is not None:
+        page = (tmp_path / out).read_text()
+        assert page.count("<svg") == 3 and 'class="verdict unsure"' in page and 'class="verdict good"' not in page
     with refuses("option.value"):
         foveal.monitor(place, baseline=0)
+
+
+def test_of_many_weeks_the_last_are_printed_and_counted(capsys):
+    _show(charted(cases_of(answers(11, 3, 0.2)), 4))
+    printed = capsys.readouterr()
+    assert "8 of 11" in printed.out + printed.err and "2026-01-05" not in printed.out + printed.err
 
 
 def test_prometheus_counts_decisions_by_camera(browsing, photographs):
