@@ -71,11 +71,12 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
         """Grade one or many photographs."""
         async with work.photographs(request) as photographs:
             answers = await work.grade(photographs, pictures, similar)
+        reviewed = await store.reviewed(answers, len(about["classes"]))
         shown = ["pictures"] * pictures + ["similar"] * similar
         await store.log([_line(request, about, answer, shown) for answer in answers])
         if work.second is not None:
             work.second.compare(photographs, answers, store.log)
-        return {"model": about["name"], "key": about["key"], "answers": answers}
+        return {"model": about["name"], "key": about["key"], "answers": reviewed}
 
     @app.post("/v1/report", response_class=HTMLResponse, openapi_extra=_body(KINDS))
     async def report(request: Request, language: Literal["en", "zh"] = "en") -> HTMLResponse:
@@ -86,6 +87,7 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
                 raise FovealError("request.too_many", what, fix=fix)
             (answer,) = await work.grade(photographs, pictures=True)
         await store.log([_line(request, about, answer, ["pictures", "report"])])
+        (answer,) = await store.reviewed([answer], len(about["classes"]))
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         page = render("sheet.html", words=words, answer=answer, model=about, record=about["record"], when=when)

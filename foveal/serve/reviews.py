@@ -152,6 +152,13 @@ class Reviews:
         with self._told("read"), self._engine.connect() as connection:
             return set(connection.execute(select(REVIEWS.c.image).distinct()).scalars())
 
+    def of_images(self, images: list[str]) -> dict[str, Review]:
+        """The newest review of each of these digests that has one."""
+        found = select(REVIEWS).where(REVIEWS.c.image.in_(images)).order_by(*NEWEST_FIRST)
+        with self._told("read"), self._engine.connect() as connection:
+            rows = connection.execute(found).mappings().all()
+        return {row["image"]: Review(**row) for row in reversed(rows)}
+
     def all(self) -> list[Review]:
         """All reviews, oldest first."""
         with self._told("read"), self._engine.connect() as connection:
@@ -292,7 +299,7 @@ class Store:
     def __init__(self, reviews: Reviews | None, seconds: float) -> None:
         self._reviews, self._seconds = reviews, seconds
         self._threads = ThreadPoolExecutor(THREADS, "reviews")
-        self._log = ThreadPoolExecutor(1, "log")  # of its own: slow reads do not delay answers
+        self._log = ThreadPoolExecutor(1, "log")  # of its own: slow lists of reviews do not delay answers
 
     async def run(self, method: Callable[..., Found], *given: Any) -> Found:
         """The result of a method of Reviews, called in a thread; FovealError on failure, or if it takes too long."""
@@ -302,6 +309,20 @@ class Store:
         """Append lines to the log, if reviews are stored."""
         if self._reviews is not None:
             await self._run(self._log, Reviews.log, contents)
+
+    async def reviewed(self, answers: list[dict[str, Any]], classes: int) -> list[dict[str, Any]]:
+        """The answers, each with `review`: the newest of its photograph, or None.
+
+        A review of a grader with another number of classes counts as none: the same grade may mean something else.
+        """
+        if self._reviews is None:
+            return [answer | {"review": None} for answer in answers]
+        found = await self._run(self._log, Reviews.of_images, [answer["sha256"] for answer in answers])
+        fits = {
+            image: asdict(review) for image, review in found.items()
+            if len(review.probabilities or [0] * classes) == classes and (review.grade or 0) < classes
+        }  # fmt: skip
+        return [answer | {"review": fits.get(answer["sha256"])} for answer in answers]
 
     async def _run(self, threads: ThreadPoolExecutor, method: Callable[..., Found], *given: Any) -> Found:
         if self._reviews is None:

@@ -149,6 +149,9 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
     app = FastAPI()
     reviews = [] if stored is None else stored
 
+    def reviewed(given: dict[str, Any]) -> dict[str, Any]:
+        return given | {"review": next((row for row in reviews[::-1] if row["image"] == given["sha256"]), None)}
+
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Any:
         given = request.headers.get("Authorization", "").encode("latin-1")
@@ -178,7 +181,7 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
     @app.post("/v1/grade")
     async def grade(request: Request) -> Any:
         async with request.form() as form:
-            answers = [answer(part.filename, await part.read(), side) for part in form.getlist("images")]
+            answers = [reviewed(answer(part.filename, await part.read(), side)) for part in form.getlist("images")]
         if len(answers) == 1 and answers[0]["answer"] == "unreadable":
             return refuse(422, UNREADABLE)
         return {"model": MODEL["name"], "key": MODEL["key"], "answers": answers}
@@ -186,7 +189,7 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
     @app.post("/v1/report")
     async def report(request: Request, language: str = "en") -> HTMLResponse:
         async with request.form() as form:
-            given = answer(form["images"].filename, await form["images"].read(), side)
+            given = reviewed(answer(form["images"].filename, await form["images"].read(), side))
         words = json.loads((SERVE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         context = {"words": words, "answer": given, "model": MODEL, "record": MODEL["record"], "when": "24 Nov 2026"}
         return HTMLResponse(

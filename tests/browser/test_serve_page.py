@@ -30,12 +30,13 @@ def load_canned() -> Any:
 
 
 canned = load_canned()
+STORED: list[dict[str, Any]] = []  # the reviews of the server
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The address of a server that follows the contract."""
-    with canned.running(canned.make_app()) as address:
+    with canned.running(canned.make_app(stored=STORED)) as address:
         yield address
 
 
@@ -43,6 +44,7 @@ def server() -> Iterator[str]:
 def room(browser: Any, server: str) -> Iterator[Callable[..., Any]]:
     """Opens the page. When the test ends, the console must have been silent and no other host asked for anything."""
     contexts, troubles = [], []
+    STORED.clear()
 
     def note(message: Any) -> None:
         # Refusals are what some tests are about; the browser writes them into the console by itself.
@@ -794,6 +796,36 @@ def test_a_review_needs_no_mouse(room, server):
     assert stored[0]["grade"] == stored[0]["given"] and stored[1]["grade"] == 1
 
 
+def test_the_newest_review_decides_on_the_page_the_sheet_and_for_the_next_reviewer(room):
+    page = room(width=1366)
+    files = [photograph("7_left.jpg", 6), photograph("7_right.jpg", 21)]  # neither is referable
+    graded(page, *files)
+    kinds = "[...document.querySelectorAll('#answer-referral .sign, #eyes-verdict')].map(one => one.className)"
+    assert page.evaluate(kinds) == ["sign no", "sign no"]
+    grade = page.locator("#answer-grade").text_content()[1:]  # without the capital
+    page.fill("#reviewer", "A. Okafor")
+    page.get_by_role("radio", name="severe NPDR").check()
+    page.click("#correct")
+    page.locator("#review-status.saved").wait_for()
+    other = room(width=1366)
+    graded(other, *files)  # another browser: the review comes with the answer
+    for seen in (page, other):
+        assert seen.evaluate(kinds) == ["sign yes", "sign yes"]
+        expect(seen.locator("#answer-referral")).to_contain_text("A. Okafor")
+        expect(seen.locator("#answer-grade")).to_contain_text(grade)
+        seen.select_option("#filter", "refer")
+        assert names_in(seen) == ["7_left.jpg"]
+    with page.expect_download() as download:
+        page.click("#report")
+    sheet = download.value.path().read_text(encoding="utf-8")
+    assert sheet.index("A. Okafor") < sheet.index("verdict yes") < sheet.index(grade) and "verdict no" not in sheet
+    page.get_by_role("radio", name="ungradable").check()
+    page.click("#correct")
+    expect(page.locator("#eyes-verdict")).to_have_class("sign none")
+    page.select_option("#filter", "ungradable")
+    assert names_in(page) == ["7_left.jpg"]
+
+
 def test_a_map_on_the_border_and_a_set_of_all_grades_are_told(room):
     page = room()
     page.locator("#record-lead:not(:empty)").wait_for()
@@ -821,6 +853,22 @@ LEADS = """() => ['answer-referral', 'answer-grade', 'picture', 'confirm', 'choi
   const box = document.getElementById(id).getBoundingClientRect();
   return box.top < 0 || box.bottom > innerHeight || box.width === 0;
 })"""
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+def test_on_a_laptop_two_eyes_with_reasons_to_doubt_need_no_scrolling(room, locale):
+    page = room(width=1366, locale=locale)
+    page.set_viewport_size({"width": 1366, "height": 768})
+    graded(page, photograph("any other camera_left.jpg", 5), photograph("any other camera_right.jpg", 4))
+    expect(page.locator("#eyes-items button")).to_have_count(2)
+    assert page.locator("#answer-referral p").count() == 3
+    page.evaluate("scrollTo(0, 0)")
+    assert page.evaluate(LEADS) == []
+    page.fill("#reviewer", "A. Okafor")
+    page.locator("#choices input").last.check()
+    page.click("#correct")
+    page.locator("#review-status.saved").wait_for()
+    assert page.evaluate("scrollY") == 0 and page.evaluate(LEADS) == []
 
 
 def test_on_a_laptop_nothing_of_the_task_needs_scrolling(room):

@@ -465,6 +465,8 @@ def test_reviews_are_kept_listed_and_exported(browsing, photographs, review_of):
     listed = client.get("/v1/reviews", params={"limit": 2}).json()
     assert listed["total"] == 3 and [review["id"] for review in listed["reviews"]] == [3, 2]
     assert client.get("/v1/reviews?offset=2").json()["reviews"] == [first.json()]
+    sent_again = client.post("/v1/grade", files=[("images", (name, photographs[name])) for name in ("3.png", "0.jpg")])
+    assert [answer["review"] for answer in sent_again.json()["answers"]] == [None, first.json()]
     table = client.get("/v1/reviews/corrections.csv")
     assert table.headers["content-type"] == "text/csv; charset=utf-8"
     assert [row[0] for row in csv.reader(table.text.splitlines())] == ["id", "left.jpg", "c"]

@@ -1,7 +1,7 @@
 // The selected result in detail: the answer of the grader in words and numbers.
 
 import { find, foreign, make, show } from "./elements.js";
-import { isUnsure, referralKind, shortAnswer } from "./results.js";
+import { givenAnswer, isUnsure, referralKind, reviewSentence } from "./results.js";
 import { className, has, languageTag, listed, number, percent, say } from "./words.js";
 import { showPicture } from "./viewer.js";
 
@@ -67,11 +67,21 @@ function ungradableSentences(result) {
 const title = (kind) =>
   make("p", {}, make("strong", { className: `sign ${kind}`, textContent: say(`refer.${kind}.title`) }));
 
-function drawReferral(result) {
+/** The verdict, that of the newest review if there is one, and the grade of the grader below it. */
+export function drawVerdict(result) {
+  const grade = givenAnswer(result);
+  find("answer-grade").textContent = result.review === null
+    ? grade.charAt(0).toUpperCase() + grade.slice(1)
+    : say("answer.given", { grade });
   const box = find("answer-referral");
   const kind = referralKind(result);
   box.className = `verdict ${kind ?? "none"}`;
-  if (kind === "none") {
+  if (result.review !== null) {
+    box.replaceChildren(...[
+      kind !== null && title(kind), sentence(reviewSentence(result)),
+      kind === "none" && sentence(say("answer.ungradable.meaning")),
+    ].filter(Boolean));
+  } else if (kind === "none") {
     box.replaceChildren(...[title(kind), advice(result), sentence(say("answer.ungradable.meaning"))].filter(Boolean));
   } else if (kind === null) {
     box.replaceChildren(sentence(say("refer.unknown")));
@@ -162,17 +172,15 @@ export function draw(result) {
   show(find("answer"), result !== null);
   if (result === null) return;
   const ungradable = result.answer === "ungradable";
-  const grade = shortAnswer(result);
   find("answer-name").replaceChildren(foreign(result.name));
   find("answer-size").textContent = result.width
     ? say("answer.size", { width: number(result.width), height: number(result.height) })
     : "";
   show(find("answer-why"), result.why !== "");
   find("answer-why").replaceChildren(sentence(say("worklist.why")), english(result.why));
-  find("answer-grade").textContent = grade.charAt(0).toUpperCase() + grade.slice(1);
   const said = ungradable ? ungradableSentences(result) : gradeSentences(result);
   find("answer-sentences").replaceChildren(...said.filter(Boolean));
-  drawReferral(result);
+  drawVerdict(result);
   drawBars(result);
   drawSet(result);
   drawFlags(result);

@@ -8,7 +8,7 @@ const FILTERS = {
   all: () => true,
   refer: (result) => referralKind(result) === "yes",
   open: (result) => result.review === null,
-  ungradable: (result) => result.answer === "ungradable",
+  ungradable: (result) => referralKind(result) === "none",
   unsure: isUnsure,
   unlike: (result) => (result.unlike ?? []).length > 0,
 };

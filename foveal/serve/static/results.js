@@ -1,6 +1,6 @@
 // The photographs graded in this visit. A reload keeps their answers and reviews, but not the photographs.
 
-import { className, say } from "./words.js";
+import { className, moment, say } from "./words.js";
 
 const STORE = "foveal-results";
 const UNSURE = 0.5; // below this probability of the grade given, the grader is unsure
@@ -8,33 +8,49 @@ const NOT_KEPT = ["file", "picture", "heat", "small", "similar", "row", "draft"]
 export const results = []; // in the order in which the photographs were added
 let selected = null;
 let chosen = false; // whether the user has chosen what is open
-let settings = { key: "", onSelect: () => null, onChange: () => null };
+let settings = { key: "", referableFrom: null, onSelect: () => null, onChange: () => null };
 
 export const current = () => selected;
 
-/** key: of the model; onSelect(result), onChange(): what to redraw. */
+/** key, referableFrom: of the model; onSelect(result), onChange(): what to redraw. */
 export function begin(given) {
   settings = given;
 }
 
-/** The grade in two or three words. */
-export const shortAnswer = (result) =>
-  result.answer === "graded" ? className(result.grade_name) : say("answer.ungradable");
+/** The grade of the grader; null for ungradable. */
+export const givenGrade = (result) => (result.answer === "graded" ? result.grade : null);
 
+/** The grade that counts: that of the newest review, or else of the grader; null for ungradable. */
+export const grade = (result) => (result.review === null ? givenGrade(result) : result.review.grade);
+
+const nameOf = (result, given) => (given === null ? say("class.ungradable") : className(result.classes[given]));
+
+/** The grade of the grader in two or three words. */
+export const givenAnswer = (result) => nameOf(result, givenGrade(result));
+
+/** The grade that counts, in two or three words. */
+export const shortAnswer = (result) => nameOf(result, grade(result));
+
+/** What follows from the grade that counts; a review with the grader's grade confirms its referral too. */
 export function referralKind(result) {
-  if (result.answer !== "graded") return "none";
-  if (result.referable === null) return null;
-  return result.referable ? "yes" : "no";
+  const decided = grade(result);
+  if (decided === null) return "none";
+  if (decided === givenGrade(result)) return result.referable === null ? null : result.referable ? "yes" : "no";
+  if (settings.referableFrom === null) return null;
+  return decided >= settings.referableFrom ? "yes" : "no";
 }
+
+/** Who decided what and when; only for a reviewed photograph. */
+export const reviewSentence = (result) =>
+  say("results.reviewed", { grade: shortAnswer(result), name: result.review.reviewer, when: moment(result.review.when) });
 
 export const isUnsure = (result) =>
   result.answer === "graded" && result.probabilities !== null && result.probabilities[result.grade] < UNSURE;
 
 export function reviewState(result) {
   if (result.review !== null) {
-    const { given, grade } = result.review;
-    if (given === grade) return say("results.confirmed");
-    return say("results.corrected", { grade: grade === null ? say("class.ungradable") : className(result.classes[grade]) });
+    if (grade(result) === givenGrade(result)) return say("results.confirmed");
+    return say("results.corrected", { grade: shortAnswer(result) });
   }
   return say(result.draft.begun ? "results.begun" : "results.open");
 }

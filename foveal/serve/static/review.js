@@ -3,6 +3,7 @@
 import { saveReview } from "./api.js";
 import { announce, find, make, show } from "./elements.js";
 import { plainly } from "./problems.js";
+import { givenGrade } from "./results.js";
 import { keep, kept } from "./storage.js";
 import { className, say, time } from "./words.js";
 
@@ -25,7 +26,6 @@ export function begin(given, changed) {
 }
 
 const nameOf = (grade) => (grade === null ? say("class.ungradable") : className(model.classes[grade]));
-const given = (result) => (result.answer === "graded" ? result.grade : null);
 
 function choice(result, grade) {
   const value = grade === null ? UNGRADABLE : String(grade);
@@ -35,7 +35,7 @@ function choice(result, grade) {
     touched(result);
   });
   const words = make("span", { textContent: nameOf(grade) });
-  if (grade === given(result)) words.append(" ", make("span", { className: "unseen", textContent: `(${say("review.given")})` }));
+  if (grade === givenGrade(result)) words.append(" ", make("span", { className: "unseen", textContent: `(${say("review.given")})` }));
   return make("label", { className: "tick" }, input, " ", words);
 }
 
@@ -67,14 +67,14 @@ async function send(result, grade) {
   drawState(result);
   try {
     const review = {
-      image: result.sha256, name: result.name, given: given(result), grade, reviewer: who, note: written,
+      image: result.sha256, name: result.name, given: givenGrade(result), grade, reviewer: who, note: written,
       probabilities: result.probabilities ?? null,
     };
     const onWait = (seconds) => {
       draft.said = () => say("review.wait", { seconds });
       drawState(result);
     };
-    result.review = { ...(await saveReview(review, { onWait })), given: given(result), grade };
+    result.review = { reviewer: who, ...(await saveReview(review, { onWait })), grade };
     draft.begun = draft.note !== written;
     draft.said = () => savedSentence(result);
   } catch (problem) {
@@ -87,8 +87,8 @@ async function send(result, grade) {
 
 function savedSentence(result) {
   const { id, when, grade } = result.review;
-  const key = grade === given(result) ? "review.savedConfirmed" : "review.savedCorrected";
-  return say(key, { id, when: time(when), grade: nameOf(grade), given: nameOf(given(result)) });
+  const key = grade === givenGrade(result) ? "review.savedConfirmed" : "review.savedCorrected";
+  return say(key, { id, when: time(when), grade: nameOf(grade), given: nameOf(givenGrade(result)) });
 }
 
 /** Redraw only the messages, so that the fields keep their content and focus while the user types. */
@@ -114,7 +114,7 @@ export function draw(result) {
   const fresh = result !== shown;
   shown = result;
   if (result === null || model === null) return;
-  find("confirm").textContent = say("review.confirm", { grade: nameOf(given(result)) });
+  find("confirm").textContent = say("review.confirm", { grade: nameOf(givenGrade(result)) });
   const grades = [...model.classes.keys(), null];
   find("choices").replaceChildren(...grades.map((grade) => choice(result, grade)));
   note.value = result.draft.note;
@@ -133,7 +133,7 @@ note.addEventListener("input", () => {
   touched(shown);
 });
 export const confirm = () => {
-  if (shown !== null && model?.reviews) send(shown, given(shown));
+  if (shown !== null && model?.reviews) send(shown, givenGrade(shown));
 };
 export const correct = () => {
   if (shown !== null && model?.reviews) send(shown, shown.draft.grade);
