@@ -4,6 +4,7 @@
 with gloo on CPUs and NCCL on GPUs; `train` likewise. `--batch-size` is always that of the whole run.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,15 +44,26 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[tuple[int, int]]:
-    """Join the other processes when torchrun started several, and leave them at the end; gives (rank, world size)."""
+    """Join the other processes when torchrun started several; gives (rank, world size).
+
+    They stay together for the next verb of a program: under torchrun they can join only once.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0, 1
         return
     # The others wait while the first process validates, however long that takes; a lost process is noticed at once.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
+        atexit.register(_leave)
     try:
         yield dist.get_rank(), dist.get_world_size()
-    finally:
+    except BaseException:
+        _leave()  # so that the others notice at once
+        raise
+
+
+def _leave() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

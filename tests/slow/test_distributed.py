@@ -309,6 +309,40 @@ def test_torchrun_starts_the_same_fine_tune(phantom_set, tmp_path):
     )
 
 
+PROGRAM = """
+import sys
+import foveal
+from torch import nn
+
+
+class Net(nn.Module):
+    num_features = 8
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 8, 3, 2)
+
+    def forward(self, images):
+        return self.layer(images).relu().mean((2, 3))
+
+
+options = {"encoder": Net(), "epochs": 1, "batch_size": 8}
+run = foveal.pretrain(sys.argv[1], out="encoder", views="plain", **options)
+foveal.train(sys.argv[1], out="grader", init=str(run), **options)
+"""
+
+
+def test_a_program_with_its_own_network_pretrains_and_trains_under_torchrun(phantom_set, tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    done = subprocess.run(
+        [sys.executable, *launcher, "program.py", str(phantom_set)], capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "grader" / "predictions.csv").is_file()
+
+
 def test_processes_measure_together_what_suits_the_machine(pretrain, tmp_path):
     said = pretrain(tmp_path / "run", world=2, more=["--budget", "25s"])
     assert said.count("--budget 25s allows") == 1 and said.count("verdict") == 1
