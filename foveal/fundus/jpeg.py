@@ -26,9 +26,7 @@ def decode_jpeg(data: bytes, factor: int = 1) -> np.ndarray:
     """
     with undamaged():
         image = JpegImageFile(BytesIO(data))
-    pixels, warning = _with_libjpeg(data, image, factor) if image.mode in ("L", "RGB") else (None, "")
-    if warning:
-        raise FovealError("image.damaged", f"{DAMAGED}: {warning}")
+    pixels = _with_libjpeg(data, image, factor) if image.mode in ("L", "RGB") else None
     if pixels is not None:
         return pixels
     with undamaged():
@@ -37,16 +35,17 @@ def decode_jpeg(data: bytes, factor: int = 1) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def _with_libjpeg(data: bytes, image: JpegImageFile, factor: int) -> tuple[np.ndarray | None, str]:
-    """The pixels, and what libjpeg warns of; None for a variant that simplejpeg does not read."""
+def _with_libjpeg(data: bytes, image: JpegImageFile, factor: int) -> np.ndarray | None:
+    """The pixels; None for a variant that simplejpeg does not read. FovealError if libjpeg warns of damage."""
     given = {"min_width": -(-image.width // factor), "min_height": -(-image.height // factor)}
     try:
-        return simplejpeg.decode_jpeg(data, "RGB", **given), ""
+        return simplejpeg.decode_jpeg(data, "RGB", **given)
     except ValueError as problem:
         try:
-            return simplejpeg.decode_jpeg(data, "RGB", **given, strict=False), str(problem)
+            simplejpeg.decode_jpeg(data, "RGB", **given, strict=False)
         except ValueError:
-            return None, ""
+            return None
+        raise FovealError("image.damaged", f"{DAMAGED}: {problem}") from None  # it was only a warning
 
 
 def segments(data: bytes) -> list[tuple[int, int, int]]:

@@ -122,9 +122,8 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
         await store.run(Reviews.check, sent, about["key"])
         kept = await store.run(Reviews.add, sent, _sender(request))
         if work.kept is not None:
-            opinions = await store.run(Reviews.opinions, kept.image)
-            found = [(one.grade, one.reviewer, one.when) for one in opinions]
-            await asyncio.to_thread(work.kept.label, kept.image, found)
+            label = work.kept.label
+            await store.run(lambda reviews: label(kept.image, lambda: reviews.opinions(kept.image)))
         work.counters.reviews.labels("yes" if kept.given == kept.grade else "no").inc()
         return asdict(kept)
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -61,14 +62,14 @@ class Kept:
             self._tidy()
             write_bytes(self._waiting / f"{sent.sha256}.{patient}.{eye}{ending}", data)
 
-    def label(self, digest: str, reviews: Sequence[tuple[int | None, str, str]]) -> None:
+    def label(self, digest: str, opinions: Callable[[], Sequence[tuple[int | None, str, str]]]) -> None:
         """Keep a reviewed photograph for good; nothing happens if it was not graded here in the last day.
 
-        reviews: label, reviewer and time of the newest review of each reviewer, oldest first. If they disagree, the
-        photograph has no label.
+        opinions: gives label, reviewer and time of the newest review of each reviewer, oldest first. If they disagree,
+        the photograph has no label.
         """
-        labels, reviewers, times = (list(dict.fromkeys(values)) for values in zip(*reviews, strict=True))
-        with self._lock:
+        with self._lock:  # also while reading, or an older state could be written last
+            labels, reviewers, times = (list(dict.fromkeys(values)) for values in zip(*opinions(), strict=True))
             row, found = self._rows.get(digest), next(self._waiting.glob(f"{digest}.*"), None)
             if found is not None:
                 _, patient, eye, ending = found.name.split(".")
@@ -87,7 +88,8 @@ class Kept:
         waiting = {file.name.partition(".")[0] for file in self._waiting.glob("*.*")}
         for digest, rows in reviews[reviews["file_sha256"].isin(waiting)].groupby("file_sha256"):
             labels = [label_of(new, self._classes) for new in rows["new"]]
-            self.label(str(digest), list(zip(labels, rows["who"], rows["when"], strict=True)))
+            found = list(zip(labels, rows["who"], rows["when"], strict=True))
+            self.label(str(digest), partial(list, found))
 
     def _tidy(self) -> None:
         """Delete what has waited too long; looks at most once a minute."""

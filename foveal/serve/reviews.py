@@ -136,15 +136,15 @@ class Reviews:
             rows = connection.execute(newest).mappings().all()
         return total, [Review(**row) for row in rows]
 
-    def opinions(self, image: str) -> list[Review]:
-        """The newest review of each reviewer of an image, oldest first."""
+    def opinions(self, image: str) -> list[tuple[int | None, str, str]]:
+        """Grade, reviewer and time of the newest review of each reviewer of an image, oldest first."""
         found = select(REVIEWS).where(REVIEWS.c.image == image).order_by(REVIEWS.c.when, REVIEWS.c.id)
-        newest = dict[str, Review]()
+        newest = dict[str, tuple[int | None, str, str]]()
         with self._told("read"), self._engine.connect() as connection:
             for row in connection.execute(found).mappings():
                 name = row["reviewer"].strip().lower()
                 newest.pop(name, None)
-                newest[name] = Review(**row)
+                newest[name] = (row["grade"], row["reviewer"], row["when"])
         return list(newest.values())
 
     def images(self) -> set[str]:

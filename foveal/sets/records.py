@@ -176,16 +176,22 @@ def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
 def link_kept(groups: pd.Series, ids: pd.Series) -> pd.Series:
     """Patients from `patients`, with those that a server knows by a hash under the names that other sets give them.
 
-    The name is the group of an image, or the patient in its id.
+    The name is the group of an image, or the patient in its id. If several sets have such a patient, all of them become
+    one: which of them the server means is not known.
     """
-    wanted, known = set(groups.str.findall(HASHED).explode().dropna()), dict[str, str]()
+    wanted, owners = set(groups.str.findall(HASHED).explode().dropna()), dict[str, dict[str, None]]()
     for group, name in zip(groups, ids, strict=True) if wanted else ():
         if not re.search(HASHED, group):
             own, _ = patients_and_eyes([str(name).rpartition("/")[2]])
             for part in filter(None, group.split("+")):
                 for text in (part.rpartition("/")[2], *filter(None, own)):
-                    known |= dict.fromkeys(hashes_of(text) & wanted, part)
-    return groups.str.replace(rf"[^+]*?({HASHED})", lambda match: known.get(match[1], match[0]), regex=True)
+                    for digest in hashes_of(text) & wanted:
+                        owners.setdefault(digest, {})[part] = None
+    known = {name: "+".join(parts) for digest, parts in owners.items() for name in (digest, *parts)}
+    names = groups.map(
+        lambda group: [known.get(part, known.get(part[part.rfind("/") + 1 :], part)) for part in group.split("+")]
+    )
+    return names.map(lambda parts: "+".join(dict.fromkeys("+".join(parts).split("+")))) if owners else groups
 
 
 def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:

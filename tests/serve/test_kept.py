@@ -118,7 +118,7 @@ def test_what_is_not_reviewed_within_a_day_is_deleted(tmp_path, photographs):
     kept._tidied = 0.0
     kept.wait(Sent("1.jpg", photographs["1.jpg"]), "", "")
     assert not file.exists()
-    kept.label(old.sha256, [(0, "K", "now")])
+    kept.label(old.sha256, lambda: [(0, "K", "now")])
     assert not (tmp_path / "labels.csv").exists()
 
 

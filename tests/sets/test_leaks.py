@@ -104,6 +104,8 @@ def test_a_patient_whom_a_server_knows_by_a_hash_is_the_one_whom_a_set_names():
     ids = ["clinic/P7_left", "clinic/a", "clinic/b", "kept/1", "kept/2", "kept/3", "kept/4"]
     found = link_kept(pd.Series(groups), pd.Series(ids)).tolist()
     assert found == [*groups[:3], "clinic/7", "clinic/12", groups[5], "clinic/4711"]
+    two = ["clinic/12", "other/12", f"kept/{hashes['12']}", "other/5"]
+    assert link_kept(pd.Series(two), pd.Series(list("abcd"))).tolist() == ["clinic/12+other/12"] * 3 + ["other/5"]
     seen = pd.DataFrame({"id": ids[:3], "patient": groups[:3], "sha256": "", "fingerprint": "", "path": ""})
     judged = pd.DataFrame({"id": ids[3:], "patient": groups[3:], "split": "test", "position": range(4)})
     same = _same_patient(judged, seen)
