@@ -120,6 +120,9 @@ def _usable(config: AdaptConfig, prepared: PreparedSet) -> pd.DataFrame:
     if usable < LEAST_IMAGES:
         what = f"{config.to} has {counted(usable, 'photograph')} to fit on, outside its test part"
         raise FovealError("adapt.too_few", what, expected=f"at least {LEAST_IMAGES}; 100 to 200 bring more")
+    if not config.prevalence and left.loc[left["split"] != "test", "label"].nunique() < 2:
+        what = f"the {counted(usable, 'photograph')} of {config.to} to fit on have all the same grade"
+        raise FovealError("adapt.one_grade", what, expected="two grades or more", fix="add photographs of other grades")
     return left
 
 

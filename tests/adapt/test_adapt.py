@@ -76,6 +76,17 @@ def test_photographs_that_do_not_help_are_refused(run, clinic, phantom_set, monk
         foveal.adapt(run, to=phantom_set)
 
 
+def test_photographs_of_a_single_grade_are_refused(run, clinic, tmp_path, refuses):
+    records = pd.read_csv(clinic / "records.csv", dtype=str)
+    healthy = shutil.copytree(clinic, tmp_path / "healthy")
+    records.assign(label=records["label"].where(records["split"] == "test", "0")).to_csv(
+        healthy / "records.csv", index=False
+    )
+    with refuses("adapt.one_grade", "healthy"):
+        foveal.adapt(run, to=healthy)
+    assert not run.with_name("run-healthy").exists()
+
+
 def test_an_adapted_run_is_not_adapted_again_nor_part_of_an_ensemble(run, clinic, tmp_path, refuses):
     adapted = shutil.copytree(run, tmp_path / "run-clinic")
     said = read_json(run / "model.json") | {"parent": "run", "readout": True}
