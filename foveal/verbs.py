@@ -197,9 +197,16 @@ def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
     return _call("predict", options, run=run, images=images)
 
 
-def embed(run: PathLike, source: PathLike, out: PathLike | None = None, **options: Any) -> pd.DataFrame:
-    """Embed photographs; returns the table, and writes it only where `out` is given."""
-    return _call("embed", options, run=str(run), source=source, out=out)
+def embed(
+    run: PathLike | nn.Module, source: PathLike | Images, out: PathLike | None = None, **options: Any
+) -> pd.DataFrame:
+    """Embed photographs, or images of a program; returns the table, and writes it only where `out` is given.
+
+    run: a run folder, the name of a network, or a module [B, C, s, s] -> [B, D] with its own weights.
+    """
+    network = {"run": os.fspath(run)} if isinstance(run, str | os.PathLike) else {"run": Given(run), "init": "random"}
+    images = source if isinstance(source, str | os.PathLike) else Given(source)
+    return _call("embed", network | options, source=images, out=out)
 
 
 def evaluate(source: PathLike, **options: Any) -> Path:

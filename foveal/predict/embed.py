@@ -24,6 +24,7 @@ from foveal.console import hushed, progress_bar, say, warn
 from foveal.errors import FovealError
 from foveal.files import check_file, replacing
 from foveal.fundus.preparation import Preparation, Prepared
+from foveal.given import Given
 from foveal.page.words import counted
 from foveal.predict.inputs import Photograph, is_prepared, list_photographs
 from foveal.predict.likeness import diameter, diameters_of, looks_of, read_likeness
@@ -117,16 +118,16 @@ def write(table: pd.DataFrame, out: Path) -> None:
             np.savez(partial, vector=vectors, label=known["label"].fillna(-1).to_numpy(np.int64), **words)
 
 
-def _opened(source: Path, model: dict[str, Any]) -> tuple[Preparation, int, Iterator[Batch]]:
+def _opened(source: Path | Given, model: dict[str, Any]) -> tuple[Preparation, int, Iterator[Batch]]:
     """How the photographs are prepared, their number, and the photographs, in batches."""
     own = Preparation(**model["preparation"]) if model else None
-    if is_prepared(source):
+    if isinstance(source, Path) and is_prepared(source):
         prepared = open_prepared(source)
         if own is not None:
             check_preparation(prepared, own)
         return Preparation(**prepared.card["options"]), len(prepared.records), _of_set(prepared)
     fundus = model.get("fundus", own is None or own.crop != "none")
-    if source.suffix.lower() in (".zip", *PICTURES) or not (source.exists() or is_drawn(source)):
+    if isinstance(source, Path) and _is_listed(source):
         way, photographs = own or Preparation(size=256, crop="ellipse"), list_photographs([source])
         table = pd.DataFrame({"id": [photograph.id for photograph in photographs]}).assign(file=lambda own: own["id"])
         table = table.assign(label=pd.array([pd.NA] * len(table), "Int64"), **dict.fromkeys(COLUMNS[3:], ""))
@@ -139,7 +140,12 @@ def _opened(source: Path, model: dict[str, Any]) -> tuple[Preparation, int, Iter
     return way, len(photographs), _of_photographs(photographs, table, way, fundus)
 
 
-def _read(source: Path, asked: dict[str, Any]) -> Assembly:
+def _is_listed(source: Path) -> bool:
+    """Whether this is an archive, a picture or a pattern, and not a folder or a table that `prepare` reads."""
+    return source.suffix.lower() in (".zip", *PICTURES) or not (source.exists() or is_drawn(source))
+
+
+def _read(source: Path | Given, asked: dict[str, Any]) -> Assembly:
     """The source as `prepare` reads it; without its labels where they are not clear."""
     asked, unclear = asked | {"source": (source,), "out": "embeddings"}, ""
     with hushed():  # prepare names options that embed does not have
@@ -151,7 +157,8 @@ def _read(source: Path, asked: dict[str, Any]) -> Assembly:
             unclear = error.what
             found = read(build(PrepareConfig, asked | {"unlabelled": ALL}, "prepare"), None)
     classes = ", ".join(found.source.classes)
-    say(f"{source} is read as {found.name}, {f'with the classes {classes}' if classes else 'without labels'}")
+    read_as = "images of this program" if isinstance(source, Given) else f"{source} is read as {found.name}"
+    say(f"{read_as}, {f'with the classes {classes}' if classes else 'without labels'}")
     if unclear:
         warn(f"labels are left out: {unclear}")
     return found

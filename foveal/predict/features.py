@@ -19,6 +19,7 @@ from foveal.console import say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
+from foveal.given import Given
 from foveal.hardware import wait_for
 from foveal.nets.encoder import OWN, create_encoder, timm_name
 from foveal.nets.heads import texture_of, watching
@@ -78,7 +79,7 @@ def open_run(run: Path, device: str) -> Encoder:
 
 def check_network(name: str) -> None:
     """FovealError unless this is the name of a network, and no path."""
-    if name not in OWN and not timm.is_model(timm_name(name)):
+    if not isinstance(name, Given) and name not in OWN and not timm.is_model(timm_name(name)):
         fix = "for a file of weights, give the name of its network and --init FILE"
         raise FovealError("run.not_a_run", f"{name} is neither a run folder nor a network of timm", fix=fix)
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 
 import foveal
 from foveal.cluster.features import choose, computed
@@ -100,6 +101,15 @@ def test_folders_of_patients_are_embedded_without_labels(write_phantoms, encoder
         shutil.copy(file, folder / f"{number}.png")
     table = foveal.embed(encoder_run, tmp_path / "clinic")
     assert len(table) == 10 and table["label"].isna().all() and table["group"].nunique() == 5
+
+
+def test_a_module_and_images_of_a_program_are_embedded(phantom_set):
+    images = open_prepared(phantom_set).pixels(open_prepared(phantom_set).records[:6])
+    network = timm.create_model("resnet10t", num_classes=0).train()
+    table = foveal.embed(network, (images, np.array([0, 1] * 3)))
+    assert network.training and list(table["class"]) == ["0", "1"] * 3
+    expected = foveal.embed(network, phantom_set)["vector"][:6]
+    assert np.allclose(np.stack(list(table["vector"])), np.stack(list(expected)), atol=1e-6)
 
 
 def test_what_cannot_be_embedded_is_refused(photographs, encoder_run, phantom_set, tmp_path, monkeypatch, refuses):
