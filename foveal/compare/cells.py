@@ -97,7 +97,7 @@ def refuse_grades_of(prepared: PreparedSet, names: Sequence[str], init: str, see
 
 def common_size(config: CompareConfig, prepared: PreparedSet) -> int:
     """The common image size of a comparison, in pixels: that of the first run, else of the prepared images."""
-    runs = [init for init in config.init if Path(init).is_dir()]
+    runs = [init for init in config.init if (Path(init) / "model.json").is_file()]
     return read_model(Path(runs[0]))["image_size"] if runs else prepared.size
 
 

@@ -28,6 +28,7 @@ from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.evaluate.columns import OTHERS
 from foveal.files import read_json, replacing, sha256_of, write_json, write_table, write_text
+from foveal.nets.weights import file_of
 from foveal.runs import check_out, open_run, record_weights, sole_writer
 from foveal.sets.held_out import open_together
 from foveal.sets.leaks import TAUGHT, read_seen, refuse_seen
@@ -65,8 +66,7 @@ def _compare(
     sides = repetitions(prepared, config)
     hashes = {str(prepared.path): prepared.card["content_hash"]}
     for init in config.init:
-        file = Path(init) / "encoder.safetensors" if Path(init).is_dir() else Path(init)
-        hashes[init] = sha256_of(file) if file.is_file() else init
+        hashes[init] = init if init in ("random", "imagenet") else sha256_of(file_of(init))
     size, about = common_size(config, prepared), config.out / "provenance.json"
     known = read_json(about) if about.is_file() else {}
     before = int(known.get("image_size", known.get("data", {}).get("the image size", size)))  # the latter: version 0.1

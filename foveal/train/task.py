@@ -18,7 +18,7 @@ from foveal.nets.encoder import check_growth, create_encoder, feature_size, free
 from foveal.nets.heads import Grader
 from foveal.nets.layers import statistics_layers, synchronise
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
-from foveal.nets.weights import Origin, fitting_name, is_sharded, load_encoder_weights, normalisation_for, target_of
+from foveal.nets.weights import Origin, fitting_name, load_encoder_weights, normalisation_for, target_of
 from foveal.runs import read_model
 from foveal.schedule import build_optimiser, parameter_groups
 from foveal.sets.records import PreparedSet
@@ -142,7 +142,7 @@ def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
 
 def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) -> tuple[str, NetworkInput]:
     """The name of the encoder and the input it expects; FovealError if `--init` contradicts `--encoder` or the set."""
-    before = read_model(Path(init)) if Path(init).is_dir() and not is_sharded(Path(init)) else {}
+    before = read_model(Path(init)) if (Path(init) / "model.json").is_file() else {}
     name = before.get("encoder", "tf_efficientnet_lite0") if encoder == "auto" else encoder
     size = image_size or before.get("image_size") or prepared.size
     if not before:

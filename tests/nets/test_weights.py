@@ -49,6 +49,19 @@ def test_weights_of_another_network_are_an_error_and_not_a_silence(tmp_path, ref
         load_encoder_weights(encoder, "test_resnet", str(tmp_path / "other.safetensors"))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_the_weights_in_a_folder_of_hugging_face_are_found(name, tmp_path):
+    saved, loaded = create_encoder("test_resnet", 3, 96), create_encoder("test_resnet", 3, 96)
+    if name.endswith("bin"):
+        torch.save(saved.state_dict(), tmp_path / name)
+    else:
+        checkpoint.save_weights(saved, tmp_path / name)
+    (tmp_path / "config.json").write_text("{}")
+    origin = load_encoder_weights(loaded, "test_resnet", str(tmp_path))
+    assert origin.record["file"] == str(tmp_path / name)
+    assert all(torch.equal(value, saved.state_dict()[key]) for key, value in loaded.state_dict().items())
+
+
 @pytest.mark.parametrize("init", ["nowhere.safetensors", "Imagenet", "."])
 def test_an_init_that_is_nothing_is_named(init, tmp_path, refuses, monkeypatch):
     monkeypatch.chdir(tmp_path)
