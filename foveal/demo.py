@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foveal.config import check
-from foveal.console import say, show_table
+from foveal.console import hushed, say, show_table
 from foveal.files import read_json
 from foveal.page.words import value_with_interval
 
@@ -71,7 +71,9 @@ def demo(config: DemoConfig) -> Path:
             data=(data,), out=out / f"from-{name}", init=init, encoder=ENCODER,
             epochs=max(1, 4 * config.epochs // 5), learning_rate=1e-3, batch_size=16,
         ))  # fmt: skip
-        measure_predictions(EvaluateConfig(source=runs[name]))
+        with hushed():  # the report shows the figures, and step 6 compares the main ones
+            measured = measure_predictions(EvaluateConfig(source=runs[name]))
+        say(f"metrics: {measured}")
     say("\n5 of 6  grade three new photographs", style="bold")
     new = tuple(write_photographs(out / "new", config))
     predict(PredictConfig(run=runs["simclr"], images=new, out=out / "new" / "predictions.csv"))
