@@ -1,8 +1,8 @@
-"""Foveal's metrics, with intervals, of the predictions of any other program.
+"""Evaluate the predictions of any other program with Foveal's metrics and intervals.
 
 The table has a row for each photograph: id, label, p0, p1, … (the probability of each class) and grade (the answer).
-`group` names the patient, so that intervals resample patients, not photographs. referable, group and split may be
-empty.
+`group` names the patient, so that intervals resample patients, not photographs. The columns `referable`, `group` and
+`split` may be empty. The predictions here are invented.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Use your own random views: a changed recipe of Foveal, or any function of images, here with torchvision.
+"""Use your own random views: one of Foveal's recipes with changes, or a function of images, here with torchvision.
 
-The file views.jpg in the run folder shows what the network sees.
+The file views.jpg in each run folder shows what the network sees.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ transform = v2.Compose([v2.RandomResizedCrop(SIZE, scale=(0.3, 1.0)), v2.RandomH
 
 
 def views(images: Tensor) -> Tensor:
-    """uint8 [B, C, S, S] -> uint8 [B, C, s, s], another crop for each image; Foveal normalises afterwards."""
+    """uint8 [B, C, S, S] -> uint8 [B, C, s, s], with a crop of its own for each image; Foveal normalises afterwards."""
     return torch.stack([transform(image) for image in images])
 
 

@@ -1,4 +1,4 @@
-"""Use your own network as the encoder: pre-train it, train a grader from it, and open both again.
+"""Use your own network as the encoder: pre-train it, train a grader that starts from it, and open both again.
 
 An encoder maps images [B, C, s, s] to features [B, D]. Foveal trains a copy; the weights are in the run folder.
 """

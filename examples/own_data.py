@@ -1,6 +1,6 @@
 """Use images that are in memory or in a torch Dataset, without a folder of files.
 
-Writes the prepared sets and runs to runs/own_data. The same call on the same images continues an interrupted run.
+Writes the prepared sets and runs to runs/own_data. To resume an interrupted run, run the program again.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Use your own self-supervised loss: here a triplet loss with the hardest negative of the batch.
 
-A method has an encoder and a projection, which turn two views into vectors, and a loss of these vectors.
+A method has an encoder and a projection, which turn both views of an image into vectors, and a loss of these vectors.
 """
 
 import torch
@@ -12,7 +12,7 @@ from foveal.pretrain.interface import TwoViews
 
 
 class Triplet(TwoViews):
-    """The other view of an image must be nearer than the nearest other image, by a margin."""
+    """The other view of an image must be nearer than the nearest view of another image, by a margin."""
 
     margin = 0.5
 

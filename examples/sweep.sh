@@ -1,5 +1,5 @@
 #!/bin/sh
-# A shell loop over recipes of views. It makes a run with each recipe, and one table that compares their features.
+# A shell loop over recipes of views: pre-train with each recipe, then compare the features in one table.
 set -eu
 
 foveal prepare phantom:80 --out runs/sweep_sh/set --size 32

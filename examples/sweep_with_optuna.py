@@ -1,6 +1,6 @@
 """Search for good options with Optuna (pip install optuna), measured on validation images.
 
-Each trial trains a grader. Its score is the best validation kappa in metrics.jsonl. Test images are not used.
+Each trial trains a grader. Its score is the best validation kappa in metrics.jsonl. Test images have no influence.
 """
 
 import optuna

@@ -1,6 +1,7 @@
 """Use Foveal's views and its NT-Xent loss in your own training loop, without the rest of Foveal.
 
-`draw` makes a table of random numbers. `random_views` applies it, with OpenCV on a CPU and with torch on a GPU.
+`draw` makes a table of random numbers. `random_views` applies the table to images, with OpenCV on a CPU and with torch
+on a GPU.
 """
 
 import numpy as np
