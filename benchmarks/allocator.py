@@ -1,8 +1,9 @@
-"""What keeping freed memory is worth: training steps per second on the CPU, with and without, in turn.
+"""Measure how much faster training steps on a CPU are if freed memory is kept.
 
     python benchmarks/allocator.py [--encoder tf_efficientnet_lite0] [--rounds 3]
 
-Prints the median images per second of each and the median of the ratios.
+Runs fine-tuning steps with and without kept memory in turn. Prints the median images per second of each, and the
+median of the ratios.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def main() -> None:
     kept, given = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
     print(f"{options.encoder}, 224 px, batch 32, {options.rounds} rounds, median images per second:")
-    print(f"freed memory kept {kept:.1f}, given back {given:.1f}; ratio {ratio:.2f}")
+    print(f"freed memory kept {kept:.1f}, returned {given:.1f}; ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":

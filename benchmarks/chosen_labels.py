@@ -1,13 +1,13 @@
-"""Chosen labels against random ones: what `foveal select` gains, for a linear grader on frozen features.
+"""Compare labels chosen by `foveal select` with random labels, for a linear grader on frozen features.
 
     foveal embed RUN_OR_ENCODER DATA --out features.parquet
     python benchmarks/chosen_labels.py features.parquet [--first 100] [--more 100 200 400] [--seeds 3]
 
-A quarter of the patients is the test part. Of the other photographs, `--first` random ones are graded, and a logistic
-regression learns from them. Then `--more` photographs are graded in addition, once chosen with its probabilities (the
-same function as `foveal select`; all photographs are one camera), and once at random. Prints kappa and the AUC of
-referable disease for both on the test part, and their difference with a paired 95 % interval over patients, averaged
-over the seeds.
+A quarter of the patients is the test part. Of the other photographs, `--first` random ones get their grade, and a
+logistic regression learns from them. Then `--more` further photographs get their grade: once the ones that the function
+of `foveal select` chooses with the probabilities of this regression (as if all came from one camera), and once random
+ones. For both, prints kappa and the AUC of referable disease on the test part, and their difference with a paired 95 %
+interval over patients, averaged over the seeds.
 """
 
 import argparse
@@ -25,7 +25,7 @@ RESAMPLES = 500
 
 
 def fitted(features: np.ndarray, labels: np.ndarray, classes: int, new: np.ndarray) -> np.ndarray:
-    """Probabilities [n, K] of a logistic regression for `new` features."""
+    """Probabilities [n, K] of the `new` features, by a logistic regression."""
     model = LogisticRegression(C=0.01, max_iter=300, class_weight="balanced").fit(features, labels)
     shares = np.zeros((len(new), classes))
     shares[:, model.classes_] = model.predict_proba(new)
@@ -33,14 +33,14 @@ def fitted(features: np.ndarray, labels: np.ndarray, classes: int, new: np.ndarr
 
 
 def figures(shares: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
-    """Kappa, and the AUC of grades from 2, of some rows."""
+    """Kappa, and the AUC of grade 2 or higher, of some rows."""
     grades, true = shares[rows].argmax(1), labels[rows]
     kappa = float(quadratic_kappa(confusion_matrix(true, grades, shares.shape[1])))
     return kappa, float(roc_auc_score(true >= 2, shares[rows, 2:].sum(1)))
 
 
 def main() -> None:
-    """Draw, choose, fit, print."""
+    """Choose photographs with every seed, fit both graders, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path)
     parser.add_argument("--first", type=int, default=100)
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def read(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features [n, D] in their own spreads, labels [n] and patients [n] of the graded photographs."""
+    """Standardised features [n, D], labels [n] and patients [n] of the graded photographs."""
     table = pd.read_parquet(file)
     table = table[table["label"].notna()]
     features = np.stack(table["vector"].to_list()).astype(np.float64)
@@ -88,7 +88,7 @@ def resampled(patients: np.ndarray, generator: np.random.Generator) -> list[np.n
 
 
 def show(first: int, more: int, outcome: np.ndarray) -> None:
-    """Print the figures; outcome: [chosen or random, all rows and then the resamples, kappa and AUC]."""
+    """Print the results. outcome: [chosen or random, all rows and then the resamples, kappa and AUC]."""
     print(f"{first} + {more} labels")
     for k, name in enumerate(("kappa", "referable AUC")):
         chosen, random = outcome[0, 0, k], outcome[1, 0, k]

@@ -1,15 +1,14 @@
-"""Which crop do photographs get: a circle, an ellipse, the whole frame? And how well are drawn discs found?
+"""Count which crop photographs get (circle, ellipse or whole picture), and measure how well drawn discs are found.
 
     python benchmarks/crops.py DATA_FOLDER [--cifar cifar10.npz] [--drawn 2000] [--large FOLDER]
 
-1. For each folder of DATA_FOLDER with photographs, how many have a circle, an ellipse, no disc though they look like a
-   retina (`whole`), and no disc. Before: `--crop disc`, which knows circles only; after: `--crop ellipse`. With the
-   change of the quality flags, which are measured on the crop, and the CPU time of both finders.
-2. The same for pictures that show no retina: blanks, noise and, if given, CIFAR-10 (its 10,000 test pictures).
-3. Drawn photographs, whose discs are known: squeezed or not, off-centre, cut off, on black or white, with noise, a
-   notch and a shadow. The overlap is the intersection over the union of the found and the true disc, which may be cut
-   off by the frame.
-4. With --large, photographs per second of CPU time from the file to the square, quality included.
+1. For each folder of DATA_FOLDER with photographs: how many have a circle, an ellipse, no disc although they look like
+   a retina (`whole`), and no disc. "Before" is `--crop disc`, which finds only circles; "after" is `--crop ellipse`.
+   Also prints how the quality flags change, which are measured on the crop, and the CPU time of both searches.
+2. The same for pictures that show no retina: blanks, noise and, with --cifar, the 10,000 test pictures of CIFAR-10.
+3. Drawn photographs with a known disc: squeezed or not, off-centre, cut off, on black or white, with noise, a notch and
+   a shadow. The overlap is the intersection over the union of the found and the true disc, also outside the picture.
+4. With --large: photographs per second of CPU time, from the file to the prepared image, with quality.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ COLUMNS = ("circle", "ellipse", "whole", "no disc")
 
 
 def kind_of(disc: Disc, flags: Iterable[str]) -> str:
-    """The column of a picture."""
+    """The column in which a picture is counted."""
     if disc.found:
         return "circle" if disc.width == disc.height else "ellipse"
     return "no disc" if "not-a-retina" in flags else "whole"
 
 
 def count(pictures: Iterable[np.ndarray]) -> dict[str, Counter[str]]:
-    """{crop: how many pictures are of each kind, and have each flag}; with the CPU time of finding, in microseconds."""
+    """{crop: number of pictures of each kind and with each flag, and the CPU time of the search in microseconds}."""
     counts: dict[str, Counter[str]] = {"disc": Counter(), "ellipse": Counter()}
     for pixels in pictures:
         for way in (BEFORE, AFTER):
@@ -59,7 +58,7 @@ def count(pictures: Iterable[np.ndarray]) -> dict[str, Counter[str]]:
 
 
 def report(name: str, counts: dict[str, Counter[str]]) -> None:
-    """Print the two rows of a source, and its flags."""
+    """Print both rows of a source, and its flags."""
     for title, found in zip(("before", "after"), counts.values(), strict=True):
         cells = "".join(f"{found[column]:9}" for column in COLUMNS)
         share = (found["whole"] + found["no disc"]) / found["n"]
@@ -76,7 +75,7 @@ def photographs(folder: Path) -> Iterator[np.ndarray]:
 
 
 def others(number: int) -> Iterator[np.ndarray]:
-    """Blank pictures of many colours, noise of many grains, and ramps."""
+    """Blank pictures in many colours, noise of many grain sizes, and ramps."""
     random = np.random.default_rng(0)
     for k in range(number):
         shape = (int(random.integers(32, 400)), int(random.integers(32, 400)), 3)
@@ -134,7 +133,7 @@ def overlap(first: Disc, second: Disc) -> float:
 
 
 def speed(files: list[Path], repeats: int) -> None:
-    """Print photographs per second before and after, measured in turns, and the median of the ratios."""
+    """Measure both crops in turn; print the photographs per second of each, and the median of the ratios."""
     spent: dict[str, list[float]] = {"disc": [], "ellipse": []}
     for _ in range(repeats):
         for way in (BEFORE, AFTER):

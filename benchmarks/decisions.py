@@ -1,20 +1,20 @@
-"""Rules that turn probabilities into grades: on photographs of several sources, and fitted on few validation images.
+"""Compare rules that turn probabilities into grades, on real predictions or on simulated graders.
 
     python benchmarks/decisions.py --predictions predictions.csv [--source place]
     python benchmarks/decisions.py --draws 500
 
-With a table of predictions (calibrated probabilities p0 … pK of labelled images), every rule grades every source:
-kappa and accuracy with intervals over groups. For each source, the rule with the highest kappa + accuracy on the other
-sources is named, among rules that lose at most .01 of kappa there against half-way.
+With a table of predictions (calibrated probabilities p0 … pK of labelled images), every rule grades the images of every
+source. Prints kappa and accuracy with intervals over groups. For each source, it also names the rule with the highest
+sum of kappa and accuracy on the other sources, among the rules whose kappa there is at most 0.01 below that of half-way
+rounding.
 
-Without a table, graders are simulated: validation sets of 50 to 1,000 images are drawn, and a readout is fitted on
+Without a table, graders are simulated. Validation sets of 50 to 1,000 images are drawn, and a readout is fitted on
 each. Its kappa and accuracy on 5,000 new images are compared with half-way rounding of the same calibrated
-probabilities, and of the probabilities as given.
+probabilities, and of the probabilities before calibration. Simulated graders:
 
-softmax     a classifier that knows the probabilities of noisy measurements, and is overconfident
-regression  a number whose scatter differs between grades, calibrated in steps
-shrunk      the same, moved half of the way to the middle: of the classifier half of the probability, of the regression
-            the number
+softmax     a classifier with the probabilities of noisy measurements, made overconfident
+regression  a number whose scatter differs between grades, calibrated for each step between grades
+shrunk      the same, moved half of the way to the middle grade
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ALMOST = 1e-9  # a cumulative probability this close to one half counts as half
 
 
 def at_cost(share: float, probabilities: np.ndarray) -> np.ndarray:
-    """The class with the lowest expected cost: (1 - share) for any error + share x its squared distance (0-1)."""
+    """The class with the lowest expected cost: (1 - share) for any error, plus share x its squared distance (0-1)."""
     classes = np.arange(probabilities.shape[1])
     distance = abs(classes[:, None] - classes)
     costs = (1 - share) * (distance > 0) + share * (distance / classes[-1]) ** 2
@@ -56,7 +56,7 @@ def at_cost(share: float, probabilities: np.ndarray) -> np.ndarray:
 
 
 def medians(probabilities: np.ndarray) -> np.ndarray:
-    """The lowest grade that at least half of the probability does not exceed: the smallest absolute error."""
+    """The median grade, which has the smallest expected absolute error."""
     return np.asarray((probabilities.cumsum(1)[:, :-1] < 0.5 - ALMOST).sum(1))
 
 
@@ -99,14 +99,14 @@ def over_graders(found: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, An
 
 
 def chosen_elsewhere(values: pd.DataFrame, source: str) -> str:
-    """The best rule on all other sources. values: mean over graders, by (source, rule) and metric."""
+    """The best rule on all other sources. values: means over graders, by (source, rule) and metric."""
     mean = values.drop(source, level="source").groupby("rule").mean()
     fair = mean[mean["quadratic_kappa"] >= mean.loc["half-way", "quadratic_kappa"] - MOST_LOST]
     return str((fair["quadratic_kappa"] + fair["accuracy"]).idxmax())
 
 
 def show_rules(table: pd.DataFrame) -> None:
-    """Print the rules on every source."""
+    """Print the results of all rules on every source."""
     found = compare(table)
     entries = over_graders(found)
     values = found.pivot_table(index=["source", "rule"], columns="metric", values="value", sort=False)
@@ -137,9 +137,10 @@ def drawn(random: np.random.Generator, kind: str, n: int) -> tuple[np.ndarray, n
 
 
 def simulate(kind: str, size: int, draws: int, seed: int = 0) -> pd.DataFrame:
-    """A row per drawn validation set of `size` images: the gains of the whole rule on new images, and if it fitted.
+    """For each drawn validation set of `size` images, a row: gains on new images, and whether cutoffs were fitted.
 
-    kappa, accuracy: against half-way rounding of the same calibrated probabilities. given_kappa: against that of the
+    kappa, accuracy: gain over half-way rounding of the same calibrated probabilities. given_kappa: gain over half-way
+    rounding of the probabilities before calibration.
     """
     random = np.random.default_rng(seed)
     new, truth = drawn(random, kind, NEW)
@@ -162,7 +163,7 @@ def simulate(kind: str, size: int, draws: int, seed: int = 0) -> pd.DataFrame:
 
 
 def show_simulations(draws: int) -> None:
-    """Print what the rule gains or loses with each kind of grader and number of validation images."""
+    """Print the gains for each kind of grader and number of validation images."""
     print(f"means of {draws} validation sets ± standard error; gains on {NEW:,} new images")
     print(f"{'':20} {'images':>6}  {'kappa':>15}  {'accuracy':>15}  {'kappa (as given)':>16}  fitted")
     for kind in KINDS:
@@ -174,7 +175,7 @@ def show_simulations(draws: int) -> None:
 
 
 def read(file: Path, source: str) -> pd.DataFrame:
-    """A table of predictions with the columns source and grader (which may be missing: one source, one grader)."""
+    """A table of predictions with the columns source and grader. If they are missing, there is one source or grader."""
     table = pd.read_csv(file, dtype={"group": str, "id": str})
     named = [name for name in ("start", "labels", "seed") if name in table]
     table["grader"] = table[named].astype(str).agg(" ".join, axis=1) if named else "grader"
@@ -187,11 +188,11 @@ def read(file: Path, source: str) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Compare the rules on a table, or simulate."""
+    """Compare the rules on a table or on simulated graders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions", type=Path, help="table with p0 … pK, label, id and group")
-    parser.add_argument("--source", default="place", help="its column of sources")
-    parser.add_argument("--draws", type=int, default=500, help="validation sets of each size")
+    parser.add_argument("--source", default="place", help="column of the table that names the source")
+    parser.add_argument("--draws", type=int, default=500, help="number of validation sets of each size")
     given = parser.parse_args()
     if given.predictions:
         show_rules(read(given.predictions, given.source))

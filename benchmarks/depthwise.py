@@ -1,8 +1,8 @@
-"""Forward and backward pass of depthwise convolutions on a CPU: PyTorch's and ours, in turn, and the ratio.
+"""Time the forward and backward pass of depthwise convolutions on a CPU: PyTorch's and Foveal's in turn.
 
     python benchmarks/depthwise.py [--images 32] [--threads 1] [--repeats 5]
 
-The shapes are those of an EfficientNet-B0 at 128 px. A number is the fastest of the repeats.
+The shapes are those of an EfficientNet-B0 at 128 px. Prints the fastest of the repeats of each, and the ratio.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SHAPES = (  # channels, side, kernel, stride
 
 
 def milliseconds(layer: nn.Module, images: torch.Tensor, repeats: int) -> float:
-    """The fastest of some passes there and back, after one that does not count."""
+    """The fastest of some forward and backward passes, after a first one that is not counted."""
     taken = []
     for _ in range(1 + repeats):
         began = time.perf_counter()
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    choose_device("cpu")  # memory that is freed is kept
+    choose_device("cpu")  # freed memory is kept
     torch.set_num_threads(options.threads)
     for channels, side, kernel, stride in SHAPES:
         for dtype in (torch.float32, torch.bfloat16):

@@ -1,12 +1,13 @@
-"""How many altered copies of real photographs are found, how many strangers are called copies, and how fast.
+"""Measure how many altered copies of real photographs are found, how many other pairs are called copies, and how fast.
 
     python benchmarks/duplicates.py FOLDER [--pattern '*'] [--count 500] [--seed 0] [--same PAIRS.csv] [--rows 100000]
 
-Each of `count` photographs is altered in eight ways from its file, saved, and prepared again as any other file. All
-pairs among originals and copies are then searched: a pair of one photograph should be found, any other should not.
-Beside it stand phash and dhash (package imagehash) of the same squares, which also try the mirrored picture. In --same
-(columns first, second: file names without ending) stand pairs known to show the same eye, which count as neither; the
-pairs that are listed wrongly are printed, to be looked at.
+Each of `count` photographs is altered in eight ways, saved and prepared like any other file. Then all pairs of
+originals and copies are searched. Pairs of the same photograph should be found, and no others. phash and dhash (from
+the package imagehash) are measured on the same images, and also compare mirrored pictures.
+
+Pairs in the table --same (columns first and second: file names without ending) are known to show the same eye. They
+count neither as found nor as wrong. Wrong pairs are printed, so that you can look at them.
 """
 
 import argparse
@@ -31,8 +32,8 @@ from foveal.sets.duplicates import confirm, find_duplicates
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 PEERS: dict[str, Callable[[Image.Image], imagehash.ImageHash]] = {"phash": imagehash.phash, "dhash": imagehash.dhash}
 DISTANCES = (4, 8, 10)  # of 64 bits, from strict to lenient
-PEER_PAIRS = 300_000  # the peer's time is measured on so many, and then scaled
-PEER_ROWS = 20_000  # and that of its bits in matrix products, which the package does not offer, on so many rows
+PEER_PAIRS = 300_000  # the time of imagehash is measured on this many pairs, and then scaled
+PEER_ROWS = 20_000  # rows for the time of matrix products of its bits, which the package does not offer
 
 
 def shrink(pixels: np.ndarray) -> np.ndarray:
@@ -63,7 +64,7 @@ def middle(pixels: np.ndarray) -> np.ndarray:
     return pixels[rows:-rows, columns:-columns]
 
 
-CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # what is done to the file, and JPEG quality
+CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # the change of the picture, and JPEG quality
     "saved at quality 60": (lambda pixels: pixels, 60),
     "shrunk to 70 %": (shrink, 95),
     "cropped by 3 %": (crop, 95),
@@ -73,11 +74,11 @@ CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # what i
     "upside down": (lambda pixels: pixels[::-1], 95),
     "cropped to 70 %": (middle, 95),
 }
-EACH = 1 + len(CHANGES)  # squares of a photograph
+EACH = 1 + len(CHANGES)  # prepared images of each photograph
 
 
 def prepared_with_copies(file: Path, first: Preparation, second: Preparation) -> list[np.ndarray]:
-    """The square of a file, and those of its altered copies."""
+    """The prepared image of a file, and those of its altered copies."""
     squares, pixels = [prepare_file(file, first).pixels], cv2.imread(str(file))
     with tempfile.TemporaryDirectory() as folder:
         for number, (change, quality) in enumerate(CHANGES.values()):
@@ -96,16 +97,16 @@ def wilson(hits: int, count: int) -> str:
 
 
 def ours(squares: list[np.ndarray]) -> set[tuple[int, int]]:
-    """Pairs of rows that we list."""
+    """Pairs of rows that Foveal lists."""
     prints = np.stack([fingerprint(square) for square in squares])
-    hashes = np.arange(len(squares)).astype(str)  # the pixels have to decide, not the hashes
+    hashes = np.arange(len(squares)).astype(str)  # all differ, so only the pixels decide
     pictures = Pictures(fingerprints=prints, hashes=hashes, read=lambda rows: [squares[row] for row in rows])
     table = find_duplicates(pictures)
     return set(zip(table["first"], table["second"], strict=True))
 
 
 def peer(squares: list[np.ndarray], name: str) -> np.ndarray:
-    """Hamming distances uint8 [n, n] of a peer's hashes: the smaller of plain and mirrored."""
+    """Hamming distances uint8 [n, n] of imagehash: the smaller of plain and mirrored."""
 
     def bits(mirror: bool) -> np.ndarray:
         images = (square[:, ::-1] if mirror else square for square in squares)
@@ -126,7 +127,7 @@ def methods(squares: list[np.ndarray]) -> Iterator[tuple[str, set[tuple[int, int
 
 
 def score(found: set[tuple[int, int]], count: int, same: set[tuple[int, int]]) -> tuple[dict[str, str], list]:
-    """A row of the table, and the wrong pairs; row r of the squares is copy r % 9 (0: itself) of photograph r // 9."""
+    """A row of the table, and the wrong pairs. Row r of the images is copy r % 9 (0: original) of photograph r // 9."""
     hits = {
         change: sum((r, r + k) in found for r in range(0, EACH * count, EACH)) for k, change in enumerate(CHANGES, 1)
     }
@@ -139,14 +140,14 @@ def score(found: set[tuple[int, int]], count: int, same: set[tuple[int, int]]) -
 
 
 def known(file: Path | None, files: list[Path]) -> set[tuple[int, int]]:
-    """Pairs of places in `files` that are known to show the same eye."""
+    """Pairs of indices into `files` that are known to show the same eye."""
     place = {path.stem: number for number, path in enumerate(files)}
     pairs = pd.read_csv(file, dtype=str).to_numpy().tolist() if file else []
     return {(*sorted((place[a], place[b])),) for a, b in pairs if a in place and b in place}  # type: ignore[misc]
 
 
 def random_prints(prints: np.ndarray, rows: int, generator: np.random.Generator) -> np.ndarray:
-    """Fingerprints of `rows` imagined strangers, with the mean and covariance of the real ones."""
+    """Fingerprints of `rows` random photographs, with the mean and covariance of the real ones."""
     mean, spread = prints.mean(0), np.linalg.cholesky(np.cov(prints.T) + 1e-3 * np.eye(prints.shape[1]))
     parts = [generator.standard_normal((1000, len(mean))) @ spread.T + mean for _ in range(0, rows, 1000)]
     return np.concatenate([np.clip(np.rint(part), -7, 7).astype(np.int8) for part in parts])[:rows]
@@ -159,7 +160,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def timing(squares: list[np.ndarray], rows: int, seed: int) -> None:
-    """Print what fingerprints, candidates and confirmations cost, and what the peer's differences would."""
+    """Print the time of fingerprints, candidates and confirmations, and the time that imagehash would take."""
     prints, n = np.stack([fingerprint(square) for square in squares]), len(squares)
     pairs = rows * (rows - 1) / 2
     i, j, _, flipped = candidates(prints)
@@ -177,19 +178,19 @@ def timing(squares: list[np.ndarray], rows: int, seed: int) -> None:
     imagined = random_prints(prints, rows, np.random.default_rng(seed))
     every = seconds(lambda: candidates(imagined))
     print(f"fingerprint {once * 1e3:.2f} ms (n = {n}); confirmation {each / min(200, len(i)) * 1e3:.1f} ms a pair")
-    print(f"candidates at {CANDIDATE}: {len(strangers)} of {n * n // 2:,} pairs are strangers")
+    print(f"candidates at {CANDIDATE}: {len(strangers)} of {n * n // 2:,} pairs show different photographs")
     print(f"{rows:,} fingerprints compared with each other: {every:.1f} s")
     hashes = [imagehash.phash(Image.fromarray(square)) for square in squares]
     some = list(itertools.islice(itertools.cycle(itertools.combinations(hashes, 2)), PEER_PAIRS))
-    theirs = 2 * seconds(lambda: [a - b for a, b in some]) / PEER_PAIRS * pairs  # twice: also the mirrored picture
+    theirs = 2 * seconds(lambda: [a - b for a, b in some]) / PEER_PAIRS * pairs  # twice, because of mirrored pictures
     own = seconds(lambda: [imagehash.phash(Image.fromarray(square)) for square in squares[:300]]) / min(300, n)
     print(f"phash {own * 1e3:.2f} ms; {rows:,} compared, scaled up from {PEER_PAIRS:,} pairs: {theirs:,.0f} s")
     signs = np.random.default_rng(seed).choice(np.float32([-1, 1]), (PEER_ROWS, 64))
     products = (
         2 * seconds(lambda: [(part @ signs.T).max() for part in np.array_split(signs, 40)]) / PEER_ROWS**2 * pairs
     )
-    print(f"its bits as matrix products, scaled up from {PEER_ROWS:,} rows: {products:.1f} s")
-    print(f"ratio of the comparisons: {theirs / every:,.0f}; with such products {products / every:.2f}")
+    print(f"the same by matrix products, scaled up from {PEER_ROWS:,} rows: {products:.1f} s")
+    print(f"ratio of the comparisons: {theirs / every:,.0f}; with matrix products {products / every:.2f}")
 
 
 def main() -> None:
@@ -199,11 +200,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--same", type=Path)
-    parser.add_argument("--rows", type=int, default=100_000, help="fingerprints to time, 0 for none")
+    parser.add_argument("--rows", type=int, default=100_000, help="number of fingerprints to time; 0 times none")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--crop", default="disc")
-    parser.add_argument("--copy-size", type=int, help="prepare the copies at another size than the originals")
-    parser.add_argument("--copy-crop", help="prepare the copies with another crop than the originals")
+    parser.add_argument("--copy-size", type=int, help="size of the copies, if not that of the originals")
+    parser.add_argument("--copy-crop", help="crop of the copies, if not that of the originals")
     asked = parser.parse_args()
 
     files = sorted(path for path in asked.folder.rglob(asked.pattern) if path.suffix.lower() in ENDINGS)
@@ -219,7 +220,7 @@ def main() -> None:
         rows[name], wrong = score(found, len(files), same)
         if name == "foveal":
             for a, b in sorted({(files[a // EACH].stem, files[b // EACH].stem) for a, b in wrong}):
-                print(f"listed, though not known to be the same: {a},{b}")
+                print(f"listed, but not known to be the same: {a},{b}")
     print(f"n = {len(files)} photographs of {asked.folder}; share found [95 % interval]")
     print(pd.DataFrame(rows).T.to_string())
     if asked.rows:

@@ -1,9 +1,9 @@
-"""How long an evaluation takes: 100,000 predictions of 50,000 patients, 1,000 bootstrap draws, every figure.
+"""Time an evaluation with all metrics: 100,000 predictions of 50,000 patients, with 1,000 bootstrap draws.
 
     python benchmarks/evaluate_speed.py
 
-Beside it what a plain loop would take: scikit-learn's quadratic kappa and area under the curve, drawn image by image,
-timed on a few draws and multiplied.
+For comparison, times a plain loop: scikit-learn's quadratic kappa and AUC, resampled by image. The loop makes only a
+few draws, and its time is scaled up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SCALE = Scale(names=NAMES, ordered=True, referable_from=2, sight_threatening_fro
 
 
 def predictions(images: int) -> pd.DataFrame:
-    """A grader that is right in about two of three images; two images a patient."""
+    """Predictions of a grader that is right for about two of three images; each patient has two images."""
     random = np.random.default_rng(0)
     labels = random.choice(5, images, p=(0.6, 0.15, 0.18, 0.04, 0.03))
     logits = -1.2 * np.abs(np.arange(5) - labels[:, None]) + random.normal(0, 1.0, (images, 5))
@@ -37,7 +37,7 @@ def predictions(images: int) -> pd.DataFrame:
 
 
 def plain_loop(table: pd.DataFrame, draws: int) -> float:
-    """Seconds of one draw of kappa and area, as a notebook would take them."""
+    """Seconds of one draw of kappa and AUC, as a notebook would compute them."""
     random, started = np.random.default_rng(0), time.perf_counter()
     for _ in range(draws):
         part = table.iloc[random.integers(len(table), size=len(table))]
@@ -47,7 +47,7 @@ def plain_loop(table: pd.DataFrame, draws: int) -> float:
 
 
 def main() -> None:
-    """Print seconds of ours, of the loop, and the ratio."""
+    """Print the seconds of Foveal and of the loop, and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--draws", type=int, default=1000)
@@ -64,8 +64,8 @@ def main() -> None:
         f"{options.images:,} predictions, {options.draws:,} draws of whole patients, {figures} figures with intervals"
     )
     print(f"Foveal: {', '.join(f'{seconds:.1f}' for seconds in ours)} s (n = {options.repeat})")
-    print(f"scikit-learn in a loop, kappa and one area only: {loop:.0f} s (5 draws, multiplied)")
-    print(f"ratio to the slowest of ours: {loop / max(ours):.1f}")
+    print(f"scikit-learn in a loop, only kappa and one AUC: {loop:.0f} s (scaled up from 5 draws)")
+    print(f"ratio to Foveal's slowest run: {loop / max(ours):.1f}")
 
 
 if __name__ == "__main__":

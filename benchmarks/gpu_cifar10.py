@@ -1,22 +1,26 @@
-"""SimCLR on CIFAR-10 on one GPU: a public reference recipe like for like against ours, then others' and our best.
+"""SimCLR on CIFAR-10 on one GPU: a public reference recipe trained by Foveal, then other recipes.
 
-    python benchmarks/gpu_pack.py cifar10 CIFAR10 --out build/gpu     # where the data is
-    python benchmarks/gpu_cifar10.py --copy "$OUT"                    # where the GPU is, with both packs in build/gpu
+    python benchmarks/gpu_pack.py cifar10 CIFAR10 --out build/gpu     # on the machine with the data
+    python benchmarks/gpu_cifar10.py --copy "$OUT"                    # on the machine with the GPU and build/gpu
 
-Stages, each a line of cifar10.jsonl; one call takes at most --minutes, 7.5 by default; another goes on:
+Each stage writes a line of cifar10.jsonl. One call takes at most --minutes, 7.5 by default; call it again to continue.
+Stages:
 
     reference   github.com/dkobak/simclr-cifar10, 100 epochs; published: k-NN(10) 0.832, linear 0.856
     ours        recipes/cifar10_simclr.toml, 100 epochs
-    s3-7x7      a published tutorial of ten epochs: ResNet-18 as for large images, a linear layer on frozen features
+    s3-7x7      a published tutorial of ten epochs: ResNet-18 with the stem for large images, then a linear layer on
+                frozen features
     s3-3x3      the same with the stem for small images
     best        settings that others publish for longer runs, for as many epochs as the time of this call allows
 
-The reference is trained by our loop with what it does otherwise: its views and projection, a pass for each view,
-momentum without Nesterov, weight decay on all parameters, no warm-up, and initial weights whose last batch
-normalisation of a block is not zero. Three small things remain ours: the rate falls with every step and not every
-epoch, images that do not fill a batch wait for another epoch, and pixels are centred. k-NN(10): cosine, each
-neighbour has one vote, as in the reference. Its linear classifier has no penalty; ours, of `foveal probe`, chooses one
-on training images. All are of the last epoch, on the 10,000 test images, with 95 % intervals.
+Foveal's loop trains the reference with the reference's settings: its views and projection, a pass for each view,
+momentum without Nesterov, weight decay on all parameters, no warm-up, and initial weights in which the last batch
+normalisation of a block is not zero. Three small differences remain: the learning rate falls with every step instead of
+every epoch, images that do not fill a batch wait for another epoch, and pixels are centred.
+
+k-NN(10) uses cosine similarity with one vote for each neighbour, like the reference. The reference's linear classifier
+has no penalty; that of `foveal probe` chooses one on training images. All results are of the last epoch, on the 10,000
+test images, with 95 % intervals.
 """
 
 from __future__ import annotations
@@ -66,15 +70,15 @@ REFERENCE_VIEWS = replace(
 )
 S3_VIEWS = replace(RECIPES["simclr"], brightness=0.64, contrast=0.64, saturation=0.64, hue=0.16, blur_probability=0.0)
 PUBLISHED = {"reference": {"knn": 0.832, "linear": 0.856, "loss": 5.18, "epochs": 100, "seconds": 1200, "on": "A100"}}
-# Seconds that a stage may take at most.
+# The most seconds that each stage may take.
 LIMITS = {"prepare": 90, "reference": 420, "ours": 420, "s3-7x7": 150, "s3-3x3": 150, "best": 450}
 JUDGING = 45.0  # seconds kept for features and probes after the last epoch of `best`
-LEAST_BEST = 100.0  # seconds: with less, `best` waits for another call
+LEAST_BEST = 100.0  # seconds: if fewer are left, `best` waits for another call
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large everything is."""
+    """The encoder, batch sizes and numbers of epochs."""
 
     encoder: str = "resnet18"
     batch: int = 512
@@ -88,7 +92,7 @@ TOY = Size(encoder="test_resnet", batch=32, epochs=1, s3_batch=32, s3_epochs=1, 
 
 
 class Cifar10:
-    """The stages, with the folders that they share."""
+    """The stages, and the folders that they share."""
 
     def __init__(
         self, stages: Stages, packs: Path, work: Path, size: Size, best_epochs: int, wanted: Sequence[str]
@@ -99,7 +103,7 @@ class Cifar10:
         self.data = self.work / "set"
 
     def prepare(self) -> dict[str, Any]:
-        """Unpack both packs and prepare them; no validation part, as in the reference."""
+        """Unpack and prepare both packs, without a validation part, as in the reference."""
         self.work.mkdir(parents=True, exist_ok=True)
         file = self.work / "cifar10.npz"
         np.savez(file, **read_cifar10(self.packs))
@@ -110,7 +114,7 @@ class Cifar10:
         return {"images": prepared.records["split"].value_counts().to_dict(), "gflops": [flops / 1e9, large / 1e9]}
 
     def pretrain(self, name: str, **given: Any) -> Path:
-        """Pre-train into a folder of that name, which the next call resumes."""
+        """Pre-train into a folder of this name, which the next call resumes."""
         return foveal.pretrain(self.data, out=self.work / name, encoder=self.size.encoder, optimiser="sgd", **given)
 
     def reference(self) -> dict[str, Any]:
@@ -127,14 +131,14 @@ class Cifar10:
         return self.judged(run)
 
     def ours(self) -> dict[str, Any]:
-        """recipes/cifar10_simclr.toml, in 100 epochs."""
+        """recipes/cifar10_simclr.toml with 100 epochs."""
         size, simclr = self.size, {"temperature": 0.5, "projection_hidden": 512}
         return self.judged(
             self.pretrain("ours", views="cifar", epochs=size.epochs, batch_size=size.batch, simclr=simclr)
         )
 
     def s3(self, stem: str) -> dict[str, Any]:
-        """Ten epochs, then a linear layer on frozen features, by its author's settings."""
+        """Ten epochs, then a linear layer on frozen features, with the author's settings."""
         size, name = self.size, f"s3-{stem}"
         with ExitStack() as held:
             if stem == "7x7":
@@ -152,9 +156,9 @@ class Cifar10:
             return self.judged(run) | {"its_linear": share((table["grade"] == table["label"]).to_numpy(bool))}
 
     def best(self) -> dict[str, Any]:
-        """A temperature and a projection that others use for longer runs, and the reference's crops."""
+        """A temperature and a projection that others use for longer runs, and the crops of the reference."""
         note = self.work / "best.json"
-        if not note.exists():  # decided once: the rate depends on the number of epochs
+        if not note.exists():  # decided once, because the learning rate depends on it
             epochs = self.best_epochs or max(1, int((self.stages.left - JUDGING) / (1.03 * self.measured())))
             note.write_text(json.dumps({"epochs": epochs}))
         epochs = json.loads(note.read_text())["epochs"]
@@ -169,7 +173,7 @@ class Cifar10:
         rows, prepared = read_metrics(run), open_prepared(self.data)
         table = foveal.probe(self.data, init=(str(run),), neighbours=NEIGHBOURS)
         accuracy = table[table["metric"] == "accuracy"].set_index("readout")[["value", "low", "high", "n"]]
-        flops = 2 * training_flops(self.size.encoder, SIDE)  # of the stem that is in force
+        flops = 2 * training_flops(self.size.encoder, SIDE)  # with the stem in use
         speed = speed_of(run, flops)
         pool = len(prepared.part("train"))
         return {
@@ -181,10 +185,10 @@ class Cifar10:
         }  # fmt: skip
 
     def go(self) -> int:
-        """All stages in order; the exit code."""
+        """Run all stages in order; returns the exit code."""
         stages = self.stages
         stages.write({"stage": "machine", "done": True, **machine()})
-        if not self.data.exists():  # also where results of another machine came along without its set
+        if not self.data.exists():  # results may come from another machine, without the set
             stages.done.pop("prepare", None)
         work = {
             "reference": self.reference, "ours": self.ours, "s3-7x7": lambda: self.s3("7x7"),
@@ -198,24 +202,24 @@ class Cifar10:
         return stages.finish(["prepare", *self.wanted])
 
     def best_can_begin(self) -> bool:
-        """Whether its epochs can be chosen, and are worth it."""
+        """Whether there is time for enough epochs of `best`."""
         if (self.work / "best.json").exists() or "best" in self.stages.done or self.best_epochs:
             return True
         return bool(self.measured()) and self.stages.left > LEAST_BEST
 
     def measured(self) -> float:
-        """Seconds per epoch of an earlier stage with the same network; 0 before there is one."""
+        """Seconds per epoch of an earlier stage with the same network; 0 if there is none."""
         stages = [self.stages.done[name] for name in ("ours", "reference") if name in self.stages.done]
         return float(stages[0]["seconds_per_epoch"]) if stages else 0.0
 
 
 def share(right: np.ndarray) -> dict[str, Any]:
-    """The share of right answers, bool [n], with its interval."""
+    """The share of correct answers, bool [n], with its interval."""
     return Resampling(np.arange(len(right))).mean(right.astype(float), is_share=True)
 
 
 def nearest(run: Path, data: Path) -> np.ndarray:
-    """Whether the most frequent class of the ten nearest training images is right, bool [m] of the test images."""
+    """For each of m test images: is the most frequent class of its ten nearest training images correct? bool [m]."""
     prepared, device = open_prepared(data), choose_device("auto")
     encoder, spec = frozen_encoder(str(run), "auto", 0, prepared, 0, device)
     features, labels = {}, {}
@@ -233,7 +237,7 @@ def nearest(run: Path, data: Path) -> np.ndarray:
 
 
 def reference_weights(encoder: str) -> dict[str, Tensor]:
-    """Initial weights whose blocks do not begin as the identity, which is timm's default and not torchvision's."""
+    """Initial weights whose blocks do not start as the identity. They do in timm, but not in torchvision."""
     torch.manual_seed(0)
     network = create_encoder(encoder, 3, SIDE)
     for block in network.modules():
@@ -245,7 +249,7 @@ def reference_weights(encoder: str) -> dict[str, Tensor]:
 
 @contextmanager
 def as_the_reference() -> Iterator[None]:
-    """Within it, our loop takes the reference's passes, parameter groups and momentum."""
+    """A block in which Foveal's loop uses the passes, parameter groups and momentum of the reference."""
 
     def two_passes(self: SimCLR, view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor]:
         return self.projection(self.encoder(view1)), self.projection(self.encoder(view2))
@@ -265,17 +269,17 @@ def as_the_reference() -> Iterator[None]:
 
 @contextmanager
 def large_stem() -> Iterator[None]:
-    """Within it, a ResNet has its 7x7 stem with pooling also for small images."""
+    """A block in which a ResNet has its 7x7 stem with pooling, even for small images."""
     with patch("foveal.nets.encoder.SMALL_IMAGE", 0):
         yield
 
 
 def main() -> None:
-    """Do what is left of the stages, within the time."""
+    """Run the remaining stages, within the time limit."""
     parser = options(__doc__)
-    parser.add_argument("--best-epochs", type=int, default=0, help="of `best`; 0: as many as the time allows")
+    parser.add_argument("--best-epochs", type=int, default=0, help="epochs of `best`; 0: as many as the time allows")
     names = [name for name in LIMITS if name != "prepare"]
-    parser.add_argument("--stages", nargs="+", choices=names, default=names, help="which, in this order; default: all")
+    parser.add_argument("--stages", nargs="+", choices=names, default=names, help="stages, in this order; default: all")
     asked = parser.parse_args()
     size, best_epochs = (TOY, asked.best_epochs or 2) if asked.toy else (Size(), asked.best_epochs)
     stages = Stages(asked.out, asked.copy, "cifar10", asked.minutes)

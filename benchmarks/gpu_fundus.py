@@ -1,21 +1,23 @@
-"""Does pre-training on photographs of the retina help, at home and on other cameras? And how fast is it on a GPU?
+"""Measure on a GPU whether pre-training on retinal photographs helps, also on other cameras, and how fast it is.
 
-    python benchmarks/gpu_pack.py fundus DATA --out build/gpu     # where the photographs are
-    python benchmarks/gpu_fundus.py --copy "$OUT"                 # where the GPU is, with build/gpu/fundus.zip
+    python benchmarks/gpu_pack.py fundus DATA --out build/gpu     # on the machine with the photographs
+    python benchmarks/gpu_fundus.py --copy "$OUT"                 # on the machine with the GPU and build/gpu/fundus.zip
 
-SimCLR at 224 px goes on from ImageNet weights, without grades. Graders are fine-tuned from ImageNet weights with and
-without it, with 10 % and all of the labels of two sources, in three seeds, and are tested on the test parts of these
-two (home) and on two sources that they never saw (other cameras). One call takes at most --minutes, 7.5 by default;
-another call of the same command does what is left. Results:
+SimCLR at 224 px starts from ImageNet weights and uses no grades. Graders are fine-tuned from ImageNet weights with and
+without SimCLR, on 10 % and on all of the labels of two sources, with three seeds. They are tested on the test parts of
+these two sources (home) and on two sources that they have not seen (other cameras). One call takes at most --minutes,
+7.5 by default; run the same command again to do the rest. Results:
 
     fundus.jsonl            a line per stage: settings, seconds, quadratic kappa and referable AUC with intervals
     fundus_predictions.csv  every graded test photograph of every grader
 
-Pools of SimCLR: `simclr` learns from all photographs but those that are judged (validation and test parts, and the
-other cameras); `simclr_all` from all of them, judged ones without their grades, as a clinic could that gives its
-ungraded photographs. It comes last. Comparisons are paired: the mean over seeds with pre-training less that without,
-on the same photographs, resampled by patient. Speed: images per second of the steps of SimCLR, eager and compiled, the
-share of time that a step waits for its data, and FLOPs of the encoder's passes over the published bf16 peak.
+There are two encoders. `simclr` learns from all photographs except those on which graders are chosen or tested
+(validation and test parts, and the other cameras). `simclr_all`, which runs last, learns from all photographs, like a
+clinic that also uses its own ungraded photographs; the grades are never used.
+
+Comparisons are paired: the mean over seeds with pre-training minus that without, on the same photographs, resampled by
+patient. Speed: images per second of SimCLR steps, eager and compiled; the share of time that a step waits for data; and
+the FLOPs of the encoder as a share of the published bf16 peak.
 """
 
 from __future__ import annotations
@@ -62,21 +64,21 @@ STARTS = ("imagenet", "simclr", "simclr_all")
 SHARES = {"100": 1.0, "10": 0.1}  # of the labels
 CLASSES, REFERABLE = 5, 2
 KEY = ["start", "labels", "seed"]  # of a grader
-# Seconds that a stage may take at most.
+# The most seconds that each stage may take.
 LIMITS = {"prepare": 150, "simclr": 240, "finetune": 90, "speed": 90, "summary": 60}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large everything is; `seconds`: of SimCLR, from which its epochs follow, or 0 for `epochs`."""
+    """Sizes and numbers of epochs. seconds: time of SimCLR, which decides its epochs; 0 to use `epochs`."""
 
     seconds: int = 140
     epochs: int = 20
     batch: int = 256
-    graded_epochs: int = 12  # with all labels; with a share f of them 1 / sqrt(f) times as many
+    graded_epochs: int = 12  # with all labels; with a share f of the labels, 1 / sqrt(f) times as many
     graded_batch: int = 64
     seeds: int = 3
-    timed: float = 8.0  # seconds of steps, for each speed
+    timed: float = 8.0  # seconds in which steps are timed, for each speed
     compiled: tuple[str, ...] = ("no", "yes")
 
 
@@ -84,7 +86,7 @@ TOY = Size(seconds=0, epochs=1, batch=16, graded_epochs=1, graded_batch=4, seeds
 
 
 class Fundus:
-    """The stages, with the folders that they share."""
+    """The stages, and the folders that they share."""
 
     def __init__(self, stages: Stages, packs: Path, work: Path, size: Size) -> None:
         self.stages, self.pack, self.work, self.size = stages, packs / "fundus.zip", work / "fundus", size
@@ -95,11 +97,11 @@ class Fundus:
         return str(self.stages.done["prepare"]["encoder"])
 
     def init(self, start: str) -> str:
-        """What `--init` is for a start."""
+        """The value of `--init` for a start."""
         return str(self.work / ("files/imagenet.safetensors" if start == "imagenet" else start))
 
     def prepare(self) -> dict[str, Any]:
-        """Unpack, and prepare each source, the home sources together, and those with a tenth of their labels."""
+        """Unpack, and prepare each source, the home sources together, and the same with a tenth of their labels."""
         files = self.work / "files"
         facts = unpack_fundus(self.pack, files)
         plain = self.preparation(facts["side"])
@@ -119,18 +121,18 @@ class Fundus:
 
     @staticmethod
     def preparation(side: int) -> dict[str, Any]:
-        """Photographs are cropped already."""
+        """The options of prepare; the photographs are already cropped."""
         return {"size": side, "crop": "none", "fundus": "yes"}
 
     def prepare_all(self) -> dict[str, Any]:
-        """Prepare the photographs of the graded sources once more, without their grades."""
+        """Prepare the photographs of the graded sources again, without their grades."""
         plain, files = self.preparation(self.stages.done["prepare"]["side"]), self.work / "files"
         for name in (*HOME, *AWAY):
             foveal.prepare(files / name / "images", out=self.sets / f"{name}_ungraded", dataset="folder", **plain)
         return {}
 
     def pool(self, start: str) -> list[Path]:
-        """The sets that SimCLR learns from."""
+        """The sets from which SimCLR learns."""
         if start == "simclr":
             return [self.sets / "home_100", self.sets / POOL]
         return [self.sets / POOL, *(self.sets / f"{name}_ungraded" for name in (*HOME, *AWAY))]
@@ -153,7 +155,7 @@ class Fundus:
         }  # fmt: skip
 
     def finetune(self, start: str, labels: str, seed: int) -> dict[str, Any]:
-        """Train a grader and grade all that it is tested on."""
+        """Train a grader, and grade all photographs on which it is tested."""
         size, out = self.size, self.work / f"{start}_{labels}_{seed}"
         data = self.sets / ("home_100" if labels == "100" else f"home_10_{seed}")
         epochs = round(size.graded_epochs / SHARES[labels] ** 0.5)
@@ -174,7 +176,7 @@ class Fundus:
         return found | {"speed": speed_of(run, training_flops(self.encoder, self.stages.done["prepare"]["side"]))}
 
     def keep(self, table: pd.DataFrame, key: tuple[str, str, int]) -> None:
-        """Add the predictions of a grader to the table of all."""
+        """Add the predictions of a grader to the common table."""
         columns = [*KEY, "place", "id", "group", "label", "grade", *probability_columns(table)]
         own = table.assign(**dict(zip(KEY, key, strict=True)))[columns].round(5)
         if self.table.exists():
@@ -192,7 +194,7 @@ class Fundus:
         return {"rows": rows}
 
     def speed(self, compile_: str) -> dict[str, Any]:
-        """Steps of SimCLR by the clock."""
+        """Time the steps of SimCLR."""
         config = PretrainConfig(
             data=tuple(self.pool("simclr")), out=self.work / "none", encoder=self.encoder, batch_size=self.size.batch,
             compile=compile_,
@@ -218,7 +220,7 @@ class Fundus:
         }  # fmt: skip
 
     def go(self) -> int:
-        """All stages in order; the exit code."""
+        """Run all stages in order; returns the exit code."""
         stages, finetunes = self.stages, []
         stages.write({"stage": "machine", "done": True, **machine()})
         if not stages.run("prepare", LIMITS["prepare"], self.prepare) or not self.sets_are_here():
@@ -240,7 +242,7 @@ class Fundus:
         return stages.finish(["prepare", "prepare_all", *STARTS[1:], *finetunes, *speeds])
 
     def sets_are_here(self) -> bool:
-        """Prepare again where results of another machine came along without its sets."""
+        """Prepare again if results come from another machine, without the sets."""
         if not (self.sets / f"home_10_{self.size.seeds - 1}").exists():
             for stage in ("prepare", "prepare_all"):
                 self.stages.done.pop(stage, None)
@@ -248,14 +250,14 @@ class Fundus:
         return True
 
     def grade(self, start: str, labels: str, seed: int) -> str:
-        """A stage of one grader, if its starting weights are there; its name."""
+        """Run the stage of one grader if its starting weights exist; returns its name."""
         stage = f"finetune/{start}/{labels}/{seed}"
         if start == "imagenet" or start in self.stages.done:
             self.stages.run(stage, LIMITS["finetune"], lambda: self.finetune(start, labels, seed))
         return stage
 
     def summarise(self) -> None:
-        """Compare what there is, where a grader was added since the last time."""
+        """Compare the graders, if one was added since the last comparison."""
         graders = [stage for stage in self.stages.done if stage.startswith("finetune/")]
         name = f"summary/{len(graders)}-graders"
         if graders and self.table.exists():
@@ -263,7 +265,7 @@ class Fundus:
 
 
 def predictions(file: Path) -> pd.DataFrame:
-    """fundus_predictions.csv."""
+    """The table fundus_predictions.csv."""
     return pd.read_csv(file, dtype={"labels": str, "id": str, "group": str}, keep_default_na=False)
 
 
@@ -304,7 +306,7 @@ def compared(part: pd.DataFrame, about: Mapping[str, Any]) -> Iterator[dict[str,
 
 
 def timed_steps(built: Any, feed: Feed, seconds: float) -> tuple[float, float, float, int]:
-    """(seconds of the first step, images/s, share of waiting, steps) after three steps that do not count."""
+    """(seconds of the first step, images/s, share of waiting, steps), after three steps that are not counted."""
 
     def endless() -> Iterator[Batch]:
         epoch = 0
@@ -331,7 +333,7 @@ def timed_steps(built: Any, feed: Feed, seconds: float) -> tuple[float, float, f
         if steps == 0:
             waited, began = 0.0, time.perf_counter()
         elif steps % 10 == 0:
-            wait_for(device)  # or the clock would count steps that are only planned
+            wait_for(device)  # otherwise the clock would count steps that have only been queued
     wait_for(device)
     taken = time.perf_counter() - began
     batches.close()  # type: ignore[attr-defined]
@@ -339,9 +341,9 @@ def timed_steps(built: Any, feed: Feed, seconds: float) -> tuple[float, float, f
 
 
 def main() -> None:
-    """Do what is left of the stages, within the time."""
+    """Run the remaining stages, within the time limit."""
     parser = options(__doc__)
-    parser.add_argument("--seconds", type=int, help=f"of SimCLR, by default {Size.seconds}")
+    parser.add_argument("--seconds", type=int, help=f"time of SimCLR in seconds, by default {Size.seconds}")
     asked = parser.parse_args()
     size = TOY if asked.toy else Size()
     size = replace(size, seconds=asked.seconds) if asked.seconds else size

@@ -1,13 +1,13 @@
-"""Pack what the GPU programs need into files below 60 MB, for a machine without a network.
+"""Pack the data of the GPU programs into files below 60 MB, for a machine without a network.
 
     python benchmarks/gpu_pack.py fundus DATA --out build/gpu        fundus.zip: photographs, table, ImageNet weights
     python benchmarks/gpu_pack.py cifar10 CIFAR10 --out build/gpu    cifar10-0.zip and cifar10-1.zip, lossless
 
 DATA has the folders messidor2, aptos224, malaysia, eyepacs256, fundus_unlabelled and weights. Photographs are cropped
 and resized by `foveal prepare` and stored as WebP, at the highest quality that fits. table.csv has a row for each
-photograph: source, image, label, patient, split. Splits are decided here: the graders learn from the sources `home`,
-and are tested on their test parts and on all of `away`; `pool` has no grades. --toy packs drawn photographs, or noise
-in colours, and needs no data.
+photograph: source, image, label, patient, split. This program decides the splits: graders learn from the sources
+`home`, and are tested on the test parts of these and on all of `away`; `pool` has no grades. --toy packs drawn
+photographs, or coloured noise, and needs no data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SOURCES = {
     "messidor2": "home", "aptos224": "home", "malaysia": "away", "eyepacs256": "away", "fundus_unlabelled": "pool",
 }  # fmt: skip
 ENCODER, TOY_ENCODER, SIDE, TOY_SIDE = "tf_efficientnet_lite0", "test_resnet", 224, 32
-MOST_BYTES = 59e6  # of a file
+MOST_BYTES = 59e6  # in a file
 QUALITIES = (92, 88, 84, 80, 75, 70, 65, 60, 50, 40)
 SAMPLE = 300  # photographs that decide the quality
 STRIP = 50  # CIFAR-10 images above each other in one lossless WebP; larger strips do not get smaller
@@ -41,7 +41,7 @@ PARTS = 2
 
 
 def webp(pixels: np.ndarray, quality: int | None) -> bytes:
-    """The picture [h, w, 3] as WebP; None: lossless."""
+    """The picture [h, w, 3] as WebP; quality None: lossless."""
     stream, lossless = io.BytesIO(), quality is None
     Image.fromarray(pixels).save(stream, "WEBP", lossless=lossless, quality=75 if lossless else quality, method=4)
     return stream.getvalue()
@@ -53,7 +53,7 @@ def pixels_of(data: bytes) -> np.ndarray:
 
 def prepare_source(name: str, data: Path, folder: Path, toy: bool) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows of the table and pixels [n, S, S, 3] of one source."""
-    seed = 3 + list(SOURCES).index(name) if toy else 0  # each of these drawings has all grades
+    seed = 3 + list(SOURCES).index(name) if toy else 0  # with these seeds, every source has all grades
     source, side = ("phantom:40", TOY_SIDE) if toy else (data / name, SIDE)
     prepared = open_prepared(foveal.prepare(source, out=folder / name, size=side, fundus="yes", seed=seed))
     records = prepared.records
@@ -66,7 +66,7 @@ def prepare_source(name: str, data: Path, folder: Path, toy: bool) -> tuple[pd.D
         table["split"] = np.where(table["label"].notna(), "test", "")
     elif SOURCES[name] == "pool":
         table["label"], table["split"] = pd.NA, ""
-    if SOURCES[name] != "pool" and table["label"].nunique() != 5:  # a table's scale is known by its grades
+    if SOURCES[name] != "pool" and table["label"].nunique() != 5:  # the scale of a table is recognised by its grades
         raise SystemExit(f"{name} has photographs of {table['label'].nunique()} grades, and needs some of all five")
     return table, prepared.pixels(records)
 
@@ -83,7 +83,7 @@ def pack_fundus(data: Path, out: Path, toy: bool) -> Path:
         weights = {name: stored[name] for name in weights}
     start = save({name: tensor.contiguous() for name, tensor in weights.items()})
     chosen = np.random.default_rng(0).permutation(len(pixels))[:SAMPLE]
-    file, room = out / "fundus.zip", MOST_BYTES - len(start) - 400 * len(pixels)  # 400: of the table and the index
+    file, room = out / "fundus.zip", MOST_BYTES - len(start) - 400 * len(pixels)  # 400 bytes per row and index
     with ThreadPoolExecutor() as threads:
         for quality in QUALITIES:
             sizes = list(threads.map(lambda place, q=quality: len(webp(pixels[place], q)), chosen))
@@ -103,9 +103,9 @@ def pack_fundus(data: Path, out: Path, toy: bool) -> Path:
 
 
 def unpack_fundus(file: Path, folder: Path) -> dict:
-    """A folder for each source with images/ and labels.csv, imagenet.safetensors; returns the facts of the pack.
+    """A folder for each source with images/ and labels.csv, and imagenet.safetensors; returns the facts of the pack.
 
-    What is there already stays: files with other times would be prepared again.
+    Existing files are kept, because files with other times would be prepared again.
     """
     if not folder.exists():
         partial = folder.with_name(f"{folder.name}.partial")
@@ -119,7 +119,7 @@ def unpack_fundus(file: Path, folder: Path) -> dict:
 
 
 def toy_cifar10() -> dict[str, np.ndarray]:
-    """Noise around a colour for each class."""
+    """Noise around one colour for each class."""
     random, arrays = np.random.default_rng(0), {}
     colours = random.integers(40, 216, (10, 1, 1, 3))
     for part, count in (("train", 200), ("test", 100)):
@@ -130,7 +130,7 @@ def toy_cifar10() -> dict[str, np.ndarray]:
 
 
 def pack_cifar10(data: Path, out: Path, toy: bool) -> list[Path]:
-    """Write cifar10-0.zip and cifar10-1.zip: every second strip of images each, and the labels in both."""
+    """Write cifar10-0.zip and cifar10-1.zip: each has every second strip of images, and both have the labels."""
     if toy:
         arrays = toy_cifar10()
     else:
@@ -156,13 +156,13 @@ def pack_cifar10(data: Path, out: Path, toy: bool) -> list[Path]:
 
 
 def read_cifar10(files: list[Path]) -> dict[str, np.ndarray]:
-    """x_train, y_train, x_test, y_test of the packs."""
+    """x_train, y_train, x_test, y_test from the packs."""
     strips: dict[str, np.ndarray] = {}
     for file in files:
         with zipfile.ZipFile(file) as archive, ThreadPoolExecutor() as threads:
             labels = json.loads(archive.read("labels.json"))
             names = [name for name in archive.namelist() if name.endswith(".webp")]
-            data = [archive.read(name) for name in names]  # an archive is read by one thread
+            data = [archive.read(name) for name in names]  # one thread reads an archive
             strips |= dict(zip(names, threads.map(pixels_of, data), strict=True))
     arrays = {}
     for part, numbers in labels.items():

@@ -1,12 +1,14 @@
-"""How often the 95 % intervals hold the true value: every headline figure, on simulated sets of which it is known.
+"""Measure how often 95 % intervals contain the true value, for every headline metric, on simulated sets.
 
     python benchmarks/interval_coverage.py --trials 1000
 
-A set is drawn by a known law and measured by the functions of `foveal evaluate`; its intervals are compared with the
-figures of a sample so large that chance plays no part. Beside them, on the same draws, plain percentiles. Laws:
+Each set is drawn from a known distribution, and measured by the functions of `foveal evaluate`. The true value is that
+of a sample so large that chance plays no part. Plain percentile intervals of the same draws are measured as well.
+Distributions:
 
-pairs    patients of two eyes with one grade, whose errors are alike; the same for both images
-dates    groups of some 30 images (days in a clinic) with a shift of their own, patients within them; as in Messidor-2
+pairs    patients with two eyes of one grade, with similar errors; both images of a patient are alike
+dates    groups of about 30 images (days in a clinic), each with a shift of its own, with patients in them; as in
+         Messidor-2
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from foveal.readout.scales import Scale, referred
 
 SCALE = Scale(names=list("01234"), ordered=True, referable_from=2, sight_threatening_from=3)
 SHARES = (0.5, 0.1, 0.25, 0.1, 0.05)  # of the grades
-SCATTER = 0.6  # how timid the simulated grader is: the width of its probabilities, in grades
+SCATTER = 0.6  # width of the simulated grader's probabilities, in grades
 THRESHOLD = 0.3  # an operating point that was chosen elsewhere
 HEADLINE = (
     "accuracy", "balanced_accuracy", "quadratic_kappa", "macro_f1", "mean_absolute_error", "referable_auc",
@@ -38,14 +40,14 @@ HEADLINE = (
 
 
 def pairs(random: np.random.Generator, patients: int) -> pd.DataFrame:
-    """Two graders' predictions of patients with two alike images each."""
+    """Predictions of two graders for patients with two similar images each."""
     labels = np.repeat(random.choice(5, patients, p=SHARES), 2)
     alike = np.repeat(random.normal(0, 0.7, patients), 2)
     return _table(np.arange(2 * patients) // 2, labels, alike, random)
 
 
 def dates(random: np.random.Generator, groups: int) -> pd.DataFrame:
-    """The same in groups of very different size that share a shift."""
+    """The same, in groups of very different size that share a shift."""
     sizes = 2 * (1 + random.geometric(1 / 14, groups))
     units = np.repeat(np.arange(groups), sizes)
     patients = len(units) // 2
@@ -55,7 +57,7 @@ def dates(random: np.random.Generator, groups: int) -> pd.DataFrame:
 
 
 def _table(units: np.ndarray, labels: np.ndarray, alike: np.ndarray, random: np.random.Generator) -> pd.DataFrame:
-    """Columns of predictions.csv; the second grader's, with more scatter of its own, begin with `second_`."""
+    """Columns of predictions.csv; those of the second grader, which has more scatter, begin with `second_`."""
     table = pd.DataFrame({"id": np.arange(len(units)).astype(str), "label": labels, "group": units.astype(str)})
     for name, own in (("", 0.5), ("second_", 0.7)):
         latent = labels + alike + random.normal(0, own, len(units))
@@ -67,7 +69,7 @@ def _table(units: np.ndarray, labels: np.ndarray, alike: np.ndarray, random: np.
 
 
 def figures(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[tuple[str, dict]]:
-    """(name, value with its interval) of every headline figure."""
+    """(name, value with its interval) of every headline metric."""
     first = table[["id", "label", "group", "grade", *(f"p{k}" for k in range(5))]]
     resampling = Resampling(table["unit"].to_numpy(), resamples, seed)
     yield from measure(first, SCALE, resampling)["metrics"].items()
@@ -83,21 +85,21 @@ def figures(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[tuple[st
 
 
 class Beside:
-    """Intervals, and for each the plain percentiles of the same draws, found again by its two ends."""
+    """Intervals, and the plain percentile intervals of the same draws, found again by their two ends."""
 
     def __init__(self) -> None:
         self.percentiles: dict[tuple[float, float], tuple[float, float]] = {}
         self.corrected = Resampling.interval
 
     def interval(self, resampling: Resampling, value: float, resampled: np.ndarray) -> tuple[float, float]:
-        """What takes the place of `Resampling.interval`."""
+        """Replaces `Resampling.interval`."""
         ends = self.corrected(resampling, value, resampled)
         self.percentiles[ends] = tuple(np.nanquantile(resampled, (0.025, 0.975)))
         return ends
 
 
 def coverage(make: Callable, size: int, large: int, trials: int, resamples: int) -> pd.DataFrame:
-    """A row per figure: its true value, how many sets had an interval, and the share of these that held it."""
+    """A row per metric: its true value, how many sets had an interval, and the share of these that contain it."""
     beside, random = Beside(), np.random.default_rng(0)
     truth = {name: entry["value"] for name, entry in figures(make(random, large), 2, 0)}
     held = {name: [] for name in HEADLINE}
@@ -115,11 +117,11 @@ def coverage(make: Callable, size: int, large: int, trials: int, resamples: int)
         beside.percentiles.clear()
     Resampling.interval = beside.corrected
     rows = [(name, round(truth[name], 3), len(own), *np.mean(own, axis=0).round(3)) for name, own in held.items()]
-    return pd.DataFrame(rows, columns=["figure", "true", "n", "held", "by percentiles"])
+    return pd.DataFrame(rows, columns=["metric", "true value", "n", "coverage", "coverage of percentiles"])
 
 
 def main() -> None:
-    """Print a table for each law and size."""
+    """Print a table for each distribution and size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=1000)

@@ -1,11 +1,11 @@
-"""Do the maps of `foveal explain` find lesions? Every method, on drawn photographs with known lesions.
+"""Measure how well the maps of `foveal explain` find lesions, for every method, on drawn photographs.
 
     python benchmarks/maps.py RUN --count 50
 
-The maps of a grader that has learned from drawn photographs are compared with those of the same network with random
-weights, and with the contrast of the picture, which needs no grader. A method that passes may still fail on real
-photographs; a method that fails here is not reliable at all. A map must change when the learned weights are replaced
-(Adebayo et al. 2018). Legend: s pixels per side, R resamples.
+RUN is a grader that has learned from drawn photographs, whose lesions are known. Its maps are compared with those of
+the same network with random weights, and with the contrast of the picture, which needs no grader. A method that passes
+may still fail on real photographs; a method that fails here is not reliable at all. A map must change when the learned
+weights are replaced (Adebayo et al. 2018). In shapes, s is pixels per side and R the number of resamples.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def draw_with_lesions(count: int, preparation: Preparation, seed: int) -> Iterat
 
 
 def try_maps(explainer: Explainer, count: int) -> None:
-    """Score every method and print what was found."""
+    """Score every method and print the results."""
     drawn = list(draw_with_lesions(count, explainer.predictor.preparation, SEED))
     inputs = torch.cat([explainer.input(picture.pixels) for picture in drawn[:STATISTICS]])
     copies = {step: with_grader(explainer, randomised(explainer.grader, share, SEED, inputs))
@@ -152,7 +152,7 @@ class PictureScore:
 
 
 def score_map(heat: np.ndarray, lesions: np.ndarray, retina: np.ndarray) -> PictureScore:
-    """Score a map float [s, s] >= 0 against lesions bool [s, s] in a retina bool [s, s]; an empty map has chance.
+    """Score a map float [s, s] >= 0 against lesions bool [s, s] in a retina bool [s, s]; an empty map scores as chance.
 
     The pointing game is that of Zhang et al. 2018 (excitation backprop).
     """
@@ -219,7 +219,7 @@ def verdict(method: str, random: dict[str, Any], contrast: dict[str, Any]) -> st
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="run folder of foveal train, of a grader of drawn photographs")
-    parser.add_argument("--count", type=int, default=50, help="photographs to draw")
+    parser.add_argument("run", type=Path, help="run folder of a grader that learned from drawn photographs")
+    parser.add_argument("--count", type=int, default=50, help="number of photographs to draw")
     given = parser.parse_args()
     try_maps(Explainer(given.run, "grade", choose_device("auto")), given.count)

@@ -1,10 +1,10 @@
-"""Peak memory and speed of train and pretrain against a plain PyTorch loop with the same network, size and batch.
+"""Compare peak memory and speed of train and pretrain with a plain PyTorch loop of the same network, size and batch.
 
     python benchmarks/memory.py [--rounds 1] [--only train:tf_efficientnet_lite0:224:32]
 
-Both sides see the same drawn photographs. The plain loop is what a tutorial would write: a tensor of images, the
-network, AdamW, one forward and backward pass a step, and after each epoch a pass over the validation part. Each
-measurement is a process of its own. Peak memory is the most that the process held, with Python and torch.
+Both use the same drawn photographs. The plain loop is like that of a tutorial: a tensor of images, the network, AdamW,
+one forward and backward pass per step, and after each epoch a pass over the validation part. Each measurement runs in a
+process of its own. Peak memory is the most that this process used, including Python and torch.
 """
 
 import argparse
@@ -80,7 +80,7 @@ result = {"rate": sorted(row["images_per_second"] for row in rows)[len(rows) // 
 
 
 def main() -> None:
-    """Measure both sides of each case in turn and print the ratios."""
+    """Measure both in turn for each case and print the ratios."""
     import foveal
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

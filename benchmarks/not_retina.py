@@ -1,10 +1,10 @@
-"""How many pictures that are not one retina are flagged not-a-retina, and how many real photographs.
+"""Count how many pictures that do not show one retina get the flag not-a-retina, and how many real photographs.
 
     python benchmarks/not_retina.py SHARED_DATA [--cifar cifar10.npz] [--count 200] [--seed 0] [--size 224]
 
-SHARED_DATA holds folders of real photographs. Contact sheets, pairs of eyes and report pages are composed of them;
-blank pages, charts, screenshots and external eyes are drawn, each in another random variant. An even seed serves to
-choose the rules, an odd one to judge them: real photographs are divided between the two, and drawings differ.
+SHARED_DATA has folders of real photographs, from which contact sheets, pairs of eyes and report pages are composed.
+Blank pages, charts, screenshots and external eyes are drawn, each with random variations. Use even seeds to choose the
+rules and odd seeds to test them: the two use different real photographs and different drawings.
 """
 
 import argparse
@@ -29,7 +29,7 @@ FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COM
 
 
 def shrunk(photograph: np.ndarray, side: int) -> np.ndarray:
-    """The photograph with this long side."""
+    """The photograph, resized to this long side."""
     scale = side / max(photograph.shape[:2])
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=way)
@@ -49,7 +49,7 @@ def text(page: np.ndarray, random: Random, top: int, bottom: int, left: int, rig
 
 
 def blank(random: Random, photographs: list[np.ndarray]) -> np.ndarray:
-    """One colour, noise, or a slope of brightness."""
+    """One colour, noise, or a gradient of brightness."""
     colour = random.integers(0, 256, 3) if random.random() < 0.7 else np.full(3, random.choice([0, 255, 128]))
     slope = np.linspace(-1, 1, 400)[:, None, None] * random.choice([0, 40])
     page = np.ones((400, int(random.integers(300, 700)), 3)) * colour + slope
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--save", type=Path, help="write the pictures that are judged wrongly to this folder")
+    parser.add_argument("--save", type=Path, help="folder for the pictures with a wrong result")
     asked = parser.parse_args()
     preparation, random, rows, some = (
         Preparation(size=asked.size, crop="ellipse"),

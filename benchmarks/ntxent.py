@@ -1,10 +1,11 @@
-"""Time and peak memory of NT-Xent, forward and backward, beside other libraries; one process for each measurement.
+"""Time and peak memory of NT-Xent, forward and backward, compared with other libraries.
 
-    pip install lightly pytorch-metric-learning          # the peers; what is not installed is left out
+    pip install lightly pytorch-metric-learning          # libraries that are not installed are left out
     python benchmarks/ntxent.py [--device cpu] [--pairs 256 512 1024 2048 4096 8192] [--large 32768] [--repeats 3]
 
-Prints seconds (the median of the repeats, after one that is not counted) and peak memory above that of the process
-before the loss: resident memory on a CPU, allocated memory on a GPU. A loss that would not fit is not run, and said so.
+Prints seconds (the median of the repeats, after a first one that is not counted) and the peak memory on top of that of
+the process before the loss: resident memory on a CPU, allocated memory on a GPU. Each measurement runs in a process of
+its own. A loss that would not fit is not run; the table says so.
 """
 
 import argparse
@@ -23,7 +24,7 @@ MODULES = {"lightly": "lightly", "pytorch-metric-learning": "pytorch_metric_lear
 
 
 def loss_function(name, chunk):
-    """A function of two tensors [n, D]; the imports are those of the loss that is measured."""
+    """A function of two tensors [n, D]. Only the library of this loss is imported."""
     if name == "lightly":
         from lightly.loss import NTXentLoss
 
@@ -40,7 +41,7 @@ def loss_function(name, chunk):
 
 
 def bytes_expected(name, pairs, chunk):
-    """What a loss will need at least: copies of its largest matrix in float32."""
+    """Bytes that a loss will need at least: copies of its largest matrix in float32."""
     matrix = 4 * (2 * pairs) ** 2
     if name == "pytorch-metric-learning":
         return 4 * matrix * (2 * pairs - 2)  # every positive pair beside all negatives of its anchor, four times
@@ -48,7 +49,7 @@ def bytes_expected(name, pairs, chunk):
 
 
 def bytes_free(device):
-    """Half of the free memory of the device: others may be using it too."""
+    """Half of the free memory of the device, because others may use it too."""
     if device == "cuda":
         import torch
 
@@ -58,7 +59,7 @@ def bytes_free(device):
 
 
 def peak(device):
-    """The most memory so far, in bytes."""
+    """Peak memory so far, in bytes."""
     if device == "cuda":
         import torch
 
@@ -67,7 +68,7 @@ def peak(device):
 
 
 def measure(name, pairs, device, repeats, chunk):
-    """Seconds and bytes of one loss, in this process; printed as JSON."""
+    """Seconds and bytes of one loss in this process, printed as JSON."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -75,7 +76,7 @@ def measure(name, pairs, device, repeats, chunk):
     z1, z2 = (view.to(device).requires_grad_() for view in views)
     function = loss_function(name, chunk)
     small = torch.randn(2, 8, DIMENSIONS, device=device, requires_grad=True)
-    function(small[0], small[1]).backward()  # libraries and threads are started before the baseline
+    function(small[0], small[1]).backward()  # starts libraries and threads before the baseline is measured
     before, times = peak(device), []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -108,7 +109,7 @@ def row(name, pairs, options):
 
 
 def main() -> None:
-    """Every loss at every number of pairs, then the chunked form at the largest."""
+    """Measure every loss for every number of pairs, then the loss in tiles for the largest."""
     if sys.argv[1:2] == ["--one"]:
         name, pairs, device, repeats, chunk = sys.argv[2:]
         measure(name, int(pairs), device, int(repeats), int(chunk))

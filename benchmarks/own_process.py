@@ -1,4 +1,4 @@
-"""A program in a process of its own, and the result that it leaves: for measurements that must not touch each other."""
+"""Runs a program in a process of its own and reads its result, so that measurements do not influence each other."""
 
 import json
 import subprocess
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def result_of(program: str, *arguments: object, seconds: float = 3600) -> dict[str, Any]:
-    """Run a program that sets `result`, a dictionary; returns it, with `gib`, the most memory that the process held.
+    """Run a program that sets `result`, a dictionary; returns it with `gib`, the peak memory of the process.
 
-    Ends this program with the output of the other one where that fails, and with an error after so many seconds.
+    If the program fails, this one ends with its output. An error is raised after `seconds`.
     """
     last = (
         "\nimport json, resource\n"  # the peak is in KiB on Linux

@@ -1,17 +1,18 @@
-"""From JPEG files to probabilities: an exported grader against the same timm network in eager PyTorch with Pillow.
+"""Time the way from JPEG files to probabilities: an exported grader, and the same timm network in eager PyTorch.
 
     python benchmarks/predict_speed.py FOLDER_OF_PHOTOGRAPHS [--runs RUN…] [--images 96] [--repeats 5]
 
-Three ways in turn, `--repeats` times, over the same files:
+Runs three programs in turn, `--repeats` times, on the same files:
 
-    timm          Pillow decodes, timm's own transform resizes and normalises, the network in batches of 16, in eager
-                  mode: in one process, and with a DataLoader of 2 workers; the faster one of the two counts
+    timm          Pillow decodes, timm's own transform resizes and normalises, and the network grades batches of 16 in
+                  eager mode, both in one process and with a DataLoader of 2 workers; the faster of the two counts
     model.onnx    what `foveal predict FILE.onnx` does: finds the disc, crops, measures quality, grades, writes a row
     int8          the same with model.int8.onnx
 
-Ours does more with every photograph than theirs. Without --runs, untrained graders of the two encoders are made, whose
-speed is that of trained ones. --agreement DATA prints, too, how many images of a prepared set that the calibration did
-not see get the same grade from float32 and int8. Machines are shared and noisy: the ratio counts, with its n.
+Foveal does more with every photograph than timm. Without --runs, untrained graders with two encoders are made, which
+are as fast as trained ones. --agreement DATA also prints for how many images of a prepared set the grades of float32
+and int8 are equal; images that were used for calibration are left out. The machine may be busy, so read the ratio and
+n.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ ENCODERS, SIDE, BATCH, CLASSES = ("tf_efficientnet_lite0", "efficientnet_b0"), 2
 
 
 class Photographs(Dataset):
-    """Files, decoded and transformed as timm's users do it."""
+    """Files, decoded and transformed in the usual way of timm."""
 
     def __init__(self, files: list[Path], transform: Callable) -> None:
         self.files, self.transform = files, transform
@@ -55,7 +56,7 @@ class Photographs(Dataset):
 
 
 def peer(name: str, side: int, files: list[Path]) -> Callable[[int], float]:
-    """Images per second of timm's network by the number of DataLoader workers."""
+    """Images per second of timm's network, by the number of DataLoader workers."""
     model = timm.create_model(name, num_classes=CLASSES).eval()
     config = resolve_data_config({"input_size": (3, side, side)}, model=model)
     transform = create_transform(**config, is_training=False)
@@ -71,14 +72,14 @@ def peer(name: str, side: int, files: list[Path]) -> Callable[[int], float]:
 
 
 def ours(file: Path, files: list[Path], out: Path) -> float:
-    """Images per second of `foveal predict FILE`, the start of the program not counted on either side."""
+    """Images per second of `foveal predict FILE`; as for timm, the start of the program is not timed."""
     began = time.perf_counter()
     foveal.predict(file, *files, out=out)
     return len(files) / (time.perf_counter() - began)
 
 
 def untrained(encoder: str, folder: Path) -> Path:
-    """A grader of one step on drawn photographs."""
+    """A grader that was trained for one step on drawn photographs."""
     data = folder / "phantoms"
     if not data.exists():
         foveal.prepare("phantom:40", out=data, size=256)
@@ -88,7 +89,7 @@ def untrained(encoder: str, folder: Path) -> Path:
 
 
 def agreement(folder: Path, path: Path, calibrated: int) -> None:
-    """Print the share of equal grades on the images of a set that the calibration did not see."""
+    """Print the share of equal grades on the images of a set that were not used for calibration."""
     exact, low = Exported(folder / "model.onnx", "cpu"), Exported(folder / "model.int8.onnx", "cpu")
     prepared = open_prepared(path)
     records = prepared.records

@@ -1,14 +1,14 @@
-"""From photographs to prepared squares: Foveal against Pillow, and the loader against DataLoader, in one run.
+"""Time the preparation of photographs with Foveal and with Pillow, and loading with Foveal and with DataLoader.
 
     python benchmarks/prepare_speed.py FOLDER_OF_PHOTOGRAPHS [--repeats 8]
 
-1. Large photographs (EyePACS originals), one thread each: Pillow decodes all pixels, crops the bright part and
-   resizes; Foveal decodes reduced, finds the disc, crops, resizes, measures quality and takes a fingerprint, which is
-   more than Pillow does. Both in turn, `--repeats` times over all photographs.
-2. An epoch at 224 px: torch's DataLoader with 2 workers reads JPEG files of 512 px, decodes, resizes and stacks;
-   Foveal reads the prepared set. Pixels only on both sides, no augmentation; from memory and from the memory map.
+1. Large photographs (EyePACS originals), one thread each. Pillow decodes all pixels, crops the bright part and resizes.
+   Foveal decodes at a reduced size, finds the disc, crops, resizes, measures quality and computes a fingerprint, so it
+   does more. Both run in turn over all photographs, `--repeats` times.
+2. An epoch at 224 px. torch's DataLoader with 2 workers reads JPEG files of 512 px, decodes, resizes and stacks them.
+   Foveal reads the prepared set, from memory and memory-mapped. Both give pixels without augmentation.
 
-Machines are shared and noisy: what counts is the ratio of the medians, printed with its n.
+The machine may be busy, so read the ratio of the medians, which is printed with n.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIZE, LOADED_SIZE, BATCH = 256, 224, 64
 
 
 def with_pillow(file: Path) -> np.ndarray:
-    """Decode, crop to what is brighter than the background, resize: the usual script."""
+    """Decode, crop to the part that is brighter than the background, resize: the usual script."""
     image = Image.open(file).convert("RGB")
     box = image.convert("L").point(lambda value: 255 * (value > 12)).getbbox()
     return np.asarray(image.crop(box).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
@@ -59,10 +59,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def compare(title: str, count: int, repeats: int, **ways: Callable[[], object]) -> None:
-    """Run all ways in turn, `repeats` times, and print images per second and the ratio to the first."""
+    """Run all ways in turn, `repeats` times; print images per second, and the ratio to the first."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
-        way()  # files and libraries in memory
+        way()  # a first pass, so that files and libraries are in memory
     for _ in range(repeats):
         for name, way in ways.items():
             times[name].append(seconds(way))
@@ -77,7 +77,7 @@ def compare(title: str, count: int, repeats: int, **ways: Callable[[], object]) 
 
 
 class JpegFiles(Dataset):
-    """Files as a folder-of-images data set reads them."""
+    """Files, read as by a Dataset of a folder of images."""
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
@@ -92,7 +92,7 @@ class JpegFiles(Dataset):
 
 
 def write_files(photographs: list[Path], folder: Path, count: int) -> list[Path]:
-    """JPEG files of 512 px, as data sets are commonly handed on, all of different pixels."""
+    """JPEG files of 512 px, a usual size of published sets, with different pixels."""
     folder.mkdir()
     squares = [prepare_file(file, Preparation(size=512, crop="ellipse")).pixels[..., ::-1] for file in photographs]
     files = [folder / f"{n:04d}.jpg" for n in range(count)]
@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--repeats", type=int, default=8)
-    parser.add_argument("--loaded", type=int, default=1024, help="files that the loaders read")
+    parser.add_argument("--loaded", type=int, default=1024, help="number of files to load")
     options = parser.parse_args()
     set_quiet(True)
     photographs = list_pictures(options.photographs)

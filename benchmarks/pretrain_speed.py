@@ -1,14 +1,14 @@
-"""Images per second of SimCLR pre-training: ours against lightly's standard loop, in turn, on the same machine.
+"""Images per second of SimCLR pre-training with Foveal and with lightly's standard loop, in turn on one machine.
 
     uv pip install lightly
     python benchmarks/pretrain_speed.py [--encoder resnet18 --size 128 --batch-size 64] [--rounds 3] [--seconds 20]
 
-Without --encoder it runs the settings of the table: resnet18 and efficientnet_b0 at 128 px, small_conv and strided_conv
-at 32 px, the latter with the projection of its features' width, and with that of recipes/cifar10_cpu.toml.
-Both sides see the same pictures at the same size, the same encoder, batch, views and projection. lightly's
-side is its documented loop: LightlyDataset of a folder of JPEG files (of the prepared size, so that decoding is cheap),
-SimCLRTransform, a DataLoader with two workers, NTXentLoss, one forward pass per view. Ours is `foveal pretrain` with
-everything on auto. A number is the steady state of whole steps, after a warm-up, in a process of its own.
+Without --encoder, it runs the settings of the table in docs/results.md: resnet18 and efficientnet_b0 at 128 px, and
+small_conv and strided_conv at 32 px, the last one both with a projection as wide as its features and with that of
+recipes/cifar10_cpu.toml. Both programs use the same pictures at the same size, and the same encoder, batch, views and
+projection. lightly runs its documented loop: LightlyDataset of a folder of JPEG files (of the prepared size, so that
+decoding is fast), SimCLRTransform, a DataLoader with two workers, NTXentLoss, one forward pass per view. Foveal runs
+`foveal pretrain` with everything on auto. Whole steps are timed after a warm-up, in a process of its own.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-SETTINGS = (  # encoder, pixels, batch, hidden width of the projection (0: that of the features)
+SETTINGS = (  # encoder, pixels, batch, hidden width of the projection (0: width of the features)
     ("resnet18", 128, 64, 0), ("efficientnet_b0", 128, 64, 0), ("small_conv", 32, 256, 0), ("strided_conv", 32, 256, 0),
     ("strided_conv", 32, 256, 512),
 )  # fmt: skip
@@ -105,14 +105,14 @@ def write_data(folder: Path, size: int) -> None:
 
     random = np.random.default_rng(0)
     (folder / "files").mkdir()
-    for number in range(COUNT):  # clouds of colour: no two alike, and JPEG files of the size of photographs'
+    for number in range(COUNT):  # clouds of colour: all different, with JPEG files as large as those of photographs
         clouds = sum(cv2.resize(random.normal(0, 30, (n, n, 3)), (size, size)) for n in (4, 16, size // 2))
         cv2.imwrite(str(folder / "files" / f"{number:05d}.jpg"), np.clip(128 + clouds, 0, 255).astype(np.uint8))
     foveal.prepare(folder / "files", out=folder / "set", size=size, fundus="no")
 
 
 def measure(program: str, folder: Path, setting: tuple, seconds: float) -> dict:
-    """What one side prints, run in a process of its own."""
+    """The result of one of the two programs, run in a process of its own."""
     arguments = [sys.executable, "-W", "ignore", "-c", program, str(folder), *map(str, (*setting, seconds))]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -134,7 +134,7 @@ def main() -> None:
     settings = (asked,) if options.encoder else SETTINGS
     peer = importlib.util.find_spec("lightly") is not None
     if not peer:
-        print("lightly is not installed (uv pip install lightly): ours alone")
+        print("lightly is not installed (uv pip install lightly): only Foveal is measured")
     for setting in settings:
         encoder, size, batch, hidden = setting
         with tempfile.TemporaryDirectory() as name:

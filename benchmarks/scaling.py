@@ -1,11 +1,10 @@
-"""Time and peak memory for 1,000, 10,000 and 100,000 images: prepare, leak check, one epoch of pre-training, predict.
+"""Time and peak memory with 1,000, 10,000 and 100,000 images: prepare, leak check, one epoch of pre-training, predict.
 
     python benchmarks/scaling.py [--counts 1000 10000 100000] [--folder DIR]
 
-The photographs are drawn at 64 px: 200 phantoms, each under noise of its own, so that none is a copy of another. The
-network is small_conv. Every measurement is a process of its own; memory is the most that it held, with Python and
-torch.
-A last column gives the time per image relative to the smallest count: 1.0 is linear.
+The photographs are 200 phantoms, drawn at 64 px and repeated with different noise, so that none is a copy of another.
+The network is small_conv. Each measurement runs in a process of its own; memory is the most that this process used,
+including Python and torch. The last column has the time per image relative to the smallest count: 1.0 is linear.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Kill a server at random moments under load: no confirmed review and no answer's line of the log may be lost.
+"""Kill a busy server at random moments, and check that no confirmed review and no answer is missing from its log.
 
     python benchmarks/serve_kills.py RUN_OR_FILE [--kills 100] [--clients 4] [--database URL]
 
 Each client sends drawn photographs, all different, and confirms or corrects each answer. The server is killed (SIGKILL)
-up to two seconds after its first answers, and started again on the same database. At the end, and after every tenth
+up to two seconds after its first answers, and started again with the same database. At the end, and after every tenth
 kill, `foveal audit` must find the log complete, with every answer and review that a client has received. Prints the
-counts as JSON; exit code 1 if something is lost.
+counts as JSON. The exit code is 1 if something is lost.
 """
 
 import argparse
@@ -34,7 +34,7 @@ START = 120  # seconds
 
 
 class Client(threading.Thread):
-    """Grades and reviews one photograph after the other, until the server is gone."""
+    """Sends and reviews one photograph after the other, until the server has stopped."""
 
     def __init__(self, port: int, photograph: bytes, name: str) -> None:
         super().__init__(daemon=True)
@@ -44,7 +44,7 @@ class Client(threading.Thread):
         self.begun = threading.Event()
 
     def run(self) -> None:
-        """One connection for all requests."""
+        """Use one connection for all requests."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             for number in range(10**9):
@@ -73,7 +73,7 @@ def _post(connection: http.client.HTTPConnection, path: str, data: bytes, kind: 
 
 
 def kill_once(command: list[str], port: int, clients: list[Client], wait: float) -> None:
-    """Start a server, let the clients work, and kill it `wait` seconds after each has got its first answers."""
+    """Start a server, let the clients work, and kill it `wait` seconds after each client has its first answers."""
     server = subprocess.Popen(command)
     try:
         end = time.monotonic() + START
@@ -104,7 +104,7 @@ def _is_ready(port: int) -> bool:
 
 
 def lost(database: str, clients: list[Client]) -> dict[str, int]:
-    """How many received answers and reviews the log and the database lack; FovealError if the log is damaged."""
+    """Numbers of received answers and reviews that the database lacks; FovealError if the log is damaged."""
     foveal.audit(database)
     with closing(existing(database)) as reviews:
         stored = {review.id for review in reviews.all()}
@@ -116,12 +116,12 @@ def lost(database: str, clients: list[Client]) -> dict[str, int]:
 
 
 def main() -> None:
-    """Kill, check, print."""
+    """Kill and check the server repeatedly, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--database", default="", help="by default a new SQLite file")
+    parser.add_argument("--database", default="", help="database of the server; by default a new SQLite file")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     set_quiet(True)

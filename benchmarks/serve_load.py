@@ -1,12 +1,13 @@
-"""The server under load: many clients at once, against the same model without a server, and beyond its capacity.
+"""Measure a server with many clients at once, compare it with the model without a server, and exceed its capacity.
 
     python benchmarks/serve_load.py RUN_OR_FILE FOLDER_OF_PHOTOGRAPHS [--clients 64] [--seconds 60]
 
-1. The bare model: `foveal.load` over the photographs in one process, before and after the load. It is opened, and has
-   graded them once, before the clock starts.
-2. `--clients` clients, each sending one photograph after the other for `--seconds`: throughput, latencies, errors, and
-   every answer against the row of the bare model. The clients share the machine's cores with the server.
-3. As many clients at a server that takes 8 photographs at a time: 503 with Retry-After, and nothing else, beyond that.
+1. Without a server: `foveal.load` grades the photographs in one process, before and after the load. It has graded them
+   once before the clock starts.
+2. `--clients` clients send one photograph after the other for `--seconds`. Measures throughput, latencies and errors,
+   and compares every answer with that of step 1. The clients use the same cores as the server.
+3. The same clients and a server that accepts only 8 photographs at a time. Beyond this, it must answer 503 with
+   Retry-After, and nothing else.
 
 The memory of the server is read before, during and after.
 """
@@ -34,14 +35,14 @@ from foveal.predict.loaded import LoadedGrader
 from foveal.sources.source import list_pictures
 
 PORT = 8971
-LEAST_SECONDS = 10  # that the bare model is measured for
+LEAST_SECONDS = 10  # of measurement without a server
 
 
 @dataclass
 class Load:
-    """What the clients saw."""
+    """What the clients measured."""
 
-    statuses: Counter = field(default_factory=Counter)  # of HTTP, or the name of what went wrong
+    statuses: Counter = field(default_factory=Counter)  # status of HTTP, or the name of an error
     seconds: list[float] = field(default_factory=list)
     answers: list[dict] = field(default_factory=list)
     without_retry: int = 0
@@ -76,7 +77,7 @@ def client(number: int, files: list[tuple[str, bytes]], until: float, load: Load
 
 
 def put_under_load(files: list[tuple[str, bytes]], clients: int, seconds: float) -> tuple[Load, float]:
-    """(what the clients saw, seconds it took)."""
+    """(what the clients measured, seconds that it took)."""
     load, lock = Load(), threading.Lock()
     began = time.monotonic()
     threads = [
@@ -105,7 +106,7 @@ def started(model: Path, folder: Path, *more: str) -> subprocess.Popen:
 
 
 def memory(server: subprocess.Popen) -> float:
-    """Resident MB of the server."""
+    """Resident memory of the server in MB."""
     lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
@@ -119,7 +120,7 @@ def bare(grader: LoadedGrader, files: list[Path]) -> float:
 
 
 def show(load: Load, took: float) -> float:
-    """Print, and return images per second."""
+    """Print a result, and return its images per second."""
     rate = len(load.seconds) / took
     places = statistics.quantiles(load.seconds, n=100) if len(load.seconds) > 1 else [0.0] * 99
     errors = sum(count for status, count in load.statuses.items() if status not in (200, 503))
@@ -145,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         grader = foveal.load(options.model)
-        table = grader.predict(files)  # warms up
+        table = grader.predict(files)  # a first pass, which is not timed
         before = bare(grader, files)
         server = started(options.model, folder)
         idle = memory(server)
@@ -172,7 +173,7 @@ def main() -> None:
 
 
 def compare(answers: list[dict], table: pd.DataFrame) -> tuple[int, float]:
-    """(answers that are not those of the table, largest difference of a probability); number k.jpg is row k."""
+    """(answers that differ from the table, largest difference of a probability); photograph k.jpg is row k."""
     unequal, worst = 0, 0.0
     for answer in answers:
         row = table.iloc[int(answer["name"].removesuffix(".jpg"))]

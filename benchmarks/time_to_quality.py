@@ -1,16 +1,16 @@
-"""Time to equal quality: ours against lightly's documented SimCLR loop, on the same photographs and processor cores.
+"""Time to equal quality: Foveal and lightly's documented SimCLR loop, on the same photographs and cores.
 
     pip install lightly
     python benchmarks/time_to_quality.py POOL GRADED --folder WORK [--encoder resnet18] [--init random] [--seeds 0 1]
 
-POOL is a folder of photographs without grades, GRADED a source with grades. lightly trains for --epochs. Ours then gets
-an eighth, a quarter, half and all of the time that it took, as `--budget`, until an encoder is as good. Times are those
-of whole processes, with imports and planning. Quality is the AUC of referable grades: ridge regression on frozen
-features of the training photographs of GRADED, out of fold by patient. WORK keeps what is finished, so the same command
-resumes.
+POOL is a folder of photographs without grades, GRADED a source with grades. lightly trains for --epochs. Then Foveal
+gets an eighth, a quarter, half and all of lightly's time as `--budget`, until its encoder is as good. Times are those
+of whole processes, with imports and planning. Quality is the AUC of referable grades by ridge regression on frozen
+features of the training photographs of GRADED, out of fold by patient. WORK keeps finished results; to resume, run the
+same command again.
 
-lightly's side: a folder of JPEG files of the prepared size, LightlyDataset, SimCLRTransform, a DataLoader with two
-workers, NTXentLoss, SGD at 0.06 with momentum 0.9 and weight decay 5e-4, batches of 256, as in its examples.
+lightly uses a folder of JPEG files of the prepared size, LightlyDataset, SimCLRTransform, a DataLoader with two
+workers, NTXentLoss, SGD at 0.06 with momentum 0.9 and weight decay 5e-4, and batches of 256, as in its examples.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def quality(graded: Path, encoder: str, init: str, size: int) -> dict[str, Any]:
 
 
 def timed(file: Path, program: str, *arguments: object) -> dict[str, Any]:
-    """What a process of its own took and printed, kept in `file`; a finished one is not repeated."""
+    """The time and output of a process, stored in `file`. Finished processes are not repeated."""
     if not file.exists():
         began = time.perf_counter()
         result = result_of(program, *arguments, seconds=6 * 3600)
@@ -132,7 +132,7 @@ def said(name: str, found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run lightly, then ours with growing budgets, for every seed."""
+    """Run lightly, then Foveal with growing budgets, for every seed."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("pool", type=Path)
     parser.add_argument("graded", type=Path)
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def compare_times(options: argparse.Namespace) -> None:
-    """Print a line for the starting weights, then for lightly and ours with every seed."""
+    """Print a line for the starting weights, then for lightly and Foveal with every seed."""
     import foveal
 
     folder, encoder, init, size = options.folder, options.encoder, options.init, options.size
@@ -175,7 +175,7 @@ def compare_times(options: argparse.Namespace) -> None:
             said(f"ours, seed {seed}, budget {budget}", found)
             if found["value"] >= theirs["value"]:
                 ratio = found["seconds"] / theirs["seconds"]
-                print(f"seed {seed}: as good in {ratio:.2f} of lightly's time", flush=True)
+                print(f"seed {seed}: as good after {ratio:.2f} of lightly's time", flush=True)
                 break
 
 

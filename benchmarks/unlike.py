@@ -1,11 +1,11 @@
-"""Are photographs of another source told from the grader's own? Frozen ImageNet weights, no training.
+"""Measure whether photographs of other sources can be told from those of a grader's own source, without training.
 
     python benchmarks/unlike.py DATA_FOLDER [--weights imagenet] [--most 600] [--size 224] [--image-size 160]
 
-Each set is cut by a fixed permutation into training (60 %), validation (15 %) and test (25 %). For every pair: the
-share of the first set's own test photographs that pass, and the AUC of the largest score between these and the
-photographs of the other set. All are prepared at the same size first, and resolution is left out, so size does not give
-them away.
+Each set is divided at random, always in the same way, into training (60 %), validation (15 %) and test (25 %). For each
+pair of sets, prints the share of the first set's own test photographs that count as similar, and the AUC of the largest
+score between these and the photographs of the other set. All photographs are prepared at the same size, and resolution
+is left out, so that their size does not give them away. The features come from frozen ImageNet weights.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", default="imagenet", help="imagenet, a file of weights or a run")
-    parser.add_argument("--most", type=int, default=600, help="photographs of each set")
+    parser.add_argument("--most", type=int, default=600, help="the most photographs of each set")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--image-size", type=int, default=160)
     options = parser.parse_args()
@@ -75,7 +75,7 @@ def main() -> None:
         own = likeness.scores(looks[test], texture[test])
         passed = [f"{kind} {share:.1%}" for kind, share in zip(KINDS, (own <= 1).mean(0), strict=True)]
         print(f"{name}: {len(train)} training, {len(val)} validation, {len(test)} test photographs")
-        print(f"  own test photographs that pass: {(own <= 1).all(1).mean():.1%} ({', '.join(passed)})")
+        print(f"  own test photographs that count as similar: {(own <= 1).all(1).mean():.1%} ({', '.join(passed)})")
         for other, described_others in sets.items():
             if other != name:
                 theirs = likeness.scores(*described_others)

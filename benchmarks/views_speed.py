@@ -1,12 +1,12 @@
-"""Two random views of each image: Foveal against lightly, torchvision, albumentations and kornia, in one run.
+"""Time two random views of each image with Foveal, lightly, torchvision, albumentations and kornia.
 
-    python benchmarks/views_speed.py [--rounds 7]                  on one CPU core, then Foveal on all
-    python benchmarks/views_speed.py --device cuda [--rounds 20]   the device back end: 2 x 256 views at 224 px
+    python benchmarks/views_speed.py [--rounds 7]                  on one CPU core, then Foveal on all cores
+    python benchmarks/views_speed.py --device cuda [--rounds 20]   on a GPU: 2 x 256 views at 224 px
 
-The same operations with the same ranges everywhere: SimCLR's crop-and-resize, flip, jitter, grey and blur (sigma 0.1 to
-2 px), then floats, normalised. Pictures are decoded already, in the form that each library asks for. The process is
-held on one core, each library has one thread, and all take their turn in every round: what counts is the ratio of the
-medians. Peers that are not installed are left out: `uv pip install lightly albumentations kornia`.
+All make the same operations with the same ranges: SimCLR's crop and resize, flip, jitter, grey and blur (sigma 0.1 to
+2 px), then normalised floats. Pictures are already decoded, in the form that each library needs. The process uses one
+core and each library one thread. All libraries run in turn in every round; read the ratio of the medians. Libraries
+that are not installed are left out: `uv pip install lightly albumentations kornia`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from foveal.augment.views import NetworkInput, normalise, random_views
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 CASES = ((32, 32), (160, 128), (256, 224))  # side of the pictures, side of the views
-OURS, PEERS = 256, 32  # pictures a turn
+OURS, PEERS = 256, 32  # pictures per turn
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIGMA, KERNEL = (0.1, 2.0), 13
 JITTER = (0.8, 0.8, 0.8, 0.2)
@@ -124,7 +124,7 @@ CONTENDERS: dict[str, Callable[[np.ndarray, int], Turn]] = {
 
 
 def turns(images: np.ndarray, size: int) -> dict[str, Turn]:
-    """What is installed, made ready."""
+    """The installed libraries, ready to run."""
     ready = {}
     for name, make in CONTENDERS.items():
         try:
@@ -136,7 +136,7 @@ def turns(images: np.ndarray, size: int) -> dict[str, Turn]:
 
 
 def rate(turn: Turn) -> float:
-    """Views a second."""
+    """Views per second."""
     since = time.perf_counter()
     turn[1]()
     return turn[0] / (time.perf_counter() - since)
@@ -200,7 +200,7 @@ def on_cuda(rounds: int) -> None:
     except ImportError as error:
         print(f"kornia is left out ({error}): uv pip install kornia")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: 2 x {OURS} views, {side} -> {size} px, resident")
-    print(f"ms from the drawing of numbers to the end on the device: median of {rounds} (lowest to highest), GiB above")
+    print(f"ms from drawing the random numbers until the device has finished: median of {rounds} (lowest to highest), GiB above")
     measured: dict[str, list[float]] = {name: [] for name in work}
     for turn in work.values():
         for _ in range(3):
@@ -218,7 +218,7 @@ def on_cuda(rounds: int) -> None:
 
 
 def milliseconds(turn: Callable[[], None]) -> float:
-    """From an idle device to an idle device, by its own clock."""
+    """From an idle device to an idle device, by the clock of the device."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize()
     start.record()

@@ -1,9 +1,9 @@
-"""Training steps with threads that spin shortly or long, alone and beside other work, in turn.
+"""Time training steps when waiting threads spin for a short or a long time, alone and beside other work.
 
     python benchmarks/waiting.py [--encoder resnet18] [--size 128] [--batch-size 16] [--rounds 3] [--busy 4]
 
-Spinning long is OpenMP's default in torch; `import foveal` shortens it. The other work is --busy processes that
-count. Prints the median seconds of a step of each, and the ratio.
+Spinning long is the default of OpenMP in torch; `import foveal` shortens it. The other work is --busy processes that
+count. Both are run in turn. Prints the median seconds of a step of each, and the ratio.
 """
 
 import argparse
@@ -27,7 +27,7 @@ print(sorted(seconds[1:])[3])
 
 
 def measure(policy: str, options: argparse.Namespace) -> float:
-    """Median seconds of a step in a process of its own."""
+    """Median seconds of a step, in a process of its own."""
     command = [sys.executable, "-c", STEPS, options.encoder, str(options.size), str(options.batch_size)]
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     environment |= {"GOMP_SPINCOUNT": "20000"} if policy == "short" else {}
@@ -35,11 +35,11 @@ def measure(policy: str, options: argparse.Namespace) -> float:
 
 
 def compare(options: argparse.Namespace) -> str:
-    """Both policies in turn: medians and the ratio."""
+    """Run both in turn; return the medians and the ratio."""
     pairs = [(measure("spin", options), measure("short", options)) for _ in range(options.rounds)]
     spinning, short = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(spin / wait for spin, wait in pairs)
-    return f"long {spinning:.3f} s, shortly {short:.3f} s; spinning long takes {ratio:.2f} times as long"
+    return f"long {spinning:.3f} s, short {short:.3f} s; spinning long takes {ratio:.2f} times as long"
 
 
 def main() -> None:
