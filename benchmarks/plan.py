@@ -1,10 +1,10 @@
-"""What `foveal pretrain --plan` promises against the run: time and peak memory; and whether `--budget` is kept.
+"""Compare the time and peak memory that `foveal pretrain --plan` predicts with those of the run, and test `--budget`.
 
     python benchmarks/plan.py [--only resnet18:128:64 ...] [--images 1024] [--epochs 3] [--budget 2m]
 
-Each measurement is a process of its own, on the same drawn photographs, with everything on auto. The time of a run is
-that of the whole call, with its start. Peak memory is the most that the process held, with Python and torch. The last
-figures are how long the plan took to answer, and the share of a budget that its run took.
+Each measurement runs in a process of its own, on the same drawn photographs, with everything on auto. The time of a run
+is that of the whole call, including its start. Peak memory is the most that the process used, including Python and
+torch. The last numbers are the time that the plan took, and the share of the budget that a run with `--budget` took.
 """
 
 import argparse

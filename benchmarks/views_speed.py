@@ -200,7 +200,7 @@ def on_cuda(rounds: int) -> None:
     except ImportError as error:
         print(f"kornia is left out ({error}): uv pip install kornia")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: 2 x {OURS} views, {side} -> {size} px, resident")
-    print(f"ms from drawing the random numbers until the device has finished: median of {rounds} (lowest to highest), GiB above")
+    print(f"ms from drawing random numbers to the end on the device: median of {rounds} (lowest to highest), GiB above")
     measured: dict[str, list[float]] = {name: [] for name in work}
     for turn in work.values():
         for _ in range(3):
