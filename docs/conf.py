@@ -16,7 +16,7 @@ html_title = "Foveal"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_design"]
 highlight_language = "none"  # a block without a language is output
-nb_execution_mode = "off"  # the tutorials are stored with their results
+nb_execution_mode = "off"  # the tutorials have stored output
 nb_merge_streams = True
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -24,7 +24,7 @@ default_role = "code"  # docstrings write `names` as Markdown does
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 80
-copybutton_exclude = ".linenos, .gp, .go, .c1"  # the comments behind commands are no part of them
+copybutton_exclude = ".linenos, .gp, .go, .c1"  # comments behind commands are not copied
 
 html_theme = "pydata_sphinx_theme"
 html_logo = html_favicon = "../foveal/serve/static/icon.svg"

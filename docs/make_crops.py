@@ -1,9 +1,8 @@
-"""Draw the found discs of a folder of photographs, without the photographs: `python docs/make_crops.py DATA_FOLDER`.
+"""Draw the discs that are found in a folder of photographs: `python docs/make_crops.py DATA_FOLDER`.
 
-Writes docs/crops.png (each frame as a grey rectangle with its circle or ellipse) and prints the table of
-docs/ideas/crops.md.
-`--photographs OUT.png` adds the same sheet over the photographs themselves: keep that one to yourself, the licences of
-most data sets forbid to pass their pictures on.
+Writes docs/crops.png (each picture as a grey rectangle with its circle or ellipse) and prints the table of
+docs/ideas/crops.md. `--photographs OUT.png` also draws them over the photographs. Do not share that file: the licences
+of most data sets forbid it.
 """
 
 import argparse
@@ -24,7 +23,7 @@ GREY, WHITE, GREEN, RED = (205, 205, 205), (255, 255, 255), (0, 120, 60), (200, 
 
 
 class Found(NamedTuple):
-    """One photograph: its name in the folder, its size, the pixels that were looked at, and the disc in them."""
+    """One photograph: its name in the folder, its size, the pixels that were searched, and the disc in them."""
 
     name: str
     width: int
@@ -34,7 +33,7 @@ class Found(NamedTuple):
 
 
 def look(folder: Path) -> list[Found]:
-    """Find the disc of every picture below a folder; what cannot be read is named and left out."""
+    """Find the disc of every picture below a folder; pictures that cannot be read are listed and left out."""
     found = []
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS):
         try:

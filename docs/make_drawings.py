@@ -72,7 +72,7 @@ def leaks() -> None:
 
 
 def test_set(generator: Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Patient [n] and hit [n] of 40 patients with one to ten photographs, of whom some are easier than others."""
+    """Patient [n] and whether the answer is correct [n], for 40 patients with 1 to 10 photographs; some are easier."""
     patient = np.repeat(np.arange(40), generator.integers(1, 11, 40))
     return patient, generator.random(len(patient)) < generator.beta(1.6, 0.4, 40)[patient]
 
@@ -102,7 +102,7 @@ def softmax(values: np.ndarray) -> np.ndarray:
 
 
 def calibration() -> None:
-    """How often answers are right, against their probability, before and after division by a temperature."""
+    """How often answers are correct, against their probability, before and after division by a temperature."""
     generator = default_rng(0)
     labels = generator.integers(0, 5, 20_000)
     scores = generator.normal(0, 2.2, (20_000, 5)) + 3 * np.eye(5)[labels]

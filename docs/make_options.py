@@ -7,11 +7,11 @@ from foveal.help import Option, groups_of
 
 HEAD = """# Options
 
-This page lists every verb with its options, as `foveal VERB --help` does. It is written by `docs/make_options.py`.
-Each option can also be set in a file: `foveal VERB --config FILE.toml`, and as a keyword in Python: `foveal.VERB(…)`.
+This page lists the options of every command, as `foveal train --help` does for one. `docs/make_options.py` writes it.
+You can also set options in a file (`foveal train --config FILE.toml`) and as keywords in Python (`foveal.train(…)`).
 An option with a dot in its name belongs to a table: `--simclr.temperature 0.5` is `temperature = 0.5` below
-`[pretrain.simclr]` in a file and `simclr={"temperature": 0.5}` in Python.
-`--quiet` prints nothing but errors, `--debug` prints the traceback of an error.
+`[pretrain.simclr]` in a file, and `simclr={"temperature": 0.5}` in Python.
+Every command also takes `--quiet`, which prints only errors, and `--debug`, which prints the traceback of an error.
 """
 
 

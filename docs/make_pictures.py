@@ -1,9 +1,9 @@
-"""The pictures of the README and the tutorials: pages of Foveal, photographed in Chromium (`make chromium`).
+"""Make the pictures of the README and the tutorials: screenshots of Foveal's pages in Chromium (`make system`).
 
     python docs/make_pictures.py [WORK]
 
-Trains a grader on drawn photographs, opens its report, and grades new ones on the page of `foveal serve`. What WORK
-already holds is used again. Writes docs/pictures/*.webp.
+Trains a grader on drawn photographs, opens its report, and grades new photographs in the reading room. Results that are
+already in WORK are used again. Writes docs/pictures/*.webp.
 """
 
 import shutil
@@ -26,7 +26,7 @@ OUT = Path(__file__).with_name("pictures")
 LARGEST = 120_000  # bytes of a picture
 EYES = (("4711", 3, 3), ("4712", 0, 0), ("4713", 2, 2), ("4714", 0, 1), ("4715", 4, 4))  # patient, left, right
 OPENED = "4711_left.jpg"
-FONT = "html, body, .matrix text { font-family: Arial, 'Liberation Sans', sans-serif }"  # as on most desks
+FONT = "html, body, .matrix text { font-family: Arial, 'Liberation Sans', sans-serif }"  # as on most computers
 
 
 def photographs() -> Iterator[dict[str, Any]]:
@@ -40,7 +40,7 @@ def photographs() -> Iterator[dict[str, Any]]:
 
 
 def trained(work: Path) -> Path:
-    """A grader of drawn photographs, evaluated and with its report; a few minutes of training."""
+    """A grader of drawn photographs, evaluated and with a report; takes a few minutes."""
     run = work / "grader"
     if not run.is_dir():
         data = foveal.prepare("phantom:600", out=work / "data", size=128)
@@ -63,7 +63,7 @@ def served(run: Path, *options: str | Path) -> Iterator[str]:
 
 
 def show_reading_room(page: Page, address: str) -> None:
-    """Open the page, grade the photographs and open one of them."""
+    """Open the reading room, grade the photographs and open one of them."""
     page.goto(address)
     page.locator("#record-lead:not(:empty)").wait_for()
     page.set_input_files("#files", list(photographs()))
@@ -90,7 +90,7 @@ def main(work: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_context(device_scale_factor=1.5, locale="en-GB", bypass_csp=True).new_page()
-        page.set_default_timeout(300_000)  # on a machine that is busy
+        page.set_default_timeout(300_000)  # on a busy machine
         page.set_viewport_size({"width": 1280, "height": 768})
         page.goto((run / "report.html").absolute().as_uri())
         save(page, "report")
