@@ -7,8 +7,8 @@ from foveal.help import Option, groups_of
 
 HEAD = """# Options
 
-This page lists the options of every command, as `foveal train --help` does for one. `docs/make_options.py` writes it.
-You can also set options in a file (`foveal train --config FILE.toml`) and as keywords in Python (`foveal.train(…)`).
+This page lists the options of every command, like `foveal train --help`. `docs/make_options.py` writes it.
+You can also set options in a file (`foveal train --config FILE.toml`) and in Python (`foveal.train(…)`).
 An option with a dot in its name belongs to a table: `--simclr.temperature 0.5` is `temperature = 0.5` below
 `[pretrain.simclr]` in a file, and `simclr={"temperature": 0.5}` in Python.
 Every command also takes `--quiet`, which prints only errors, and `--debug`, which prints the traceback of an error.
