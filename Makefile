@@ -1,5 +1,5 @@
 # make demo   every step on drawn photographs, in a few minutes
-# make test   everything that must pass; make check is the quick part of it
+# make test   all checks and tests; make check is the fast part
 # Both create .venv first if it is missing. They need Python >= 3.11 with venv, and make.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ FAST := not slow and not gpu and not browser and not real
 # Keep compiled Python in .venv, whatever the environment says: compiling torch, matplotlib and the tests again takes
 # longer than loading them, and the tests start a hundred processes.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
-# As foveal sets it for itself; the tests import torch first.
+# `import foveal` sets this as well, but the tests import torch first.
 export GOMP_SPINCOUNT ?= 20000
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -47,12 +47,12 @@ docs: setup
 fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m '$(FAST)' -n 2 --dist loadfile --durations=10
 
-# The fast tests as a CPU without AVX-512 and bf16 runs them.
+# The fast tests, run like on a CPU without AVX-512 and bf16.
 avx2: setup
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(MAKE) fast
 
-# Everything else; one test at a time those that measure memory or time, or train in several processes.
-# Tests that need a GPU, real data sets or a browser are skipped where these are missing.
+# Everything else. Tests that measure memory or time, or train in several processes, run one at a time. Tests that need a
+# GPU, real data sets or a browser are skipped if these are missing.
 slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m '(slow or gpu or browser or real) and not alone' -n 2 --dist loadfile --durations=10
 	$(BIN)/pytest -m alone --durations=10
