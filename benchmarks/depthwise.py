@@ -53,7 +53,7 @@ def main() -> None:
             theirs, ours = (milliseconds(layer, images, options.repeats) for layer in (plain, own))
             print(
                 f"{channels:5d} channels, {side:2d} px, {kernel}x{kernel}, stride {stride}, {str(dtype)[6:]:8s}: "
-                f"{theirs:6.1f} ms, ours {ours:6.1f} ms; ratio {theirs / ours:5.1f} (n = {options.repeats})"
+                f"{theirs:6.1f} ms, Foveal {ours:6.1f} ms; ratio {theirs / ours:5.1f} (n = {options.repeats})"
             )
 
 

@@ -59,7 +59,7 @@ def main() -> None:
             found = {
                 "seconds planned": plan["planned"], "seconds taken": run["seconds"],
                 "ratio of time": run["seconds"] / plan["planned"],
-                "GiB planned": plan["memory"], "GiB held": run["gib"], "ratio of memory": run["gib"] / plan["memory"],
+                "GiB planned": plan["memory"], "GiB used": run["gib"], "ratio of memory": run["gib"] / plan["memory"],
                 "seconds to answer": plan["seconds"],
                 "share of the budget used": kept["seconds"] / seconds_of(options.budget),
             }  # fmt: skip

@@ -146,7 +146,7 @@ def main() -> None:
                     theirs.append(measure(LIGHTLY, Path(name), setting, options.seconds)["rate"])
         rates = [found["rate"] for found in ours]
         line = (
-            f"{encoder} {size} px, batch {batch}{f', hidden {hidden}' if hidden else ''}, n = {options.rounds}: ours "
+            f"{encoder} {size} px, batch {batch}{f', hidden {hidden}' if hidden else ''}, n = {options.rounds}: Foveal "
             f"{statistics.median(rates):,.1f} images/s "
         )
         line += f"({ours[-1]['chosen']}; waiting {ours[-1]['wait']:.0%})"

@@ -148,7 +148,7 @@ def on_cpu(rounds: int) -> None:
         os.sched_setaffinity(0, {max(cores)})
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    held = "held on one core" if cores else "not held on one core: this system cannot"
+    held = "on one core" if cores else "on all cores, because this system cannot choose one"
     print(f"one thread, {held}; {rounds} rounds in turn; views/s: median (lowest to highest), foveal / peer")
     for side, size in CASES:
         print(f"{side} -> {size} px")
