@@ -1,8 +1,8 @@
-# The page and its API on port 8000, on CPUs, under an unprivileged account.
+# The reading room and its API on port 8000, on CPUs, under an unprivileged account.
 #
 #   docker build -t foveal .                            without torch; serves an exported grader
 #   docker build -t foveal --build-arg TORCH=1 .        with torch; also serves a run folder
-#   foveal export RUN --out exported                    makes what it serves, on a machine with torch
+#   foveal export RUN --out exported                    makes the exported grader, on a machine with torch
 #   docker run --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 -v "$PWD/exported:/model:ro" -v reviews:/reviews \
 #     -e FOVEAL_REVIEWS=/reviews/reviews.db -e FOVEAL_TOKEN foveal
 #
@@ -14,7 +14,7 @@ ARG TORCH=0
 ENV PATH=/opt/foveal/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/foveal
 WORKDIR /build
-# The versions that the tests ran with. What changes least comes first, so that a change of code rebuilds little.
+# These are the versions of the tests. What changes least comes first, so that a change of code rebuilds little.
 COPY constraints.txt ./
 COPY docker/requirements.txt docker/
 # torch from PyTorch's own index: the packages on PyPI bring gigabytes of CUDA.
