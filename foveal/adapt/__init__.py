@@ -1,1 +1,1 @@
-"""A grader in a new clinic: what the clinic's graded photographs change about its answers, without training."""
+"""Fit the answers of a grader to a new clinic, from photographs graded there, without training."""

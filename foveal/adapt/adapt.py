@@ -1,4 +1,4 @@
-"""adapt: fit what a grader says to a clinic, from photographs that were graded there; the network stays as it is.
+"""adapt: fit a grader's probabilities and cutoffs to a clinic, from photographs graded there, without training.
 
 foveal adapt RUN --to clinic/labels.csv
 foveal adapt RUN --to DATA --prevalence
@@ -7,7 +7,7 @@ RUN-NAME/readout.json       calibration, cutoffs, limits of sets and the referra
 RUN-NAME/predictions.csv    the clinic's labelled photographs: val, each read by what was fitted on other patients, and
                             the set's test part, which takes no part in the fit
 RUN-NAME/parent.csv         the same photographs as the parent grades them; `evaluate RUN-NAME` compares both
-RUN-NAME/adapt.json         what the photographs bring, out of fold; with 25, 50, 100 and 200 of them; shares of classes
+RUN-NAME/adapt.json         the gain, out of fold, with 25, 50, 100, 200 and all photographs; shares of classes
 RUN-NAME/provenance.json    that of the parent, with the folder of the `parent`, and under `adapted` this command
 the other files are those of the parent
 
@@ -54,7 +54,7 @@ class AdaptConfig:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Photographs of the clinic with grades: a prepared set, or a folder or table to prepare like those of the run.
     to: Path
-    # Use no grades: estimate how frequent each grade is, and correct the probabilities for it.
+    # Without grades: estimate how frequent each grade is in the clinic, and correct the probabilities for it.
     prevalence: bool = False
 
 
@@ -118,8 +118,8 @@ def _usable(config: AdaptConfig, prepared: PreparedSet) -> pd.DataFrame:
     left = records[unlearned(config.run, config.to, prepared, records)].reset_index(drop=True)
     usable = len(left) if config.prevalence else int((left["split"] != "test").sum())
     if usable < LEAST_IMAGES:
-        what = f"{config.to} has {counted(usable, 'photograph')} to fit on, outside its test part"
-        raise FovealError("adapt.too_few", what, expected=f"at least {LEAST_IMAGES}; 100 to 200 bring more")
+        what = f"{config.to} has {counted(usable, 'photograph')} to fit on (its test part is not used)"
+        raise FovealError("adapt.too_few", what, expected=f"at least {LEAST_IMAGES}; 100 to 200 are better")
     if not config.prevalence and left.loc[left["split"] != "test", "label"].nunique() < 2:
         what = f"the {counted(usable, 'photograph')} of {config.to} to fit on have all the same grade"
         raise FovealError("adapt.one_grade", what, expected="two grades or more", fix="add photographs of other grades")
@@ -157,7 +157,7 @@ def _by_grades(
     whole = {"photographs": f"{len(own)} (all)", "judged": f"{len(own)}, out of fold", **gained}
     shown = [[str(row["photographs"]), str(row["judged"]), *(difference_with_interval(row[name]) for name in NAMES)]
              for row in [*rows, whole]]  # fmt: skip
-    show_table("gain over the parent", ["photographs", "judged on", "kappa", "accuracy", "log-loss"], shown)
+    show_table("gain over the parent", ["photographs", "evaluated on", "kappa", "accuracy", "log-loss"], shown)
     return fitted, everything, list(sets), {"gains": gained, "curve": rows}
 
 
@@ -165,10 +165,10 @@ def _refuse(gain: float, error: float, count: int) -> None:
     """FovealError that tells how many photographs would show such a gain beyond its standard error."""
     loss = f"the log-loss on other patients by {-gain:+.3f}, with a standard error of {error:.3f}"
     what = f"{counted(count, 'photograph')} change {loss}: no clear gain"
-    expected = f"more than {2 * count} photographs, or a clinic that this grader fits less"
+    expected = f"more than {2 * count} photographs, or a clinic for which this grader is less suited"
     if gain > 0:
         needed = math.ceil(1.1 * count * (error / gain) ** 2)
-        expected = f"about {needed} photographs, if the gain stays" if needed > count else "more patients"
+        expected = f"about {needed} photographs, if the gain stays the same" if needed > count else "more patients"
     fix = "use the grader as it is, or grade more photographs"
     raise FovealError("adapt.too_few", what, expected=expected, fix=fix)
 
@@ -187,5 +187,5 @@ def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) ->
     adjustment, shares = shifted(home.probabilities(raw), at_home, own["label"].to_numpy(np.int64))
     pairs = ", ".join(f"{name} {percent(share)}" for name, share in zip(classes, shares, strict=True))
     say(f"estimated shares of {counted(len(raw), 'photograph')}: {pairs}")
-    warn("the estimate is wrong if photographs of one grade look different here, as with another camera; grades stay")
+    warn("the estimate is wrong if a grade looks different here, as with another camera; grades do not change")
     return replace(home, adjustment=adjustment), {"shares": shares.tolist()}

@@ -1,4 +1,4 @@
-"""Fit the readout of a grader to the graded photographs of a clinic, and measure what so many of them bring.
+"""Fit the readout of a grader to the graded photographs of a clinic, and measure the gain from that many of them.
 
 Each step away from the parent must be better out of fold, on other patients, by more than its standard error: weights
 of the classes beside a temperature, and other cutoffs.

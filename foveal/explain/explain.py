@@ -55,17 +55,17 @@ class ExplainConfig:
 
     # Run folder that `foveal train` wrote.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Photographs, folders, zip archives, lists, or prepared sets (of these, the 24 worst errors are explained).
+    # Photographs, folders, zip archives, lists, or prepared sets (of a set, the 24 worst errors are explained).
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
     # Folder for explain.html, explain.json and the maps; by default RUN/explain, which the report shows.
     out: Path | None = None
-    # Method of the maps; docs/howto/explain.md describes each, and docs/results.md how well it finds known lesions.
+    # Method of the maps: docs/howto/explain.md describes each; docs/results.md says how well it finds known lesions.
     method: MethodName = "integrated-gradients"
     # What the map explains: grade, referable, or a class (name or number).
     target: str = "grade"
     # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "test"
-    # auto, cpu, cuda or mps.
+    # Device: auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:

@@ -42,11 +42,11 @@ MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the
 class ReportConfig:
     """Options of `foveal report`."""
 
-    # Run folders. With several, each grader is compared with the first. Also folders of `foveal compare --hold-out`.
+    # Run folders; with several, each grader is compared with the first. Also folders of `foveal compare --hold-out`.
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")]
     # HTML file to write; by default report.html in the last run folder.
     out: Path | None = None
-    # Cohort that `foveal evaluate RUN --on` has measured: write a page about it, next to the run's own test part.
+    # Write a page about this cohort, evaluated by `foveal evaluate RUN --on`, beside the run's own test part.
     on: Path | None = None
 
     def __post_init__(self) -> None:

@@ -1,16 +1,16 @@
-"""document: what a run knows for a paper, a reviewer or a regulator, as Markdown to edit and HTML to read.
+"""document: the facts of a run for a paper, a reviewer or a regulator, as Markdown to edit and HTML to read.
 
     foveal document RUN
     foveal document RUN --on clinic/labels.csv
 
     FOLDER/model-card.md   what the grader is, instructions for use, warnings, figures
-    FOLDER/data-sheet.md   the photographs that it learned from and was judged on
+    FOLDER/data-sheet.md   the photographs that it was trained and evaluated on
     FOLDER/stard-ai.md     checklist for studies of diagnostic accuracy: STARD 2015 with the topics of STARD-AI 2025
     FOLDER/claim.md        checklist for artificial intelligence in medical imaging: CLAIM 2024
     FOLDER/flow.svg        how many photographs were left out at each step, and what became of the others
 
-Each .md has an .html beside it. The items of the checklists are in our own words, under the numbers of the originals.
-What a run cannot know says that the authors must answer it.
+Each .md has an .html beside it. The items of the checklists are paraphrased, under the numbers of the originals.
+Items that a run cannot answer say that the authors must answer them.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class DocumentConfig:
 
     # Run folder of `foveal train`, evaluated.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Cohort that `foveal evaluate RUN --on` has measured: the figures are those of its photographs.
+    # Describe the results on this cohort, from `foveal evaluate RUN --on`, instead of those of the run's test part.
     on: Path | None = None
     # Folder to write; by default RUN/documents, or documents in the folder of the cohort.
     out: Path | None = None
@@ -103,7 +103,7 @@ def steps(own: Evidence, judged: Evidence) -> list[tuple[list[str], list[str]]]:
                 if name in counts and name not in (about["split"], "unlabelled")}  # fmt: skip
         left["without a label"] = counts.get("unlabelled", {}).get("images", 0)
     else:
-        left = {"that shaped the grader": (parts == "train").sum(), "without a label": (parts == "unlabelled").sum()}
+        left = {"used in its training": (parts == "train").sum(), "without a label": (parts == "unlabelled").sum()}
     lost = int(judged.result.get("patients", {}).get("insufficient", 0))
     ungraded = int((read_ungraded(judged.path / "predictions.csv")["split"] == about["split"]).sum())
     rows = zip(judged.classes, judged.result["confusion"], strict=True)
@@ -112,11 +112,11 @@ def steps(own: Evidence, judged: Evidence) -> list[tuple[list[str], list[str]]]:
          [f"{counted(rejected, 'file')} left out:", "not readable"] if rejected else []),
         ([f"{counted(there, 'photograph')} prepared"],
          [f"{counted(int(count), 'photograph')} {words}" for words, count in left.items() if count]),
-        ([f"{counted(about['images'], 'photograph')} judged",
+        ([f"{counted(about['images'], 'photograph')} evaluated",
           f"of {counted(about['groups'], 'patient')}" if judged.patients_known else "patients not known"],
          [*([f"{counted(lost, 'patient')} without a", "gradable photograph"] if lost else []),
           *([f"{counted(ungraded, 'photograph')} without a grade"] if ungraded else [])]),
-        (["By the reference standard", *(f"{name}: {sum(row):,}, of them {row[number]:,} graded so"
+        (["By the reference standard", *(f"{name}: {sum(row):,}, of them {row[number]:,} given this grade"
                                          for number, (name, row) in enumerate(rows))], []),
     ]  # fmt: skip
 

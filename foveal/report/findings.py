@@ -102,7 +102,7 @@ def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.
     ids = set.intersection(*(set(table["id"]) for table in tables))
     if len(ids) < 2:
         judged = ", ".join(f"{run.path} (--split {run.result['about']['split']})" for run in graders if run.result)
-        what, fix = f"{judged} were judged on {len(ids)} images in common", "evaluate all on the same --split"
+        what, fix = f"{judged} have {len(ids)} evaluated images in common", "evaluate all on the same --split"
         raise FovealError("predictions.not_alike", what, expected="at least 2", fix=f"{fix}, or make separate reports")
     order = [name for name in tables[0]["id"] if name in ids]
     return [table.set_index("id").loc[order].reset_index() for table in tables]

@@ -147,7 +147,7 @@ def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
 
 
 def reliability(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Curve, table and sets of grades of every grader that has them."""
+    """Curve, table and prediction sets of every grader that has them."""
     runs = []
     for finding in findings:
         found, sets = finding.result.get("reliability") or {}, finding.result.get("sets")
@@ -174,7 +174,7 @@ def reliability(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def _sets(sets: Mapping[str, Any], promised: float | None) -> dict[str, Any]:
-    """How often the sets of grades contain the true grade, and how often they should."""
+    """How often the prediction sets contain the true grade, and how often they should."""
     worst = min((name for name in sets if name.startswith(ONE)), key=lambda name: sets[name]["value"])
     rows: list[list[Shown]] = []
     for name, entry in sets.items():
@@ -197,25 +197,25 @@ def kept(entry: Mapping[str, Any], promised: float | None) -> tuple[str, str]:
 
 
 def stress(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """How grades change as photographs get worse: limits and all figures of every grader that was stressed."""
+    """How grades change as photographs get worse: limits and all figures of every grader with a stress test."""
     runs, names_of = [], METRIC_NAMES | {"auc": "Area under ROC"}
     for finding in findings:
         if found := (finding.evidence.result or {}).get("stress"):
             names = list(found["untouched"])
             whole = [shown for name in names for shown in (found["untouched"][name], muted("reference"))]
-            rows: list[list[Shown]] = [["untouched", *whole, None, None]]
+            rows: list[list[Shown]] = [["unaltered", *whole, None, None]]
             for one in found["levels"]:
                 figures = [shown for name in names for shown in (one[name], one["differences"][name])]
                 holds = Cell(text="yes", tone="good") if one["holds"] else Cell(text="no", tone="bad")
                 level = f"{CHANGES[one['change']].title}: {one['words']}"
                 rows.append([level, *figures, percent_cell(one["changed"]), holds])
-            columns = [column for name in names for column in (names_of[name], "minus untouched")]
+            columns = [column for name in names for column in (names_of[name], "minus unaltered")]
             lowest: list[list[Shown]] = []  # where grades hold, and the first level at which they do not
             for title, held, broken in limits(found):
                 if broken is None:
                     lowest.append([title, Cell(text=str(held), small="the harshest level", tone="good"), *[None] * 3])
                 else:
-                    reached = held or Cell(text="untouched only", tone="bad")
+                    reached = held or Cell(text="unaltered only", tone="bad")
                     change = broken["differences"][names[0]]
                     lowest.append([title, reached, broken["words"], change, percent_cell(broken["changed"])])
             runs.append({

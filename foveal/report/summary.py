@@ -66,7 +66,7 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
 
 
 def _answers(finding: Finding) -> dict[str, Any]:
-    """What the answers to the questions about one grader say; common, worst: the confusions to be told, if any."""
+    """What the answers to the questions about one grader say; common, worst: the confusions to mention, if any."""
     points = {title: points_of(finding.result, target)[:1] for target, title in TARGETS.items()}
     counts, names = np.array(finding.result["confusion"]), finding.evidence.classes
     low, few = [], []
@@ -100,7 +100,7 @@ def doubts(finding: Finding) -> list[str]:
     one = finding.rows["label"].nunique() == 1  # a constant answer is perfect there
     no_interval = any(point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable"))
     found = {
-        "it may have learned from images that it was judged on":
+        "it may have learned from images that it was evaluated on":
             bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
         "it is not shown to beat a constant answer":
             not one and (finding.one_answer or (first is not None and first["answer"] != "better")),

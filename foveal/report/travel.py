@@ -1,4 +1,4 @@
-"""How it travels: each source by itself, also those held out, comparisons in the run, and cohorts.
+"""Results by source: each source by itself, also those held out, comparisons in the run, and cohorts.
 
 The figures of a run come from its metrics.json. Comparisons (`foveal compare --hold-out source --out RUN/compare`) come
 from the folder of a run, or are given beside it. A cohort (`foveal evaluate RUN --on SOURCE`) has a page of its own.
