@@ -76,7 +76,7 @@ def sources_held_out(config: CompareConfig, prepared: PreparedSet, sides: Sequen
     for name in names:
         check_sources(prepared, [name])
         if name not in judged:
-            what = f"--hold-out {name}: no image of this source is in the part that is judged"
+            what = f"--hold-out {name}: no image of this source is in the evaluated part"
             raise FovealError("set.missing_part", what, fix="prepare it with --test, or use --folds")
         left = [known[known["source"] != name]["label"].nunique() for known, _ in sides]
         if min(left) < 2:

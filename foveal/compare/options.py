@@ -32,7 +32,7 @@ class CompareConfig:
     how: tuple[Literal["probe", "finetune"], ...] = ("probe", "finetune")
     # How many labels to use: shares of the training images ("10%"), or counts.
     labels: tuple[str, ...] = ("1%", "10%", "100%")
-    # Also train without each of these sources (names of joined sets), and judge on each; source stands for all in turn.
+    # Also train without each of these sources (names of joined sets) and evaluate on it; source means each in turn.
     hold_out: tuple[str, ...] = ()
 
     ## How long

@@ -1,4 +1,4 @@
-"""Old against new: one grader minus another on the same photographs, what changed for whom, and a record of both.
+"""Compare a new grader with an old one on the same photographs: differences, what changed for whom, a record of both.
 
 comparison.json   a list with an entry per OLD (`compare_with`), with the record that a predetermined change control
                   plan asks for (FDA, 2024)
@@ -168,7 +168,7 @@ def _counts(changes: pd.DataFrame, new: pd.DataFrame, cut: int | None) -> dict[s
 
 
 def record_of(run: Path) -> dict[str, Any]:
-    """Folder, command, time, code, data, starting weights and digest of a run, as far as the folder says."""
+    """Folder, command, time, code, data, starting weights and digest of a run, as far as they are known."""
     said = read_json(run / "provenance.json") if (run / "provenance.json").is_file() else {}
     members = read_model(run).get("members", ["."]) if (run / "model.json").is_file() else ["."]
     weights = [file for name in members if (file := run / name / WEIGHTS).is_file()]

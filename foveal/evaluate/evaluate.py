@@ -50,7 +50,7 @@ class EvaluateConfig:
     ## What to measure
     # What to evaluate: a run folder, or a predictions.csv.
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    # Photographs with labels to grade and measure: a folder, a table or a prepared set (then SOURCE is a run folder).
+    # Labelled photographs on which to test the run in SOURCE: a folder, a table or a prepared set.
     on: Path | None = None
     # Older run folders or tables to compare with, on the same photographs.
     versus: tuple[Path, ...] = ()
@@ -58,7 +58,7 @@ class EvaluateConfig:
     out: Path | None = None
     # Part to evaluate; auto is the test part if there is one, else all labelled rows.
     split: Literal["auto", "train", "val", "test", "held-out", "all"] = "auto"
-    # Sources (names of joined sets) to judge apart from the others; those that `train` held out are known.
+    # Sources (names of joined sets) to evaluate separately; those that `train` held out are always separate.
     hold_out: tuple[str, ...] = ()
 
     ## How to measure
@@ -75,7 +75,7 @@ class EvaluateConfig:
     corrections: Path | None = None
     # Column with the grades of a second reader, in the table or in --records; shows the kappa between both readers.
     second_reader: str | None = None
-    # Grade up to 200 photographs of the run again, with less resolution, blur, JPEG, other light and other colours.
+    # Also grade up to 200 photographs at lower resolution, blurred, compressed, in other light and other colours.
     stress: bool = False
 
     def __post_init__(self) -> None:

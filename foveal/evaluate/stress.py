@@ -1,8 +1,8 @@
 """Stress: do the grades of the same photographs change when the photographs get worse? `foveal evaluate RUN --stress`
 
-    RUN/stress.csv    change, level, id, p0 … pK, grade, …: a row per photograph and level; the first are untouched
+    RUN/stress.csv    change, level, id, p0 … pK, grade, …: a row per photograph and level; the first are unaltered
 
-predict/stress.py writes that table. Here every level is compared, paired, with the untouched photographs. It holds if
+predict/stress.py writes that table. Here every level is compared, paired, with the unaltered photographs. It holds if
 quadratic kappa (accuracy where classes have no order) drops by at most `MARGIN`, or by more but not significantly (the
 interval includes 0), at most `MOST_CHANGED` of the grades change, and all milder levels hold.
 """
@@ -77,7 +77,7 @@ def measure_stress(file: Path, table: pd.DataFrame, scale: Scale, about: Mapping
     if not len(first) or first["label"].nunique() < 2:
         return {}
     if (known == first["grade"].to_numpy()).mean() < SAME:
-        warn(f"{file} has other grades than the predictions, so it is left out: run foveal evaluate --stress again")
+        warn(f"{file} has other grades than the predictions, so it is ignored: run foveal evaluate --stress again")
         return {}
     resampling = Resampling(group_codes(first["group"]), RESAMPLES, about["seed"])
     untouched, found = _figures(first, scale, resampling), list[dict[str, Any]]()

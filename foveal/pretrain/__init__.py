@@ -1,1 +1,1 @@
-"""SELF-SUPERVISED TRAINING."""
+"""Self-supervised training: methods, views, the training loop, and checks of its health."""

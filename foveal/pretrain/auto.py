@@ -1,4 +1,4 @@
-"""What `auto` becomes: bf16 where the hardware computes it, and batches that fit into the memory.
+"""Resolve `auto`: bf16 if the hardware supports it, and batches that fit into the memory.
 
 The choice, with its reason, is printed and saved in RUN/auto.json.
 """
@@ -26,12 +26,12 @@ VIEWS_AHEAD = 3  # batches of views that are ready or being made beside the one 
 
 
 def settle(feed: Feed) -> tuple[Feed, dict[str, str]]:
-    """The feed without `auto`, and what was decided with the reason; all processes take that of the first one."""
+    """The feed without `auto`, and each decision with its reason; all processes use those of the first one."""
     config, why = feed.config, {}
     if config.precision == "auto":
         able = bf16_support(feed.device) != "none"
         config = replace(config, precision="bf16" if able else "fp32")
-        why["precision"] = f"{config.precision}: bf16 is {'' if able else 'not '}computed in hardware here"
+        why["precision"] = f"{config.precision}: this hardware {'supports' if able else 'does not support'} bf16"
     if config.micro_batch == "auto":
         micro_batch, reason = _micro_batch(replace(feed, config=config))
         config = replace(config, micro_batch=micro_batch)
@@ -67,7 +67,7 @@ def matrix_bytes(config: PretrainConfig, share: int) -> float:
 
 
 def _micro_batch(feed: Feed) -> tuple[str, str]:
-    """The whole share of a process where it fits into memory, else the largest part of it that does; and why."""
+    """The whole share of a process if it fits into memory, else the largest part of it that does; and why."""
     share = feed.config.batch_size // feed.world
     needs, free = step_memory(feed), 0.9 * free_on(feed.device)
     why = f"a whole batch needs about {needs(share, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
@@ -76,10 +76,10 @@ def _micro_batch(feed: Feed) -> tuple[str, str]:
         if share % size == 0:
             return "whole" if size == share else str(size), why
     if fitting:
-        what = f"there is memory for {fitting[0]} images at a time, and the {share} of a process cannot be cut equally"
-        fix = f"choose a --batch-size with smaller divisors, such as {feed.world * (share - share % 2)}"
+        what = f"only {fitting[0]} images fit into memory, and the {share} of a process cannot be divided equally"
+        fix = f"choose a --batch-size with small divisors, such as {feed.world * (share - share % 2)}"
         raise FovealError("memory.exhausted", what, fix=fix)
-    what = f"two images of a step need {needs(2, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+    what = f"a step of two images needs {needs(2, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     raise FovealError("memory.exhausted", what, fix="choose a smaller --image-size, --encoder or --batch-size")
 
 

@@ -1,4 +1,4 @@
-"""Faults that stop a run: a loss that cannot be right, and embeddings from which nothing can be learned.
+"""Faults that stop a run: a loss that must be wrong, and embeddings from which nothing can be learned.
 
 The first loss is computed again, right and in each of the ways in which published programs have got it wrong.
 """
@@ -20,11 +20,11 @@ SAME = 1e-10  # squared distance of unit vectors that can only be one and the sa
 BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
 _NORMALISE = "normalise each row, F.normalize(z, dim=1)"
 EXPLAINED = {
-    "only_positive": "the denominator holds only the positive: sum over all other vectors",
+    "only_positive": "the denominator contains only the positive: sum over all other vectors",
     "not_normalised": f"the vectors are not normalised to unit length: {_NORMALISE}",
     "whole_tensor": f"the vectors are normalised over the whole tensor: {_NORMALISE}",
     "own_target": "every vector is its own target: mask the diagonal and use the other view as target",
-    "own_denominator": "every vector stands in its own denominator: mask the diagonal",
+    "own_denominator": "every vector is in its own denominator: mask the diagonal",
 }
 TOO_LOW = "vectors are not normalised, a vector is its own target, or the loss is scaled by a base temperature"
 TOO_HIGH = "vectors are not normalised, the loss is scaled, or the temperature or --learning-rate is extreme"
@@ -52,7 +52,7 @@ def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | No
 def explain_loss(
     loss: float, z1: Tensor, z2: Tensor, contrast: Contrast, identity: Tensor | None = None
 ) -> tuple[str, str] | None:
-    """(name, explanation) of the known fault that makes `loss` of z1, z2 float32 [n, D]; None where it is right.
+    """(name, explanation) of the known fault that explains `loss` of z1, z2 float32 [n, D]; None if it is right.
 
     identity: int64 [n], who belongs together.
     """
@@ -84,8 +84,8 @@ def explain_loss(
     for base in BASE_TEMPERATURES:
         if _close(loss, right * temperature / base):
             factor = f"temperature / base_temperature = {temperature:g} / {base:g}"
-            return "base_temperature", f"it is multiplied by {factor}: leave that out"
-    return "unknown", f"it is {loss:.6g}, and that of these embeddings is {right:.6g}; no known fault gives that value"
+            return "base_temperature", f"it is multiplied by {factor}: leave this factor out"
+    return "unknown", f"it is {loss:.6g} but should be {right:.6g} for these embeddings; no known fault explains it"
 
 
 def _close(loss: float, value: float) -> bool:  # a wrong first loss may differ in the fourth digit only
@@ -93,13 +93,13 @@ def _close(loss: float, value: float) -> bool:  # a wrong first loss may differ 
 
 
 def check_loss(loss: float, bounds: Bounds, facts: dict[str, float], first: bool) -> None:
-    """FovealError, with the likely cause, for a loss that only a fault explains; first: nothing is learned yet."""
+    """FovealError, with the likely cause, for a loss that only a fault explains; first: of the first step."""
     if first and facts["feature_std"] < 1e-5:
-        what = "all embeddings are one vector at the first step: the encoder ignores the picture"
+        what = "all embeddings are the same vector at the first step: the encoder ignores the picture"
         raise FovealError("training.collapsed", what, fix="check --init and the pictures in views.jpg")
     if first and facts["alignment"] < SAME:
         what = "both views of every image are the same tensor, so there is nothing to learn"
-        raise FovealError("training.same_views", what, fix="use a recipe of --views that draws, and two draws")
+        raise FovealError("training.same_views", what, fix="use random --views, and draw twice for each image")
     if bounds is None:
         return
     (floor, chance), positive, negative = bounds, facts["positive_cosine"], facts["negative_cosine"]
@@ -111,8 +111,8 @@ def check_loss(loss: float, bounds: Bounds, facts: dict[str, float], first: bool
     if loss < floor - 1e-3 - 1e-3 * abs(floor):
         wrong = f"below the lowest possible value {floor:.4f}: {TOO_LOW}"
     elif first and loss < chance - 100 * max(0.0, positive - negative) - 0.05 * abs(chance):
-        wrong = f"the first one, and embeddings that are still alike give {chance:.4f}: {TOO_LOW}"
+        wrong = f"far below {chance:.4f}, the value of similar embeddings, at the first step: {TOO_LOW}"
     elif loss > chance + 100 * (1 - least) + 0.05 * abs(chance):
-        wrong = f"far above {chance:.4f}, that of equal embeddings: {TOO_HIGH}"
+        wrong = f"far above {chance:.4f}, the value of equal embeddings: {TOO_HIGH}"
     if wrong is not None:
         raise FovealError("training.wrong_loss", f"a loss of {loss:.4f} is {wrong}")

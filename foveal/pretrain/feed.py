@@ -59,7 +59,7 @@ class Feed:
 
     @property
     def steps(self) -> int:
-        """Steps of one epoch. Images that do not fill a batch are left out; each epoch leaves out others."""
+        """Steps of one epoch. Images that do not fill a batch are left out, different ones in each epoch."""
         return len(self.store) // self.config.batch_size
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
@@ -103,9 +103,9 @@ class Feed:
 def identities(
     pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool, draws_together: bool = False
 ) -> np.ndarray:
-    """int64 [n]: the patient (or the label) of each image of the pool as a number; one of its own where it has none.
+    """int64 [n]: the patient (or the label) of each image of the pool as a number; a number of its own if it has none.
 
-    FovealError where none, all or no two images have the same, and where groups that attract are coarser than patients.
+    FovealError if none or all images have one, no two share one, or groups that attract are coarser than patients.
     """
     names: list[str] = []
     for prepared, records in pool:
@@ -115,7 +115,7 @@ def identities(
             names += patients(prepared.card, records["group"]).tolist()
     coarse = 0 if by_label or not draws_together else sum(bool(COARSE.search(name)) for name in names)
     if coarse:
-        what = f"the groups of {coarse:,} images are dates and blocks of numbers of Messidor, of several patients each"
+        what = f"the groups of {coarse:,} Messidor images are dates or blocks of numbers, each with several patients"
         fix = "use --simclr.same-group mask, or prepare Messidor-2 with its table of pairs, messidor-2.csv"
         raise FovealError("set.coarse_groups", f"--simclr.same-group positive: {what}", fix=fix)
     names = names if by_label else _tied(names)
@@ -127,7 +127,7 @@ def identities(
     for problem, is_so, said in (
         ("none", not any(names), f"no image of the pool has a {what}"),
         ("all_different", found.max() + 1 == len(found), f"no two images of the pool share a {what}"),
-        ("all_same", found.max() == 0, f"all images of the pool have the same {what}, so that none repel each other"),
+        ("all_same", found.max() == 0, f"all images of the pool have the same {what}, so there are no negatives"),
     ):
         if is_so:
             raise FovealError(f"{room}.{problem}", f"{option}: {said}", fix=fix)

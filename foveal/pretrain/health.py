@@ -1,4 +1,4 @@
-"""Did the pre-training go wrong? A word with reasons, from the bounds of its loss and from its embeddings."""
+"""Did the pre-training go wrong? A verdict with reasons, from the bounds of its loss and from its embeddings."""
 
 import math
 from typing import Any
@@ -80,7 +80,7 @@ def effective_rank(features: Tensor) -> float:
 def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
     """Facts of embeddings [n, D], effective rank of features [n, F], cosines in bins; FovealError if not finite."""
     if not all(bool(vectors.isfinite().all()) for vectors in (z1, z2, features)):
-        raise FovealError("training.diverged", "features or embeddings are no longer finite numbers", fix=CALMER)
+        raise FovealError("training.diverged", "some features or embeddings are not finite numbers", fix=CALMER)
     positive, cosines, others = _cosines(torch.cat([unit(z1), unit(z2)]), len(z1))
     negative = cosines.flatten()[others.flatten()]
     with apart():
@@ -124,7 +124,7 @@ def verdict(
 def doubts_of(
     rows: list[dict[str, Any]], final: dict[str, Any], bounds: Bounds, batch_size: int, drawn_together: bool
 ) -> list[str]:
-    """What speaks against a run, by the names in templates/reasons.txt; for the parameters see `verdict`."""
+    """The doubts about a run, by their names in templates/reasons.txt; for the parameters see `verdict`."""
     loss, std, first = float(rows[-1]["loss"]), final["feature_std"], rows[0] if rows[0].get("step") == 1 else {}
     at_once, accuracy = first.get("instance_accuracy", 0.0), final["instance_accuracy"]
     floor, chance = bounds_of(rows[-1], bounds) or (math.nan, math.nan)  # nothing is below or above nan

@@ -1,4 +1,4 @@
-"""What the loop asks of a method, and what methods have in common.
+"""The interface of a method, and what methods have in common.
 
 `forward` turns two views into embeddings, and `loss` those into a loss: a batch can be embedded in parts, in several
 processes, and still has one loss.

@@ -4,7 +4,7 @@
     torchrun --nproc-per-node 2 -m foveal pretrain DATA --out RUN
 
 The pool is every training and unlabelled image of the sets. All randomness is a function of (seed, step): the same
-command resumes an interrupted run and ends with the same numbers, in another number of processes but for rounding.
+command resumes an interrupted run and gives the same numbers (up to rounding with another number of processes).
 """
 
 import time
@@ -49,7 +49,7 @@ from foveal.sets.records import PreparedSet, check_alike, open_prepared
 
 
 def pretrain(config: PretrainConfig) -> Path:
-    """Pre-train an encoder and return its run folder; the same config resumes where a run stopped."""
+    """Pre-train an encoder and return its run folder; the same config resumes an interrupted run."""
     device = choose_device(config.device)
     with joined(device) as (rank, world), lost_process_explained(config.out), ExitStack() as held:
         return _pretrain(config, device, rank, world, held)
@@ -125,7 +125,7 @@ def _check_batch(config: PretrainConfig, count: int, world: int) -> None:
 
 
 def _rehearsed(feed: Feed, why: dict[str, str], probe: probing.Probe | None, began: float) -> Feed:
-    """The feed with the epochs that a budget allows; prints the plan."""
+    """The feed with the number of epochs that the budget allows; prints the plan."""
     config, channels = feed.config, feed.store.image_shape[2]
     encoder = create_encoder(config.encoder, channels, config.image_size)
     built = build(config, channels, encoder, feed.device, feed.world)
@@ -133,7 +133,7 @@ def _rehearsed(feed: Feed, why: dict[str, str], probe: probing.Probe | None, beg
     if config.budget is not None:
         spent, images = from_first_process(time.monotonic() - began), feed.steps * config.batch_size
         epochs = epochs_within(seconds_of(config.budget) - spent, rehearsal, images, config.probe_every)
-        say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, whatever --epochs says")
+        say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}; --epochs is ignored")
         feed = replace(feed, config=replace(config, epochs=epochs))
     if config.plan:
         show_plan(feed, why, rehearsal)
@@ -149,7 +149,7 @@ def _say_what_begins(training: Training, why: dict[str, str]) -> None:
     )  # fmt: skip
     whole, seen = config.batch_size, int(config.micro_batch) * feed.world if config.micro_batch.isdigit() else None
     if seen and seen != whole and statistics_layers(training.method):
-        warn(f"BatchNorm takes its statistics of {seen} images instead of {whole}, which gives a different network")
+        warn(f"BatchNorm computes its statistics from {seen} images instead of {whole}, which changes the result")
 
 
 def _write_views(file: Path, feed: Feed) -> None:

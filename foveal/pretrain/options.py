@@ -34,9 +34,9 @@ class SimCLROptions:
 
     # Temperature of the loss; a lower one gives near neighbours more weight.
     temperature: float = 0.2
-    # Hidden width of the projection; 0 takes the width of the features.
+    # Width of the hidden layer of the projection; 0 uses the width of the features.
     projection_hidden: int = 0
-    # Dimensions in which views are compared.
+    # Dimensions of the projection, in which views are compared.
     projection_size: int = 128
     # Images of one patient: ignore groups, mask (they do not repel each other), or positive (they attract each other).
     same_group: SameGroup = "ignore"
@@ -54,7 +54,7 @@ class SupConOptions:
 class BYOLOptions:
     """BYOL (Grill et al. 2020)."""
 
-    # Momentum of the target network at the first step; it rises to 1. The paper has 0.996, for longer runs.
+    # Momentum of the target network at the first step; it rises to 1. The paper uses 0.996, for longer runs.
     momentum: float = 0.99
 
 
@@ -67,46 +67,46 @@ class PretrainConfig:
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
     # Self-supervised method; supcon also uses the labels of the pool.
     method: Method = "simclr"
-    # Any timm model name, or our small_conv, strided_conv or residual_conv for images of 28-64 pixels.
+    # Network: any timm model, or Foveal's small_conv, strided_conv or residual_conv for images of 28-64 pixels.
     encoder: str = "tf_efficientnet_lite0"
-    # Starting weights: random, imagenet, a run folder, or a file (`foveal weights FILE` tells what it is).
+    # Starting weights: random, imagenet, a run folder, or a file of weights (`foveal weights FILE` says what it is).
     init: str = "random"
-    # Keep a random first convolution where that of --init has another size.
+    # Keep a random first convolution if that of --init has another shape.
     random_stem: bool = False
     # Recipe of random views: simclr, cifar, fundus, cameras, mild, digits, jitter, plain or byol; auto fits the images.
     views: str = "auto"
     # Write a sheet of random views, OUT-views.jpg, and stop.
     preview: bool = False
-    # Pixels the network sees; 0 takes those of the prepared images.
+    # Image size in pixels; 0 uses the size of the prepared images.
     image_size: int = 0
-    # First image size, which grows in two steps; 0 is off.
+    # Image size in the first third of the epochs; it then grows to --image-size in two steps. 0 is off.
     grow_from: int = 0
-    # Labelled set to judge the encoder on, by its training and validation parts, or none. Without this option, labels
-    # of the pool itself are used before and after the run, if it has enough.
+    # Labelled set whose training and validation parts measure the encoder during the run, or none. By default, labels
+    # of the pool measure it before and after the run, if there are enough.
     probe: Path | None = None
-    # Epochs between two probes; 0 makes at most ten in a run.
+    # Epochs between two probes; 0 means at most ten probes in a run.
     probe_every: int = 0
 
     ## How long
-    # Passes over the pool.
+    # Number of epochs (passes over the pool).
     epochs: int = 100
-    # Time to spend, such as 90m or 2h: the number of epochs follows from measured steps, not from --epochs.
+    # Time to spend, such as 90m or 2h, in place of --epochs.
     budget: str | None = None
-    # Take a few steps, print speed, memory and the time the run would take, and stop; within a minute.
+    # Take a few steps, print the speed, the memory and the time that the run would take, and stop; within a minute.
     plan: bool = False
 
     ## Where
-    # Run folder to write, or to resume.
+    # Run folder to create, or to resume if training was interrupted.
     out: Path
-    # auto, cpu, cuda or mps.
+    # Device: auto, cpu, cuda or mps.
     device: str = "auto"
     # Also log to tensorboard (RUN/tensorboard), mlflow (a file beside RUN) or wandb (RUN/wandb).
     track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
 
     ## For experts
-    # Images per step, over all processes; each gives two views.
+    # Images per step, over all processes; each image gives two views.
     batch_size: int = 128
-    # Images of a step to hold at once, or whole. The gradients stay those of the batch, except with BatchNorm.
+    # Images of a batch to process at a time, to save memory, or whole. This changes results only with BatchNorm.
     micro_batch: str = "auto"
     # Optimiser; lars is meant for batches of 1,024 and more.
     optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
@@ -114,21 +114,21 @@ class PretrainConfig:
     learning_rate: float | None = None
     # Weight decay of matrices and kernels; by default adamw 0.01, sgd 0.0005, lars 0.000001.
     weight_decay: float | None = None
-    # Share of all steps in which the learning rate rises to its peak.
+    # Share of all steps used for warm-up, in which the learning rate rises to its peak.
     warm_up: float = 0.05
-    # Number of first stages of the encoder (the stem is one) that keep their starting weights.
+    # Number of first stages to freeze; the stem is one.
     freeze_stages: int = 0
-    # Factor of the learning rate from one stage to the one below it; 1 gives all stages the same rate.
+    # Train earlier stages more slowly: factor on the learning rate from each stage to the one before it; 1 is off.
     layer_decay: float = 1.0
-    # Save a running average of the encoder's weights with this momentum; 0 saves the last weights.
+    # Save a running average of the encoder's weights; this is its momentum, such as 0.99. 0 saves the last weights.
     ema: float = 0.0
-    # Arithmetic; auto is bf16 where the hardware computes it, and fp32 where it is emulated.
+    # Numerical precision: auto is bf16 if the hardware supports it, otherwise fp32.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    # Compile the encoder, which pays in long runs on a GPU.
+    # Compile the encoder; this makes long runs on a GPU faster.
     compile: Literal["no", "yes"] = "no"
-    # Learn although the pool holds images of a validation or test part.
+    # Continue even if the pool contains images of a validation or test part.
     allow_leaks: bool = False
-    # Seed of initial weights, order and views.
+    # Random seed for new weights, the order of the images and their views.
     seed: int = 0
 
     simclr: SimCLROptions = SimCLROptions()
@@ -157,12 +157,12 @@ class PretrainConfig:
             (self.optimiser == "lars" and self.weight_decay == 0,
              "--optimiser lars needs a --weight-decay above 0, which sets its step size", "give --weight-decay 1e-6"),
             (self.freeze_stages and (self.init == "random" or self.random_stem),
-             "--freeze-stages would keep random weights", f"{given} without --random-stem, or leave it out"),
+             "--freeze-stages would freeze random weights", f"{given} without --random-stem, or leave it out"),
             (self.random_stem and self.init == "random",
              "--random-stem with --init random: all weights are random", f"{given}, or leave out --random-stem"),
             (self.probe_every and self.probe in (None, NO_PROBE), "--probe-every needs --probe DATA", "give both"),
-            (strange, f"{', '.join(strange)} does not belong to --method {self.method}",
-             "leave it out or choose its method"),
+            (strange, f"--method {self.method} has no {', '.join(strange)}",
+             "leave it out, or choose another --method"),
         ):  # fmt: skip
             if wrong:
                 raise FovealError("option.conflict", what, fix=fix)

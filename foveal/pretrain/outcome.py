@@ -1,4 +1,4 @@
-"""What pre-training leaves behind: the encoder, what it needs, and whether a fault was found."""
+"""The results of pre-training: the encoder, what it needs, and whether a fault was found."""
 
 import itertools
 import math
@@ -52,7 +52,7 @@ def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, fe
 
 
 def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:
-    """Compute the batch statistics of averaged weights anew, from random views of the pool; all processes call this."""
+    """Recompute the batch statistics of averaged weights, from random views of the pool; all processes call this."""
     averaged.train()
     for norm in freeze_stages(averaged, feed.config.freeze_stages):
         norm.eval()
@@ -92,7 +92,7 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
 
 
 def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
-    """What a row of metrics.jsonl gets at the end of an epoch; warns of a task that is too easy."""
+    """Facts to add to a row of metrics.jsonl at the end of an epoch; warns if the task is too easy."""
     found = examine(built, encoder, feed)
     if not is_first_process():
         return {}

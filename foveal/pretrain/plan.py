@@ -1,4 +1,4 @@
-"""How long will it take? Real steps on real images for `--plan` and `--budget`. They learn and write nothing.
+"""Estimate how long a run takes, from real steps on real images, for `--plan` and `--budget`. Nothing is changed.
 
 Where a step of a whole batch would take long, fewer images are measured, and what a step takes besides them is timed by
 itself, so that a plan takes some twenty seconds on any machine. A GPU takes whole batches from the start: its first
@@ -38,7 +38,7 @@ FORWARD_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What real work takes: images/s, share of time spent waiting, peak memory in bytes, seconds of one look."""
+    """Measured costs: images/s, share of time spent waiting, peak memory in bytes, seconds of one look."""
 
     images_per_second: float
     data_wait: float
@@ -133,7 +133,7 @@ def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, lear
 
 
 def epochs_between_looks(epochs: int, asked: int) -> int:
-    """As asked, or for 0 so many that at most ten looks follow the one before the run."""
+    """As asked; for 0, enough for at most ten looks after the one before the run."""
     return asked or max(1, math.ceil(epochs / 10))
 
 
@@ -143,15 +143,15 @@ def looks_in(epochs: int, every: int) -> int:
 
 
 def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -> float:
-    """Of a run of so many epochs of the pool, with its looks."""
+    """Seconds of a run of so many epochs of the pool, with its looks."""
     whole = sum(count * share for count, share in zip(thirds(epochs), rehearsal.thirds, strict=True))
     return whole * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look
 
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
-    """Epochs that a budget allows; FovealError when it is less than one. every: epochs between two looks, as asked."""
+    """Epochs that a budget allows; FovealError if it is less than one. every: epochs between two looks, as asked."""
     one = seconds_of_run(1, images, every, rehearsal)
-    looked = f" and {looks_in(1, every)} looks at the features" if rehearsal.look > 0.1 * one else ""
+    looked = f" and {looks_in(1, every)} health checks" if rehearsal.look > 0.1 * one else ""
     return most_epochs(
         seconds, lambda epochs: seconds_of_run(epochs, images, every, rehearsal),
         images * min(rehearsal.thirds) / rehearsal.images_per_second, f"one epoch of {images:,} images{looked}",
@@ -159,7 +159,7 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
 
 
 def show_plan(feed: Feed, why: dict[str, str], rehearsal: Rehearsal) -> None:
-    """Print what is chosen, and what the run will take."""
+    """Print what was chosen, and the time and memory that the run will take."""
     config, images, fitting = feed.config, feed.steps * feed.config.batch_size, {}
     free = free_on(feed.device)  # first, because it gives back what is only kept
     available = free + (torch.cuda.memory_allocated(feed.device) if feed.device.type == "cuda" else held_memory())

@@ -1,4 +1,4 @@
-"""A probe during pre-training: what the encoder's features say about labels, without training a network.
+"""A probe during pre-training: how well the encoder's features predict labels, without training a network.
 
 The training and validation images of a labelled set are judged by cross-validation over groups: by their nearest
 neighbours, and by a linear model in closed form. The result chooses nothing.
@@ -48,7 +48,7 @@ class Probe:
 
 
 def probe_of(path: Path | None, sets: list[PreparedSet], seed: int, seen: pd.DataFrame) -> Probe | None:
-    """The probe of --probe, or else of the first set of the pool with enough labels; None without one."""
+    """The probe of --probe, or else of the first set of the pool with enough labels; None if there is none."""
     if path == NO_PROBE:
         return None
     if path is not None:
@@ -60,7 +60,7 @@ def probe_of(path: Path | None, sets: list[PreparedSet], seed: int, seen: pd.Dat
 
 
 def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame, most: int = MOST_IMAGES) -> Probe:
-    """The probe of a labelled set; FovealError where it cannot be judged or its images do not fit the pool's.
+    """The probe of a labelled set; FovealError if it is too small or its images do not fit the pool's.
 
     most: images that are drawn from it, by group. seen: what shapes the encoder, with the columns of seen.csv. Images
     whose label it learns are left out, with their copies and groups.
@@ -70,7 +70,7 @@ def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame, mos
         what = f"--probe {path} has images with {prepared.channels} channel(s)"
         raise FovealError("set.preparation", what, expected=f"{like.channels}, as in the pool")
     if unlike := differing(like.card, prepared.card, but=("size",)):  # images are resized to the network's input
-        warn(f"{like.path} and {path} of --probe were prepared differently ({unlike}): their pictures differ")
+        warn(f"--probe {path} was prepared differently from {like.path} ({unlike})")
     records = prepared.part("train", "val")
     records = records[records["label"].notna()]
     names = owners(records["group"], records["id"])

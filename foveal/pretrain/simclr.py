@@ -2,7 +2,7 @@
 
 SimCLR (Chen et al. 2020, https://arxiv.org/abs/2002.05709), SupCon (Khosla et al. 2020,
 https://arxiv.org/abs/2004.11362), in which views of all images of one label attract, and MoCo v3 (Chen, Xie & He 2021,
-https://arxiv.org/abs/2104.02057), which finds the slow average's key of the other view, without a queue.
+https://arxiv.org/abs/2104.02057), which compares a view with a slow average's key of the other view, without a queue.
 
 view -> encoder -> features h [B, D] -> projection z [B, d] -> NT-Xent over both views of the batch
 view -> encoder -> features h [B, D] -> projection -> prediction q [B, d] -> InfoNCE with the target's keys of the batch

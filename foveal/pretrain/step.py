@@ -1,4 +1,4 @@
-"""A method as it is trained, on its device, alone or beside others, and the gradients of one step.
+"""A method ready for training, in one process or several, and the gradients of one step.
 
 The gradients are those of the whole batch at once or, where it does not fit, by gradient caching (Gao et al. 2021,
 https://arxiv.org/abs/2101.06983): embed the batch in micro-batches without keeping what the backward pass needs, take
@@ -35,7 +35,7 @@ METHODS: dict[str, Any] = {
 
 
 def method_of(name: str) -> Any:
-    """The class of a method, or what a program gave in its place."""
+    """The class of a method, or the object that a program gave in its place."""
     return name.given if isinstance(name, Given) else METHODS[name]
 
 

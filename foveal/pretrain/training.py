@@ -49,7 +49,7 @@ class Span:
             self.totals[name] = self.totals[name] + value if name in self.totals else value.clone()
 
     def means(self) -> dict[str, float]:
-        """The means over steps and processes. The only place where the device is waited for."""
+        """The means over steps and processes. Only here does training wait for the device."""
         means = mean_over_processes(torch.stack(list(self.totals.values())) / self.steps).tolist()
         return dict(zip(self.totals, means, strict=True))
 
@@ -69,7 +69,7 @@ class Training:
         self.saved_at, self.saving = time.perf_counter(), 0.0
 
     def resume(self) -> bool:
-        """Take up the last checkpoint, if there is one; True where the run is finished."""
+        """Load the last checkpoint, if there is one; True if the run is finished."""
         file = self.run.checkpoint
         state = decided_by_first(lambda: checkpoint.load(file) if file.exists() else None)
         if state is not None:
@@ -158,12 +158,12 @@ class Training:
         return row
 
     def _check(self, row: dict[str, Any], steps: int) -> None:
-        """FovealError where the run has diverged, or its loss cannot be right."""
+        """FovealError if the run has diverged, or its loss must be wrong."""
         what = ""
         if not math.isfinite(row["loss"]):
             what = f"the loss became {row['loss']} between steps {self.step - steps} and {self.step}"
         elif not all(bool(weights.isfinite().all()) for weights in self.method.parameters()):
-            what = f"weights are no longer finite numbers at step {self.step}"
+            what = f"some weights are not finite numbers at step {self.step}"
         if what:
             kept = f"; {self.run.path} keeps the last good state" if self.run.checkpoint.is_file() else ""
             what += f", at a learning rate of {self.config.learning_rate:.3g}{kept}"
@@ -194,5 +194,5 @@ class Training:
 
 
 def steps_between_looks(seconds: float) -> int:
-    """By the seconds of the first step, for the whole run: rows must not depend on when a run was killed."""
+    """Set once, from the seconds of the first step: rows must not depend on when a run was killed."""
     return next((steps for steps in LOG_EVERY if steps * seconds <= LOOK_WITHIN), LOG_EVERY[-1])

@@ -1,4 +1,4 @@
-"""Methods that compare views of one image and need no other images as negatives: what keeps each from collapsing.
+"""Methods that compare views of one image and need no negatives; each prevents collapse in its own way.
 
 view -> encoder -> features h [B, D] -> projection z [B, d] -> in some methods a prediction -> the loss of both views
 """

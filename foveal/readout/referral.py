@@ -5,7 +5,7 @@ referred if its score is at or above the threshold; its grade stays as it is.
 
 An eye is referable from moderate retinopathy upwards or with macular oedema (Gulshan et al. 2016). With `--second
 oedema` the score of a photograph is the higher of the two probabilities, and its truth is either label, where known.
-Other second tasks only stand beside the grade.
+Other second tasks do not affect referral.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Leaks: a network must not be judged on images that it has learned from.
+"""Leaks: a network must not be evaluated on images that it has learned from.
 
 Every run lists in RUN/seen.csv the images that shaped its weights, including its starting weights. Copies are found
 even if they were saved again, resized, mirrored, turned, cropped, or prepared elsewhere.
@@ -46,9 +46,9 @@ def refuse_seen(
     if not len(leaked):
         return
     listed = ", ".join(f"{row.id} ({row.split}, {row.how} {row.other})" for row in leaked.head(8).itertuples())
-    what = f"{counted(len(leaked), 'judged image')} of {prepared.path} found in {where}, such as {listed}"
+    what = f"{counted(len(leaked), 'evaluation image')} of {prepared.path} found in {where}, such as {listed}"
     if not allow:
-        raise FovealError("leak.seen", what, fix="remove them, or continue with --allow-leaks and results too good")
+        raise FovealError("leak.seen", what, fix="remove them, or add --allow-leaks and get results that are too good")
     warn(what)
 
 

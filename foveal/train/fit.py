@@ -99,7 +99,7 @@ def summarise(part: str, labels: np.ndarray, grades: np.ndarray, classes: int) -
 
 
 def selection_score(row: dict[str, Any], task: Task) -> tuple[float, float]:
-    """The best epoch has the highest: its figure, then the lowest validation loss; without validation, the last."""
+    """Highest for the best epoch: its figure, then the lowest validation loss; without validation, the last epoch."""
     return (row[f"val_{task.figure}"], -row["val_loss"]) if "val_loss" in row else (float(row["epoch"]), 0.0)
 
 

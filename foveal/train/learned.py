@@ -1,4 +1,4 @@
-"""The training data: images and their targets, pseudo-labelled ones among them, and labels of a second task.
+"""The training data: images and their targets, including pseudo-labels, and labels of a second task.
 
 Pseudo-labels are a table that `foveal pseudolabel` writes:
 

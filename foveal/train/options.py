@@ -32,7 +32,7 @@ class TrainConfig:
     out: Path
     # Starting weights: random, imagenet, a run folder, or a file of weights (`foveal weights FILE` says which it is).
     init: str = "random"
-    # Keep a random first convolution where that of --init has another size.
+    # Keep a random first convolution if that of --init has another shape.
     random_stem: bool = False
     # Network: any timm model or one of Foveal's; auto uses the network of the --init run, else tf_efficientnet_lite0.
     encoder: str = "auto"
@@ -52,7 +52,7 @@ class TrainConfig:
     epochs: int = 20
     # Time to spend, such as 20m or 2h, in place of --epochs.
     budget: str | None = None
-    # Stop after so many epochs without improvement in validation; 0 is off.
+    # Stop after this many epochs without improvement in validation; 0 is off.
     patience: int = 0
     # Images per training step.
     batch_size: int = 32
@@ -74,7 +74,7 @@ class TrainConfig:
     cutoffs: Literal["auto", "fitted", "fixed", "half-way"] = "auto"
     # Prediction sets: share of the images of each class whose set should contain the true grade; 0 makes no sets.
     coverage: float = 0.9
-    # Refer by grade, or with sensitivity=0.9 in validation.
+    # Refer by grade, or by the threshold that has this sensitivity in validation, such as sensitivity=0.9.
     refer_at: str = "grade"
     # Average over 4 flips, or 8 flips and turns; auto is flips for fundus photographs.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
@@ -96,7 +96,7 @@ class TrainConfig:
     mixup: float = 0.0
     # Label smoothing: share of each target that is spread over all classes.
     label_smoothing: float = 0.0
-    # Freeze so many of the first stages; the stem is one.
+    # Number of first stages to freeze; the stem is one.
     freeze_stages: int = 0
     # Batch-norm statistics: learn, freeze, or re-estimate; auto freezes pre-trained ones for batches below 16 images.
     batch_norm: Literal["auto", "learn", "freeze", "re-estimate"] = "auto"

@@ -1,4 +1,4 @@
-"""How many epochs fit into a time? Real steps on real images, with other weights: they learn and write nothing."""
+"""How many epochs fit into a time? Measured by real steps on real images, with other weights; nothing is written."""
 
 import time
 from dataclasses import replace
@@ -24,7 +24,7 @@ LEAST_STEPS = 3
 
 
 def within_budget(task: Task, learned: Learned, judged: int, graded: int, began: float) -> Task:
-    """The task with as many epochs as --budget allows, of which the time since `began` is spent.
+    """The task with as many epochs as --budget allows; the time since `began` is already spent.
 
     judged, graded: images of the validation part, and of all parts to grade at the end. Folds share the time.
     """
@@ -33,7 +33,7 @@ def within_budget(task: Task, learned: Learned, judged: int, graded: int, began:
         return task
     with apart():  # the first process measures by itself
         epochs = decided_by_first(lambda: _most_epochs(task, learned, judged, graded, began))
-    say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, whatever --epochs says")
+    say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}; --epochs is ignored")
     return replace(task, config=replace(config, epochs=epochs))
 
 

@@ -65,7 +65,7 @@ class Task:
 
     @property
     def figure(self) -> str:
-        """What the best epoch has most of."""
+        """The figure by which the best epoch is chosen."""
         return "kappa" if self.ordered else "accuracy"
 
 

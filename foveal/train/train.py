@@ -127,12 +127,12 @@ def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, be
 def check_abroad(
     config: TrainConfig, whole: PreparedSet, abroad: pd.DataFrame, learned: Learned, before: pd.DataFrame
 ) -> None:
-    """FovealError if images of the sources held out (`abroad`), copies of them or their patients shape the grader."""
+    """FovealError if images of the sources held out (`abroad`), copies of them or their patients are learned from."""
     for pool, records in learned.parts[1:]:
         known = records["source"].isin(config.hold_out)
         if known.any():
-            what = f"{int(known.sum())} pseudo-labelled images of {pool.path} are of a source that is held out"
-            raise FovealError("leak.source", what, fix="make the pseudo-labels again, with a grader that holds it out")
+            what = f"{int(known.sum())} pseudo-labelled images of {pool.path} are from a source that is held out"
+            raise FovealError("leak.source", what, fix="make the pseudo-labels again with a grader that held it out")
     prepared, records = learned.parts[0]
     shaping = [(prepared, pd.concat([records, prepared.part("val")]).drop_duplicates("id")), *learned.parts[1:]]
     seen = pd.concat([seen_of(shaping), before])
