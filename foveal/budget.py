@@ -1,4 +1,4 @@
-"""--budget: how many epochs fit into a time. `pretrain` and `train` measure real steps for it."""
+"""--budget: how many epochs fit into a time, from real steps that `pretrain` and `train` measure."""
 
 import re
 from collections.abc import Callable

@@ -50,7 +50,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, fix
         module.load_state_dict(state)
         return
     what = f"the weights in {source} do not fit the network ({len(own)} keys expected, {len(state)} found):\n"
-    parts = {"missing": sorted(missing), "unexpected": sorted(unexpected), "with another shape": shapes}
+    parts = {"missing": sorted(missing), "unexpected": sorted(unexpected), "with a different shape": shapes}
     what += "".join(f"  {len(keys)} {name}: {shortened(keys)}\n" for name, keys in parts.items() if keys)
     first = {key.partition(".")[0] for key in unexpected}
     if len(first) == 1 and len(unexpected) > 2 and len(missing) == len(own):
@@ -60,7 +60,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, fix
 
 
 def other_shapes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """The keys of a network that have another shape in a file, with both shapes."""
+    """The keys whose shape in the file differs from the network's, with both shapes."""
     pairs = [(key, tuple(state[key].shape), tuple(value.shape)) for key, value in own.items() if key in state]
     return [f"{key} (file {theirs}, network {ours})" for key, theirs, ours in pairs if theirs != ours]
 

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(given: list[str]) -> int:
-    """What `main` does, given the arguments."""
+    """Run one verb with these arguments; returns the exit code."""
     debug, quiet = "--debug" in given, "--quiet" in given
     arguments = [argument for argument in given if argument not in ("--debug", "--quiet")]
     if not arguments or arguments[0] in ("-h", "--help", "help", "--version"):
@@ -63,7 +63,7 @@ def options_in(verb: str, arguments: Sequence[str]) -> Any:
         if error.code == "option.unknown" and not error.fix:
             option = error.what.rpartition(" ")[2]
             others = ", ".join(f"foveal {other}" for other in VERBS if has_option(other, option))
-            error.fix = f"leave it out: it is an option of {others}" if others else f"see foveal {verb} --help"
+            error.fix = f"leave it out: it is an option of foveal {others}" if others else f"see foveal {verb} --help"
         raise
 
 

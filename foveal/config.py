@@ -49,7 +49,7 @@ def tables_of(cls: type) -> dict[str, type]:
 
 
 def check_keys(cls: type, keys: Iterable[str], where: str) -> None:
-    """FovealError, naming the nearest field, for the first of `keys` that is not a field of `cls`."""
+    """FovealError, naming the nearest field, if one of `keys` is not a field of `cls`."""
     names = field_names(cls)
     for key in keys:
         if key not in names:
@@ -101,7 +101,7 @@ def _finite(config: T) -> T:
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Bring a value from TOML or Python to the type of its field; FovealError where that cannot be done."""
+    """Bring a value from TOML or Python to the type of its field; FovealError if that cannot be done."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, Given):
         return value
@@ -193,7 +193,7 @@ def read_toml(path: Path, verb: str) -> dict[str, Any]:
     """Options of one verb from a TOML file, unchanged.
 
     The file holds either the options of one verb, which its key `verb` names (as in a run folder), or a section per
-    verb: [prepare], [pretrain], [train] (as in a recipe). FovealError where it has no options for this verb.
+    verb: [prepare], [pretrain], [train] (as in a recipe). FovealError if it has no options for this verb.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ class DemoConfig:
     count: int = 600
     # Training photographs that keep their grade; the others count as ungraded.
     labelled: int = 40
-    # Passes of pre-training over all training photographs; training on the labelled ones takes four fifths as many.
+    # Epochs of pre-training on all training photographs; training on the labelled ones takes four fifths as many.
     epochs: int = 35
 
     def __post_init__(self) -> None:

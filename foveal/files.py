@@ -117,7 +117,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds; FovealError where the file is damaged or holds something else."""
+    """The object that a JSON file holds; FovealError if the file is damaged or holds something else."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -133,12 +133,12 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def is_free(path: Path) -> bool:
-    """True where there is nothing at `path`, or a folder without finished files."""
+    """True if there is nothing at `path`, or a folder without finished files."""
     return not path.exists() or (path.is_dir() and all(map(is_unfinished, path.iterdir())))
 
 
 def check_file(path: Path, option: str = "--out") -> None:
-    """FovealError where no file could be written at `path`, to be told before long work; nothing is created."""
+    """FovealError if no file could be written at `path`, to be told before long work; nothing is created."""
     if path.is_dir():
         raise FovealError("output.is_folder", f"{option} {path} is a folder", expected="a file")
     nearest = next(folder for folder in path.absolute().parents if folder.exists())
@@ -148,7 +148,7 @@ def check_file(path: Path, option: str = "--out") -> None:
 
 
 def check_free(path: Path, option: str = "--out", made: str = "") -> None:
-    """FovealError where an output exists already; an empty folder is free, and one with a file `made` by the verb."""
+    """FovealError if an output exists already; an empty folder is free, and one with a file `made` by the verb."""
     if not is_free(path) and not (made and (path / made).is_file()):
         what = f"{option} {path} exists already"
         raise FovealError("output.exists", what, fix=f"choose another {option} or delete it")

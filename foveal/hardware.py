@@ -91,7 +91,7 @@ def held_memory() -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep and reuse freed memory; returns True where that is possible (Linux with glibc)."""
+    """Tell glibc to keep and reuse freed memory; returns True if that is possible (Linux with glibc)."""
     if not sys.platform.startswith("linux"):
         return False
     try:

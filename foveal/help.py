@@ -1,4 +1,4 @@
-"""The options of a verb, read from its dataclass: what `foveal VERB --help` and docs/options.md show.
+"""The options of a verb, read from its dataclass, for `foveal VERB --help` and docs/options.md.
 
 The comment above a field is its help text; a line `## Where` between fields begins a group. Fields that are dataclasses
 themselves follow as groups of their own.

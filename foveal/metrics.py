@@ -74,7 +74,7 @@ def weighted_f1(confusion: np.ndarray) -> np.ndarray:
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
     """Area under the ROC curve of scores [n] for positive bool [n], from ranks (Mann-Whitney); ties count half.
 
-    nan where all images are of one kind.
+    nan if all images are of one kind.
     """
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]

@@ -74,9 +74,9 @@ class Run:
 
 
 def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTIONS) -> bool:
-    """True when `out` holds a run with these options, which can be resumed; False when it is free. Writes nothing.
+    """True if `out` is a run with these options, which can be resumed; False if it is free. Writes nothing.
 
-    free: options that may differ; a finished run may get more epochs. FovealError when `out` holds anything else.
+    free: options that may differ; a finished run may get more epochs. FovealError if `out` is anything else.
     """
     if is_free(out):
         return False
@@ -88,7 +88,7 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     except FovealError as error:
         if error.code != "config.verb":
             raise
-        raise FovealError("output.exists", f"--out {out} is of another verb", fix="choose another --out") from None
+        raise FovealError("output.exists", f"--out {out} is another verb's run", fix="choose another --out") from None
     now, before = flat(plain(config)), flat(before)
     # Options that were added after the run was made count as set to their defaults.
     usual = flat({field.name: field.default for field in fields(config)})
@@ -118,8 +118,8 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
             write_json(out / "provenance.json", known | {"data": before | dict(data)})
         epochs, earlier = getattr(config, "epochs", None), read_toml(out / "config.toml", verb).get("epochs")
         if epochs is not None and earlier is not None and epochs > earlier:
-            schedule = f"from here, learning rate and size of images are those of a run of {epochs} epochs"
-            say(f"{out} is finished and goes on from epoch {earlier} to {epochs}: {schedule}")
+            schedule = f"learning rate and image size now follow the schedule of a run of {epochs} epochs"
+            say(f"{out} is finished; training continues from epoch {earlier} to {epochs}: {schedule}")
             write_json(out / "provenance.json", read_json(out / "provenance.json") | {"extended_from": earlier})
             write_text(out / "config.toml", to_toml(verb, config))
     else:
@@ -129,7 +129,7 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
         write_json(out / "provenance.json", provenance(config, data) | ({"objects": objects} if objects else {}))
         if objects:
             listed = ", ".join(f"{name} {value}" for name, value in objects.items())
-            say(f"{out} is made with {listed}: to resume it or to open its encoder, give the same objects again")
+            say(f"{out} was made with {listed}: to resume it or to open its encoder, give the same objects again")
     track = getattr(config, "track", ())
     trackers = open_trackers([name for name in track if not isinstance(name, Given)], out, verb, plain(config))
     return Run(out, trackers, [name.given for name in track if isinstance(name, Given)])
@@ -178,9 +178,9 @@ def sole_writer(folder: Path, verb: str) -> Iterator[None]:
 
 
 def locked(stream: int) -> bool:
-    """Lock an open file or folder until it is closed or its process dies; False where another process has it.
+    """Lock an open file or folder until it is closed or its process dies; False if another process has it.
 
-    Also True where locking is not supported: on some systems and some network file systems.
+    Also True if locking is not supported: on some systems and some network file systems.
     """
     try:
         import fcntl
@@ -220,7 +220,7 @@ def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
 
 
 def version_of(name: str) -> str | None:
-    """The installed version of a package; None where it is not installed."""
+    """The installed version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -253,7 +253,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def read_model(run: Path) -> dict[str, Any]:
-    """RUN/model.json; FovealError where `run` is not a run folder that has one."""
+    """RUN/model.json; FovealError if `run` is not a run folder that has one."""
     if not (run / "model.json").is_file():
         what = f"{run} is not a run folder with a model: it has no model.json"
         raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")

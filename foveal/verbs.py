@@ -40,7 +40,7 @@ VERBS = {
     "inspect": ("inspect.inspect", "inspect.inspect", "show what prepared sets contain, and what could mislead"),
     "cluster": ("cluster.cluster", "cluster.cluster", "find images that look alike, and see whether labels agree"),
     "correct": ("serve.correct", "serve.correct", "record second opinions on grades, stored beside the set"),
-    "weights": ("nets.weights", "nets.weights", "tell what a file of weights is, and which encoder it fits"),
+    "weights": ("nets.weights", "nets.weights", "show what a file of weights contains, and which encoder it fits"),
     "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
     "probe": ("compare.probe", "compare.probe", "measure how well frozen features predict the labels, in minutes"),
     "train": ("train.train", "train.options", "train a grader: fine-tune, or a linear probe with --freeze"),
@@ -50,7 +50,7 @@ VERBS = {
     "compare": ("compare.compare", "compare.options", "compare starting weights, to see whether pre-training helped"),
     "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
     "embed": ("predict.embed", "predict.embed", "write a vector for each photograph, for other programs"),
-    "evaluate": ("predict.cohort", "evaluate.evaluate", "measure predictions, every metric with an interval"),
+    "evaluate": ("predict.cohort", "evaluate.evaluate", "evaluate predictions: every metric with an interval"),
     "select": ("predict.select", "predict.select", "choose which ungraded photographs to grade next"),
     "adapt": ("adapt.adapt", "adapt.adapt", "fit calibration and cutoffs to a clinic, from its graded photographs"),
     "explain": ("explain.explain", "explain.explain", "show where a grader looks"),
@@ -59,7 +59,7 @@ VERBS = {
     "document": ("report.document", "report.document", "write a model card, a data sheet and reporting checklists"),
     "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),
     "audit": ("serve.audit", "serve.audit", "check that the log of a server is complete and unchanged"),
-    "monitor": ("serve.monitor", "serve.monitor", "chart how often a server refers, fails and is overridden, by week"),
+    "monitor": ("serve.monitor", "serve.monitor", "chart how often a server refers and is overridden, by week"),
     "erase": ("serve.erase", "serve.erase", "delete what a server stores of a patient, or from before a day"),
 }  # fmt: skip
 
@@ -112,7 +112,7 @@ def _sets(data: Iterable[PathLike | Images], out: PathLike) -> list[PathLike]:
     for place, each in enumerate(data, 1):
         if not isinstance(each, str | os.PathLike) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             what = "several processes would prepare the images at the same time"
-            raise FovealError("option.processes", what, fix="call foveal.prepare before, in a single process")
+            raise FovealError("option.processes", what, fix="call foveal.prepare first, in a single process")
         beside = f"{os.fspath(out)}-data{place if place > 1 else ''}"
         found.append(each if isinstance(each, str | os.PathLike) else prepare(each, out=beside))
     return found
@@ -137,7 +137,7 @@ def inspect(*data: PathLike, **options: Any) -> dict[str, Any]:
 
 
 def correct(data: PathLike, image: str = "", **options: Any) -> Path:
-    """Correct a label of a prepared set, or all labels that reviews correct; returns corrections.csv."""
+    """Correct one label of a prepared set, or all labels that reviews correct; returns corrections.csv."""
     return _call("correct", options, data=data, image=image)
 
 
@@ -147,7 +147,7 @@ def cluster(*data: PathLike, **options: Any) -> dict[str, Any]:
 
 
 def weights(file: PathLike) -> dict[str, Any]:
-    """Tell what a file of weights is; returns the same."""
+    """Show what a file of weights contains; returns the same."""
     return _call("weights", {}, file=file)
 
 
@@ -210,7 +210,7 @@ def embed(
 
 
 def evaluate(source: PathLike, **options: Any) -> Path:
-    """Measure predictions; returns metrics.json."""
+    """Evaluate predictions; returns metrics.json."""
     return _call("evaluate", options, source=source)
 
 
@@ -225,7 +225,7 @@ def adapt(run: PathLike, *, to: PathLike, **options: Any) -> Path:
 
 
 def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:
-    """Map where a grader looks; returns explain.json."""
+    """Make heat maps of where a grader looks; returns explain.json."""
     return _call("explain", options, run=run, images=images)
 
 

@@ -91,7 +91,7 @@ def draw_maps(points: np.ndarray) -> list[Map]:
 
 
 def umap_is_installed() -> bool:
-    """True where the extra `umap` is installed."""
+    """True if the extra `umap` is installed."""
     return importlib.util.find_spec("umap") is not None
 
 

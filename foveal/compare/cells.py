@@ -67,7 +67,7 @@ def repetitions(prepared: PreparedSet, config: CompareConfig) -> list[Sides]:
 
 
 def sources_held_out(config: CompareConfig, prepared: PreparedSet, sides: Sequence[Sides]) -> list[str]:
-    """The sources to hold out in turn; FovealError where one cannot be held out, or nothing is left to train on."""
+    """The sources to hold out in turn; FovealError if one cannot be held out, or nothing is left to train on."""
     if not config.hold_out:
         return []
     labelled = list(dict.fromkeys(prepared.part("train", "val", "test")["source"]))

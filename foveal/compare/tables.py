@@ -105,7 +105,7 @@ class Judge:
 
 def tabulate(judge: Judge, sides: Sequence[Sides], cells: Sequence[Cell], abroad: Sequence[str] = ()) -> pd.DataFrame:
     """The table in compare.csv: a row per combination and metric, and where sources in `abroad` are left out in turn
-    also per trained_on and tested_on. Differences and gaps are empty where there is nothing to compare with.
+    also per trained_on and tested_on. Differences and gaps are empty if there is nothing to compare with.
     """
     rows: list[dict[str, Any]] = []
     baseline: dict[tuple[str, ...], Figure] = {}

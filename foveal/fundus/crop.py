@@ -22,7 +22,7 @@ class Disc:
     top: float
     width: float  # > 0; equal to the height unless the disc is an ellipse
     height: float
-    found: bool  # False where no disc was found and the rectangle is that of the whole frame
+    found: bool  # False if no disc was found and the rectangle is that of the whole frame
 
 
 def whole_frame(width: int, height: int, cut: bool = False) -> Disc:

@@ -88,7 +88,7 @@ class Prepared:
     height: int
     square: np.ndarray  # uint8 [S, S, 3] RGB, the same crop before mask, enhancement and change of channels
     flags: tuple[str, ...] = ()  # words such as `no-disc`
-    measures: dict[str, float] = field(default_factory=dict)  # see quality.py; empty where nothing was measured
+    measures: dict[str, float] = field(default_factory=dict)  # see quality.py; empty if nothing was measured
     sides: tuple[str, ...] = ()  # on which the disc is cut off, for the flag `cut-off`
     file_sha256: str = ""  # where `prepare` read a file
 

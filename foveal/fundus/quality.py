@@ -137,7 +137,7 @@ def check_flags(words: Iterable[str], option: str) -> None:
 
 
 def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
-    """Name what is wrong with a photograph, in words of `FLAGS`; empty where nothing was measured."""
+    """Name what is wrong with a photograph, in words of `FLAGS`; empty if nothing was measured."""
     if not measures:
         return ()
     low = {name for name, limit in _KNOWN["least"].items() if measures[name] < limit}

@@ -1,4 +1,4 @@
-"""Reading files of weights that others have written, without running anything that they contain.
+"""Read files of weights from other programs, without running anything that they contain.
 
 Plain-data classes, such as the argparse.Namespace of a training script, become stand-ins that do nothing; any other
 class is refused by name.
@@ -54,7 +54,7 @@ class InertMapping:
 
 
 def read_contents(path: Path) -> Any:
-    """What a file of weights holds, on the CPU: tensors, plain values and stand-ins. FovealError if it is unsafe."""
+    """The contents of a file of weights on the CPU: tensors, plain values, stand-ins. FovealError if it is unsafe."""
     with path.open("rb") as stream:
         start = stream.read(64)
     if start.startswith(b"version https://git-lfs"):
@@ -68,7 +68,7 @@ def read_contents(path: Path) -> Any:
             raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # suppressed: of the old format, or damaged
         if any(name.endswith("constants.pkl") or "/code/" in name for name in archive.namelist()):
-            what = f"{path} is a compiled archive (TorchScript), which holds code"
+            what = f"{path} is a compiled archive (TorchScript), which contains code"
             raise FovealError("weights.unsafe", what, fix=STATE)
     return _unpickled(path)
 
@@ -98,12 +98,12 @@ def _unpickled(path: Path) -> Any:
                 raise FovealError("weights.unsupported", what, fix=AS_TENSORS) from error
             mapping = MAPPINGS.fullmatch(name)
             if not known or name in standing or not (mapping or PLAIN.fullmatch(name)):
-                what = f"{path} holds an object of the class {name}, which could run code, so it is not opened"
+                what = f"{path} contains an object of the class {name}, which could run code, so it is not opened"
                 exported = "use the file that lightly-train exports beside it, exported_models/exported_last.pt"
                 fix = exported if name.startswith("lightly_train") else STATE
                 raise FovealError("weights.unsafe", what, expected="tensors and plain values only", fix=fix) from error
             standing[name] = InertMapping if mapping else Inert
-    raise FovealError("weights.unsafe", f"{path} holds objects of more than {MOST_NAMES} classes", fix=STATE)
+    raise FovealError("weights.unsafe", f"{path} contains objects of more than {MOST_NAMES} classes", fix=STATE)
 
 
 def _class_in_the_way(words: str) -> str | None:

@@ -142,7 +142,7 @@ def _copy_of_given(name: str, channels: int, image_size: int) -> nn.Module:
 
 
 def _created(name: str, channels: int, image_size: int) -> Any:
-    """A network of timm, which has seen a blank image if it may not take every size; timm's error if it does not."""
+    """A network of timm, tested on a blank image if it may not take every size; timm's error if it does not."""
     encoder = timm.create_model(**timm_options(name, channels, image_size))
     card, odd = timm_card(name), not takes_any_size(name) or image_size % 32 or image_size < ANY_SIZE
     if odd or card.min_input_size or not card.num_classes:

@@ -1,4 +1,4 @@
-"""Weights that were found in a file, brought to the keys and sizes of an encoder; and the encoders that they fit."""
+"""Fit weights from a file to the keys and sizes of an encoder, and find the encoders that they fit."""
 
 import contextlib
 import io
@@ -54,11 +54,11 @@ FAMILIES = {
 def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[str, int], list[str]]:
     """The weights under the encoder's keys, heads that were dropped (first part -> keys), and what was resized.
 
-    What does not match stays, for a strict comparison. FovealError if the encoder is another network of these shapes.
+    What does not match stays, for a strict comparison. FovealError if another network with these shapes is meant.
     """
     layout, own = found.layout, encoder.state_dict()
     if layout.encoders and not re.fullmatch(layout.encoders, name.split(".", maxsplit=1)[0]):
-        what = f"--encoder {name} is another network than the one of {layout.name}, whatever its shapes"
+        what = f"--encoder {name} differs from the network of {layout.name}, although the shapes match"
         raise FovealError("weights.mismatch", what, expected=f"an --encoder like {layout.encoders}")
     classifier = [key for key in found.state if layout.ordered and CLASSIFIER.match(key) and key not in own]
     state = {key: value for key, value in found.state.items() if key not in classifier}
@@ -98,13 +98,13 @@ def fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
 
 
 def with_own_stem(state: State, own: Mapping[str, Tensor]) -> tuple[State, list[str]]:
-    """The weights with the first convolution of `own`, where they have another one; and its keys, with their shapes."""
+    """The weights with the first convolution of `own` in place of theirs; and its keys, with their shapes."""
     first = next(key for key, value in own.items() if value.dim() == 4)
     part = first.rpartition(".")[0] + "."
     mine, theirs = ({k: v for k, v in each.items() if k.startswith(part)} for each in (own, state))
     if fits(mine, theirs):
-        what = f"--random-stem, but {first} has the shape of the network, {tuple(own[first].shape)}"
-        raise FovealError("option.conflict", what, fix="leave it out: nothing needs to be random")
+        what = f"--random-stem is not needed: {first} has the shape of the network, {tuple(own[first].shape)}"
+        raise FovealError("option.conflict", what, fix="leave out --random-stem")
     kept = {key: value for key, value in state.items() if key not in theirs}
     was = ", ".join(str(tuple(value.shape)) for value in theirs.values()) or "none"
     return kept | mine, [f"{key} {tuple(value.shape)} instead of {was}" for key, value in mine.items()]

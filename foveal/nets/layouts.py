@@ -89,7 +89,7 @@ class Found:
 
 
 def find(contents: Any, source: str) -> Found:
-    """The encoder in the contents of a file; FovealError if there are no weights or a key is of no known head."""
+    """The encoder in the contents of a file; FovealError if there are no weights, or a key belongs to no known head."""
     branch, raw = _branch_of(contents, "")
     state = {WRAPPERS.sub("", key).replace("._orig_mod.", "."): value for key, value in raw.items()}
     branch, state, others = _averages(branch, state)
@@ -97,13 +97,13 @@ def find(contents: Any, source: str) -> Found:
         keys = f"; its first keys are {shortened(list(map(str, contents)))}" if isinstance(contents, Mapping) else ""
         arrays = isinstance(contents, Mapping) and all(isinstance(value, Inert) for value in contents.values())
         fix = AS_TENSORS if arrays else "save the state of the network: torch.save(model.state_dict(), FILE)"
-        raise FovealError("weights.mismatch", f"{source} holds no weights by name{keys}", fix=fix)
+        raise FovealError("weights.mismatch", f"{source} contains no named weights{keys}", fix=fix)
     layout, inside, beside = _located(state, branch, source)
     if layout.instead:
         fix = f"use timm's, such as --encoder {layout.instead} --init imagenet"
-        raise FovealError("weights.unsupported", f"{source} is a {layout.name}, which is not read", fix=fix)
+        raise FovealError("weights.unsupported", f"{source} is a {layout.name}, which Foveal cannot read", fix=fix)
     if layout.name.startswith("solo-learn") and inside.get("conv1.weight", torch.empty(0)).shape[2:] == (3, 3):
-        what = f"{source} is a ResNet of solo-learn for CIFAR, whose 3x3 stem has another padding than --encoder's"
+        what = f"{source} is a ResNet of solo-learn for CIFAR, whose 3x3 stem is padded differently from --encoder's"
         raise FovealError("weights.mismatch", what, fix="use weights of solo-learn for larger images")
     return Found(layout=layout, branch=branch, state=inside, dropped=counted(beside) | others)
 
@@ -143,7 +143,7 @@ def _averages(branch: str, state: State) -> tuple[str, State, dict[str, int]]:
 
 
 def _located(state: State, branch: str, source: str) -> tuple[Layout, State, list[str]]:
-    """The layout, the keys inside all its prefixes, and those beside them; FovealError if one is of no known head."""
+    """The layout, the keys inside all its prefixes, and the other keys; FovealError if one belongs to no known head."""
     layout = layout_of(state, branch)
     inside = {key.removeprefix(layout.prefix): value for key, value in state.items() if key.startswith(layout.prefix)}
     beside = [key for key in state if not key.startswith(layout.prefix)]

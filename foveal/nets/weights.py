@@ -126,8 +126,8 @@ def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[s
     if names and fit.channels != next((value.shape[1] for value in own.values() if value.dim() == 4), fit.channels):
         ways = [f"use --encoder {names[0]} with images of {fit.channels} channels"]
     if fit.nearest:
-        said = {"strange": "save the weights again without", "missing": "take a file that has",
-                "shapes": "take a file with other shapes of"}  # fmt: skip
+        said = {"strange": "save the weights again without", "missing": "use a file that has",
+                "shapes": "use a file with other shapes of"}  # fmt: skip
         ways = [f"{words} {shortened(fit.wrong[what], 3)}" for what, words in said.items() if fit.wrong[what]]
         ways = [f"{' and '.join(ways)}, for --encoder {fit.nearest}"]
     with contextlib.suppress(FovealError, StopIteration):
@@ -165,7 +165,7 @@ def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     if "image_mean" in stated and "image_std" in stated:
         return tuple(stated["image_mean"]), tuple(stated["image_std"])
     if layout.assumed:
-        say(f"the normalisation of {file} is an assumption; a tag in --encoder or {beside.name} beside it decides")
+        say(f"the normalisation of {file} is assumed; to set it, add a tag to --encoder or {beside.name} beside it")
     return layout.normalisation or usual
 
 
@@ -239,7 +239,7 @@ class WeightsConfig:
 
 
 def weights(config: WeightsConfig) -> dict[str, Any]:
-    """Print what a file of weights is; returns the same. FovealError where it cannot be used, with advice."""
+    """Print what a file of weights is; returns the same. FovealError if it cannot be used, with advice."""
     found, record = found_in(str(config.file))
     fit = fitting_encoders(found)
     names, size, dropped = fit.names, fit.image_size, fit.dropped

@@ -1,4 +1,4 @@
-"""Choose: which photographs to grade next, when only some can be graded.
+"""Choose which photographs to grade next, if only some can be graded.
 
 A photograph scores high if the grader is unsure (its two most likely grades have nearly the same probability; margin
 sampling, Scheffer et al., 2001) and if it is far from all photographs that are graded or already chosen (the greedy
@@ -19,7 +19,7 @@ def choose(
     number: int, probabilities: np.ndarray, features: np.ndarray, known: np.ndarray, cells: np.ndarray,
     patients: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Choose at most `number` of n photographs; returns their positions, int [k], and distances, first to grade first.
+    """Choose at most `number` of n photographs; returns their positions, int [k], and distances, in the order to grade.
 
     The distance, float [k], is 1 - cosine to the nearest photograph that was graded or chosen before. probabilities:
     [n, K]. features: [n, D]; known: [m, D], of photographs that are graded already, or none. cells, patients: [n], any

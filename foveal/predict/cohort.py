@@ -1,4 +1,4 @@
-"""evaluate: measure predictions that exist, or grade a cohort with a run first (--on) and measure these.
+"""evaluate: evaluate existing predictions, or first grade a cohort with a run (--on) and evaluate the result.
 
     foveal evaluate RUN --on clinic/labels.csv
 
@@ -8,9 +8,9 @@
     RUN/cohorts/clinic/metrics.json      as from `evaluate`; cutoffs and operating points are those of the run
 
 Another table in the folder clinic, such as 2024.csv, is the cohort clinic-2024. If the name belongs to another source,
-a number follows it. When the predictions change, results that rest on the earlier ones are deleted.
+a number follows it. When the predictions change, results from the earlier ones are deleted.
 
-A prepared set is used as it is. Photographs that shaped the run, their copies and their patients are not judged.
+A prepared set is used as it is. Photographs that the run learned from, their copies and patients are not evaluated.
 """
 
 from collections.abc import Iterator
@@ -204,4 +204,4 @@ def _drop_earlier(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if (folder / DOCUMENTS).is_dir():
         kept = (folder / DOCUMENTS).rename(_free(folder / f"earlier-{DOCUMENTS}"))
-        warn(f"{folder / DOCUMENTS} is about an earlier evaluation; it is now {kept}")
+        warn(f"{folder / DOCUMENTS} is about an earlier evaluation; it was renamed to {kept}")

@@ -1,4 +1,4 @@
-"""embed: a vector for each photograph, the features of an encoder, in a table that other programs can show and search.
+"""embed: write the features of each photograph, a vector, to a table that other programs can show and search.
 
     foveal embed RUN photographs/ --out embeddings.parquet
     foveal embed tf_efficientnet_lite0 clinic/labels.csv --out embeddings.npz
@@ -45,13 +45,13 @@ Batch = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # COLUMNS, prepared images 
 class EmbedConfig:
     """Options of `foveal embed`."""
 
-    # Run folder of pretrain or train, or the name of a network, whose weights are those of --init.
+    # Run folder of pretrain or train, or the name of a network, whose weights --init chooses.
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Photographs: a folder, a table, a zip archive, a "pattern", or a prepared set.
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     # Table to write: .parquet, .csv or .npz.
     out: Path | None = Path("embeddings.parquet")
-    # Weights of a network that is given by its name: imagenet, random or a file of weights.
+    # Weights of a network given by its name: imagenet, random or a file of weights.
     init: str = "imagenet"
     # Device: auto, cpu, cuda or mps.
     device: str = "auto"

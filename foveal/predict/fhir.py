@@ -110,7 +110,7 @@ def _report(study: Study, names: dict[str, str]) -> dict[str, Any]:
 
 
 def conclusion(study: Study) -> str:
-    """What the eyes of a study mean for the patient: the worse eye decides, and a missing one is told."""
+    """What the eyes of a study mean for the patient: the worse eye decides, and a missing one is mentioned."""
     refer = [eye.side for eye in study.eyes if eye.referable]
     without = [eye.side for eye in study.eyes if eye.grade is None]
     missing = [side for side in QUESTIONS if side not in study.headers]

@@ -104,7 +104,7 @@ def _below(path: Path) -> Iterator[Photograph]:
         for photograph, name, group, eye in zip(listed, names, rows["group"], rows["eye"], strict=True):
             yield replace(photograph, id=name, group=group, eye=eye)
     elif path.suffix.lower() in UNREAD:
-        raise FovealError("table.unsupported", f"{path} is no picture", fix=f"save it as a table: {READ}")
+        raise FovealError("table.unsupported", f"{path} is not a picture", fix=f"save it as a table: {READ}")
     else:
         yield Photograph.at(path)
 
@@ -129,7 +129,7 @@ def _members(archive: Path) -> Iterator[Photograph]:
         files = [name for name, info in entries.items() if not info.is_dir()]
         pictures = sorted(name for name in files if not HIDDEN.search(name) and _is_picture(opened, entries[name]))
     except (BadZipFile, OSError, ValueError) as error:
-        raise FovealError("file.damaged", f"{archive} is no zip archive: {error}", fix="copy it again") from error
+        raise FovealError("file.damaged", f"{archive} is not a zip archive: {error}", fix="copy it again") from error
     say_left_out(archive, {*files} - {*pictures})
     if not pictures:
         raise FovealError("image.none", f"{archive} contains no pictures")
@@ -208,7 +208,7 @@ def _rows_in(table: Path) -> pd.DataFrame:
     if len(columns) != 1:
         code = "table.ambiguous_column" if columns else "table.missing_column"
         what = f"{table}: {len(columns) or 'no'} columns could hold the files; it has {', '.join(map(repr, rows))}"
-        raise FovealError(code, what, fix="name the column of the files `file`")
+        raise FovealError(code, what, fix="rename the column with the files to `file`")
     named = rows[columns[0]] != ""
     if lost := int((~named & (rows != "").any(axis=1)).sum()):
         warn(f"{table}: {lost} rows have no name in '{columns[0]}' and are left out")

@@ -1,4 +1,4 @@
-"""Likeness: does a photograph look like those that a grader learned from? Four scores, and RUN/likeness.npz.
+"""Likeness: four scores for how much a photograph looks like those that a grader learned from; RUN/likeness.npz.
 
     resolution  the visible disc's diameter in the original photograph, in octaves
     sharpness   variance of the Laplacian of the prepared photograph at the network's size (Pech-Pacheco et al., 2000)
@@ -61,7 +61,7 @@ class Likeness:
         return np.column_stack([away, colour, _distance(texture, self.texture, self.rest[1])]) / self.limits
 
     def unlike(self, looks: np.ndarray, texture: np.ndarray) -> list[str]:
-        """For each photograph the words of `KINDS` for what is unlike, the most unlike first; "" for nothing."""
+        """For each photograph the words of `KINDS` in which it is unlike, the most unlike first; "" for none."""
         return [" ".join(KINDS[k] for k in np.argsort(-row, kind="stable") if row[k] > 1)
                 for row in self.scores(looks, texture)]  # fmt: skip
 
@@ -132,7 +132,7 @@ def read_likeness(run: Path) -> Likeness | None:
 
 
 def is_batch_unlike(count: int, total: int) -> bool:
-    """Whether more photographs are unlike than chance explains: 5 % may be, with 3 standard errors and one more."""
+    """Whether more photographs are unlike than chance explains: more than 5 %, plus 3 standard errors and one."""
     return count > 0.05 * total + 3 * math.sqrt(0.05 * 0.95 * total) + 1
 
 

@@ -118,7 +118,7 @@ def _read_about(file: Path) -> dict[str, Any]:
     if missing := {"name", "files", "input", "readout", "tta", "classes", "scale", "preparation"} - set(about):
         raise FovealError("export.incomplete", f"{about_file} has no {', '.join(sorted(missing))}", fix=again)
     if about["files"].get(file.name, {}).get("sha256") != hashlib.sha256(file.read_bytes()).hexdigest():
-        raise FovealError("export.changed", f"{file} and {about_file} are not of one export", fix=again)
+        raise FovealError("export.changed", f"{file} and {about_file} do not belong to the same export", fix=again)
     return about
 
 

@@ -104,7 +104,7 @@ class Writer:
             before = read_json(self.about)
             if different := sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key)):
                 what = f"{self.partial} is from a command with different {', '.join(different)}"
-                raise FovealError("output.other_command", what, fix="finish it, delete the file, or change --out")
+                raise FovealError("output.other_command", what, fix="finish it first, delete the file, or change --out")
             whole = _end_of_rows(self.partial, quoted=not self.lines)
         self._stream.truncate(whole)
         self._stream.seek(0, os.SEEK_END)  # `write` uses the position to decide about the header

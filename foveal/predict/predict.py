@@ -160,7 +160,7 @@ def _write_reports(reports: dict[Path, list[Report]], model: Model, photographs:
 
 
 def _chosen(paths: list[Path], split: str) -> list[Part]:
-    """The records to grade of each set; FovealError if two have an image of the same name: who could tell the rows?"""
+    """The records to grade of each set; FovealError if two have an image of the same name, which would be ambiguous."""
     parts, set_of = [], dict[str, Path]()
     for path in paths:
         prepared = open_prepared(path)

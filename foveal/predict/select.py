@@ -2,7 +2,7 @@
 
     foveal select data/clinic --run runs/grader --number 50 --out worklist.csv
 
-The worklist has a row per photograph, first to grade first: rank, id, why it was chosen, what the grader says, patient,
+The worklist has a row per photograph, in order: rank, id, why it was chosen, the answer of the grader, patient,
 eye, camera, and where the photograph is. `foveal serve RUN --worklist worklist.csv` opens it on the page.
 """
 
@@ -40,9 +40,9 @@ SHOWN = 8
 class SelectConfig:
     """Options of `foveal select`."""
 
-    # Prepared set, folder or table with the photographs; those with a grade count as known.
+    # Prepared set, folder or table with the photographs; photographs that have a grade are not chosen.
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    # Run folder of the grader that is to learn from them.
+    # Run folder of the grader that will learn from them.
     run: Path
     # Photographs to choose.
     number: int = 50
@@ -128,4 +128,4 @@ def _reason(row: Any, unsure: float, classes: list[str]) -> str:
         reasons.append(f"unsure between {classes[row.grade]} ({row.probability:.2f}) and {second}")
     if row.unlike:
         reasons.append(f"unlike the training photographs in {listed(row.unlike.split())}")
-    return "; ".join(reasons) or f"for an even spread: {row.camera or row.source}, {classes[row.grade]}"
+    return "; ".join(reasons) or f"to cover cameras and grades evenly: {row.camera or row.source}, {classes[row.grade]}"

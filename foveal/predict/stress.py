@@ -43,7 +43,7 @@ TO_RGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.055
 
 def write_stress(config: EvaluateConfig, run: Path, table: pd.DataFrame) -> None:
     """Draw photographs from `table`, labelled rows of predictions.csv of the grader in `run`, alter them, grade them
-    again, and write stress.csv beside the predictions. FovealError before long work, where it cannot end well."""
+    again, and write stress.csv beside the predictions. FovealError, before long work, if it cannot succeed."""
     file = table_of(config.source).with_name(FILE)
     check_file(file)
     chosen = choose(table, MOST, SEED)
@@ -59,7 +59,7 @@ def write_stress(config: EvaluateConfig, run: Path, table: pd.DataFrame) -> None
     seconds = (time.monotonic() - began) / len(chosen)
     same = float((first["grade"].to_numpy() == chosen["grade"].to_numpy()).mean())
     if same < SAME:
-        raise _other_set(prepared, f"gives the untouched photographs their grades in only {100 * same:.0f} %")
+        raise _other_set(prepared, f"gives only {100 * same:.0f} % of the unaltered photographs their earlier grade")
     levels = list(levels_of(prepared.size, prepared.channels))
     count = min(len(chosen), max(int(SECONDS / (seconds * len(levels))), FEWEST))
     fewer = f", not {len(chosen)}, which would take more than 5 minutes" if count < len(chosen) else ""

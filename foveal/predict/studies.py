@@ -90,7 +90,7 @@ def check_dicom(photographs: Sequence[Photograph], option: str) -> None:
 
 
 def studies_of(photographs: Sequence[Photograph], out: Path) -> Iterator[Study]:
-    """The studies of the photographs, one at a time, with the answers in the table `out`; warns of what is left out."""
+    """The studies of the photographs, one at a time, with the answers in the table `out`; warns of those left out."""
     members, patients = defaultdict[str, list[Photograph]](list), defaultdict[str, set[str]](set)
     left_out, known = dict[str, list[str]](), set[str]()
     for photograph in photographs:
@@ -107,7 +107,7 @@ def studies_of(photographs: Sequence[Photograph], out: Path) -> Iterator[Study]:
         left_out.setdefault("their study belongs to several patients", []).extend(names_of)
     for reason, names in left_out.items():
         first = ", ".join(names[:SHOWN]) + " …" * (len(names) > SHOWN)
-        warn(f"{len(names)} of {len(photographs)} photographs in no report: {reason} ({first})")
+        warn(f"{len(names)} of {len(photographs)} photographs are in no report: {reason} ({first})")
     parts = rows_of(out, lines=out.suffix.lower() == ".jsonl")
     rows = pd.concat(list(parts), ignore_index=True).astype(str).set_index("id")
     for uid, found in members.items():

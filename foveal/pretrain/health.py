@@ -110,7 +110,7 @@ def verdict(
 ) -> tuple[str, list[str]]:  # fmt: skip
     """(`NO_FAULT` or "doubtful", reasons with what to do) from the logged rows and the `look` at the end.
 
-    bounds: of the method; None where each batch has its own, or where they are not known and the facts alone decide.
+    bounds: of the method; None if each batch has its own, or if they are not known and only the facts count.
     drawn_together: images of one label or patient attract each other; the other view of one need not be its nearest.
     """
     doubts = doubts_of(rows, final, bounds, batch_size, drawn_together)

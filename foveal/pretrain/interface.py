@@ -62,7 +62,7 @@ class TwoViews(nn.Module, ABC):
         """What follows a step of the optimiser; progress goes from 0 to 1."""
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
-        """The lowest loss possible for so many pairs and that of equal vectors; None where they are not known."""
+        """The lowest loss possible for so many pairs and that of equal vectors; None if they are not known."""
         return None
 
 

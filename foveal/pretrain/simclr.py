@@ -35,7 +35,7 @@ class SimCLR(TwoViews):
         return loss, facts
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
-        """The lowest loss possible for N pairs, and that of equal vectors; None where a batch has its own (groups)."""
+        """The lowest loss possible for N pairs, and that of equal vectors; None if a batch has its own (groups)."""
         alone = self.options.same_group == "ignore"
         return contrast_bounds(pairs, self.options.temperature) if alone else None
 

@@ -40,7 +40,7 @@ MOST_KNOWN = 0.5  # share of images with a group
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """The files of one run folder; dictionaries are empty and tables None where a file is missing."""
+    """The files of one run folder; dictionaries are empty and tables None if a file is missing."""
 
     path: Path
     verb: str  # "pretrain" or "train"

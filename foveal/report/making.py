@@ -59,7 +59,7 @@ def _corrections(run: Evidence) -> dict[str, Any] | None:
 
 
 def leaks(run: Evidence, before: Sequence[Evidence]) -> dict[str, Any]:
-    """What tells whether images were used both for training and for evaluation; seen: None where that is not known."""
+    """What tells whether images were used both for training and for evaluation; seen: None if that is not known."""
     init = str(run.options.get("init"))
     return {
         "name": run.name, "allowed": [learner.name for learner in (run, *before) if learner.options.get("allow_leaks")],

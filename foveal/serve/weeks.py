@@ -65,7 +65,7 @@ def _monday(when: str) -> str:
 
 
 def charted(cases: pd.DataFrame, baseline: int) -> pd.DataFrame:
-    """A row of `COLUMNS` for each rate, camera and week; low, high (shares) are nan where there are no limits.
+    """A row of `COLUMNS` for each rate, camera and week; low, high (shares) are nan if there are no limits.
 
     cases: of `cases_of`. baseline: the number of weeks, from the first with cases of the rate and camera. `count`: of
     photographs or, for overrides, of reviews. `alarm`: whether the share of a later week is outside its limits.

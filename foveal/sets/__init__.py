@@ -1,1 +1,1 @@
-"""WHERE IMAGES COME FROM: sources, splits, prepared sets and batches."""
+"""Prepared sets: how they are made from sources, split, checked for copies, and read in batches."""

@@ -160,7 +160,7 @@ def report(out: Path) -> None:
 
 
 def say_patients(prepared: PreparedSet) -> None:
-    """Print how many patients are known; a warning where that is not so for all photographs."""
+    """Print how many patients are known; warn if some photographs have no known patient."""
     groups = prepared.records["group"]
     unknown = int(((groups == "") | groups.str.startswith("copies-")).sum())
     if not prepared.card["fundus"] or not len(groups):
@@ -168,6 +168,6 @@ def say_patients(prepared: PreparedSet) -> None:
     if unknown:
         some = f"the patient of {counted(unknown, 'image')} is unknown"
         what = "no patient is known" if unknown == len(groups) else some
-        warn(f"{what}: two photographs of one person may be in training and test; --group-column names the patients")
+        warn(f"{what}: photographs of one person may be in training and test; name the patients with --group-column")
     else:
         say(f"{counted(groups.nunique(), 'patient')} (or examinations), each in one part")

@@ -50,7 +50,7 @@ def corrections_text(table: pd.DataFrame) -> str:
 
 
 def read_corrections(file: Path) -> pd.DataFrame:
-    """corrections.csv as text, without the guard against formulas; FovealError where it is not such a table."""
+    """corrections.csv as text, without the guard against formulas; FovealError if it is not such a table."""
     return read_unguarded(file, ("id", "old", "new")).reindex(columns=list(COLUMNS), fill_value="")
 
 
@@ -92,7 +92,7 @@ def apply_corrections(
 ) -> pd.DataFrame:  # fmt: skip
     """The records after all corrections of `file`, in their order; those that a label contains already are accepted.
 
-    partly: the file may name other images too. names: earlier id -> id in `records`. FovealError where they do not fit.
+    partly: the file may name other images too. names: earlier id -> id in `records`. FovealError if they do not fit.
     """
     records, changes, now = records.copy(), read_corrections(file), names or {}
     place_of = dict(zip(records["id"], records.index, strict=True))

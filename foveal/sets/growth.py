@@ -1,6 +1,6 @@
-"""Growth: what a set keeps when its source has changed, and which of its images would change sides.
+"""Growth: what a set keeps when its source has changed, and which of its images would move to another part.
 
-A picture keeps its side (train, val, test or unlabelled) under another name too, and when it was saved again.
+A picture keeps its part (train, val, test or unlabelled), also under another name or when it was saved again.
 """
 
 from pathlib import Path
@@ -29,14 +29,14 @@ SAME_SOURCE = 0.9  # share of a set's files that must be in another SOURCE for i
 
 
 def check_growth(config: PrepareConfig, card: dict[str, Any], source: Source) -> None:
-    """FovealError where a set cannot be extended by the changes in its source; card: of the set."""
+    """FovealError if a set cannot be extended by the changes in its source; card: of the set."""
     if source.images is not None:
         why = "its arrays have changed"
     elif config.labelled or config.unlabelled > 0:
         why = "--labelled and --unlabelled choose among all images"
     elif list(source.classes) != card["classes"]:
         now, then = (", ".join(classes) or "none" for classes in (source.classes, card["classes"]))
-        why = f"its classes are {now} now, and were {then}"
+        why = f"its classes were {then} and are {now} now"
     else:
         return
     what = f"{source.root} has changed since {config.out} was made: {why}"
@@ -44,7 +44,7 @@ def check_growth(config: PrepareConfig, card: dict[str, Any], source: Source) ->
 
 
 def check_moved(config: PrepareConfig, card: dict[str, Any], source: Source, stamps: list[str]) -> None:
-    """Say that the source of a set is in another place; FovealError where too few stamps, or contents, agree."""
+    """Say that the source of a set has moved; FovealError if too few stamps, or contents, agree."""
     records = read_records(config.out / "records.csv")
     before = records["file"].map(read_facts(config.out / "images").set_index("file")["stamp"])
     there = set(zip(source.table["file"], stamps, strict=True))
@@ -56,7 +56,7 @@ def check_moved(config: PrepareConfig, card: dict[str, Any], source: Source, sta
     old, new = (", ".join(asked["source"]) for asked in (card["asked"], config.asked))
     what = f"{config.out} was made from {old}; in {new}: {int(found.sum()):,} of its {counted(len(records), 'picture')}"
     if found.mean() < SAME_SOURCE:
-        fix = f"give a source with {SAME_SOURCE:.0%} of them and the new ones, or another --out"
+        fix = f"give a source that has {SAME_SOURCE:.0%} of them, or another --out"
         gone = [path for path in card["asked"]["source"] if not Path(path).exists()]
         what += f"; {', '.join(gone)} does not exist any more" * bool(gone)
         raise FovealError("output.other_source", what, fix=fix)
@@ -113,7 +113,7 @@ def pictures_of(records: pd.DataFrame, shards: Shards) -> Pictures:
 
 
 def moves_of(records: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
-    """The images that change sides: id, was, before, after, why, and whether the user must `accept` it.
+    """The images that move to another part: id, was, before, after, why, and whether the user must `accept` it.
 
     A first label need not be accepted, nor must training images without a label from now on.
     """
@@ -138,17 +138,17 @@ def moves_of(records: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_moves(moves: pd.DataFrame, out: Path, accepted: bool) -> None:
-    """List the images that change sides; FovealError where that needs --accept-moves."""
+    """List the images that move to another part; FovealError if that needs --accept-moves."""
     if not len(moves):
         return
     columns = ["id", "before", "after", "why"]
     rows = moves.sort_values("accept", ascending=False, kind="stable")[columns].head(20).to_numpy().tolist()
-    show_table(f"changing sides: {counted(len(moves), 'image')} of {out}", columns, rows)
+    show_table(f"moving to another part: {counted(len(moves), 'image')} of {out}", columns, rows)
     need = moves[moves["accept"]]
     if len(need) and not accepted:
         listed = "; ".join(f"{row.id} from {row.before} to {row.after}: {row.why}" for row in need.head(3).itertuples())
         fix = "correct the source, or add --accept-moves and train the graders of this set again"
-        what = f"{counted(len(need), 'image')} of {out} would change sides ({listed})"
+        what = f"{counted(len(need), 'image')} of {out} would move to another part ({listed})"
         raise FovealError("split.moves", what, fix=fix)
 
 
@@ -160,6 +160,6 @@ def report_growth(earlier: pd.DataFrame, same: pd.DataFrame, records: pd.DataFra
     before, now = (table.set_index("id")["sha256"].drop(same["id"], errors="ignore") for table in (earlier, records))
     before = before.drop(same["was"], errors="ignore")
     gone, other = before[~before.index.isin(now.index)], now[now != before.reindex(now.index).fillna(now)]
-    for images, what in ((other, "another picture than before"), (gone, "no longer in the source")):
+    for images, what in ((other, "the picture has changed"), (gone, "no longer in the source")):
         if len(images):
             warn(f"{what}: {counted(len(images), 'image')} of {out}, such as {images.index[0]}")

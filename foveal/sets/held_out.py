@@ -1,4 +1,4 @@
-"""Sources held out: leave one camera or clinic out of everything that shapes a grader, and judge the grader on it.
+"""Sources held out: keep one camera or clinic out of training and validation, and evaluate the grader on it.
 
 The sources are the sets that a prepared set was joined from, by the names of their folders (`source` in records.csv).
 """
@@ -18,7 +18,7 @@ from foveal.sets.splits import HELD_OUT
 
 
 def open_together(paths: Sequence[Path], names: Sequence[str] = ()) -> PreparedSet:
-    """Open a set, or the one that several are joined to; FovealError where none of them is the source of `names`."""
+    """Open a set, or the one that several are joined to; FovealError if none of them is the source of `names`."""
     if len(paths) == 1:
         return open_prepared(paths[0])
     refuse_unknown(names, joined_sources(paths, [open_prepared(path) for path in paths]), "these sets")

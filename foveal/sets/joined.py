@@ -36,7 +36,7 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
         scales.setdefault(f"'{scale}' with {len(classes)} classes{names}", prepared.path)
     if len(scales) > 1:
         what = f"they cannot be joined: {', '.join(f'{path} is on {scale}' for scale, path in scales.items())}"
-        fix = "prepare both with the same --classes and, where these mean the same, the same --scale"
+        fix = "prepare both with the same --classes and, if these mean the same, the same --scale"
         raise FovealError("set.scales", what, fix=fix)
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
         records = prepared.records

@@ -85,7 +85,7 @@ def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     if len(gone):
         names = ", ".join(sorted(set(gone["set"]) - {""}))
         why = f"{names} can no longer be read" if names else "an exported model has no pixels of its training images"
-        warn(f"{why}: by their fingerprints alone, {counted(len(gone), 'image')} could be compared")
+        warn(f"{why}: {counted(len(gone), 'image')} could only be compared by fingerprints")
     prints, others = (from_text(part["fingerprint"].tolist()) for part in (ours, gone))
     first, second, _, _ = candidates(prints, others, CERTAIN)
     return pd.concat([near, ours.iloc[first].assign(how="very much like", other=gone["id"].to_numpy()[second])])

@@ -17,7 +17,7 @@ FREE_OPTIONS = ("out", "ray", "list", "accept_moves")  # decide where and whethe
 
 
 def number_or_all(words: list[str]) -> int | str:
-    """What follows --unlabelled on the command line: a number, or nothing for ALL; other words, which are refused."""
+    """The value of --unlabelled on the command line: a number, or nothing for ALL; other words are refused."""
     text = " ".join(words)
     return int(text) if re.fullmatch(r"-?\d+", text) else text or ALL
 
@@ -42,9 +42,9 @@ class PrepareConfig:
     out: Path = Path()
     # Print the known data sets with their layouts and licences, then stop.
     list: bool = False
-    # What the source is; auto recognises it from its files and prints the result.
+    # Kind of source; auto recognises it from its files and prints the result.
     dataset: DatasetName = "auto"
-    # Whether the pictures show retinas; auto knows the data sets, and checks some pictures of other sources.
+    # Whether the pictures show retinas; auto knows this for published data sets, and checks a sample of other sources.
     fundus: Literal["auto", "yes", "no"] = "auto"
     # Column of the table that names the image.
     image_column: str | None = None
@@ -58,12 +58,12 @@ class PrepareConfig:
     ## Pictures
     # Side of the prepared images in pixels; 0 means 256 for photographs, and keeps the size of arrays.
     size: int = 0
-    # ellipse cuts out the retinal disc and makes it round where it was squeezed; disc cuts out round ones only, as for
+    # ellipse cuts out the retinal disc and makes it round if it was squeezed; disc cuts out round discs only, as for
     # older graders; none keeps the whole frame. auto is ellipse for fundus photographs, and none for arrays.
     crop: Literal["auto", "ellipse", "disc", "none"] = "auto"
     # For a whole frame that is not square: pad adds black, cut takes the square in its centre.
     fit: Literal["pad", "cut"] = "pad"
-    # Make everything outside the circle of the disc black.
+    # Make everything outside the disc black.
     mask: bool = False
     # local-mean subtracts the blurred picture (Graham 2015); clahe evens out local contrast.
     enhance: Literal["none", "local-mean", "clahe"] = "none"
@@ -79,15 +79,15 @@ class PrepareConfig:
     drop_ungradable: bool = False
 
     ## Splits
-    # Share of the labelled images for the validation part, where the source has none.
+    # Share of the labelled images for the validation part, if the source has none.
     val: float = 0.15
-    # Share of the labelled images for the test part, where the source has none.
+    # Share of the labelled images for the test part, if the source has none.
     test: float = 0.2
-    # Training images that keep their label; the others become unlabelled; 0 keeps all labels.
+    # Number of training images that keep their label; the others become unlabelled. 0 keeps all labels.
     labelled: int = 0
     # Maximum number of unlabelled images to keep; 0 keeps all. Without a number: all images are unlabelled.
     unlabelled: NumberOrAll = 0
-    # Let a set that grows move images between training, validation and test, where copies or the source demand it.
+    # When a set grows, allow images to move between training, validation and test if copies or the source require it.
     accept_moves: bool = False
     # Random seed of the split and, for phantoms, of the drawings.
     seed: int = 0
@@ -100,7 +100,7 @@ class PrepareConfig:
         number = isinstance(self.unlabelled, int)  # of words after --unlabelled, one may have been meant as SOURCE
         shares = 0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1
         for given, right, expected in (
-            (f"--unlabelled {self.unlabelled}", number, "one number or none; SOURCE stands before --unlabelled"),
+            (f"--unlabelled {self.unlabelled}", number, "one number or none; SOURCE comes before --unlabelled"),
             (f"--unlabelled {self.unlabelled}", number and self.unlabelled >= ALL, "0 or more, or -1 for all"),
             (f"--labelled {self.labelled}", self.labelled >= 0, "0 or more"),
             (f"--val {self.val} --test {self.test}", shares, "shares that leave some images for training"),

@@ -107,7 +107,7 @@ def make(assembly: Assembly) -> None:
 
 
 def decode(folder: Path, assembly: Assembly) -> None:
-    """Write the shards that `folder` lacks; FovealError when no picture of the source could be read."""
+    """Write the shards that `folder` lacks; FovealError if no picture of the source could be read."""
     config, source, images = assembly.config, assembly.source, folder / "images"
     if is_joined(config):
         joined.bring_shards(config.source, images)
@@ -123,7 +123,7 @@ def decode(folder: Path, assembly: Assembly) -> None:
 
 
 def is_joined(config: PrepareConfig) -> bool:
-    """True when the sources are prepared sets."""
+    """True if the sources are prepared sets."""
     first = config.source[0]
     return len(config.source) > 1 or (not is_drawn(first) and (first / "records.csv").is_file())
 
@@ -163,7 +163,7 @@ def identity_of(name: str, config: PrepareConfig) -> str:
 
 
 def choose_scale(config: PrepareConfig, source: Source, card: Card) -> str:
-    """The name of the scale; FovealError where classes of another scale are called icdr."""
+    """The name of the scale; FovealError if classes of another scale are called icdr."""
     own = source.scale or card.scale
     if config.scale == "icdr" and source.classes and own.partition(" ")[0] != "icdr":
         what = f"--scale icdr: {source.root} has the classes {', '.join(source.classes)}"
@@ -220,7 +220,7 @@ def choose_preparation(
 
 
 def check_out(config: PrepareConfig) -> dict[str, Any] | None:
-    """The card of the set at --out that was made with these options; None where --out is free, else FovealError."""
+    """The card of the set at --out that was made with these options; None if --out is free, else FovealError."""
     if config.out.name in ("", ".."):
         raise FovealError("output.name", f"--out {config.out}", expected="the path of a new folder")
     if not (config.out / "card.json").is_file():
@@ -234,13 +234,13 @@ def check_out(config: PrepareConfig) -> dict[str, Any] | None:
     missing = f"; {', '.join(gone)}, which it was made from, does not exist any more" if gone else ""
     if different == ["source"] and not is_there(config):
         what = f"there is no {new}; --out {config.out} was made from {old}{missing}"
-        raise FovealError("source.missing", what, fix="give the place where its pictures are now, with the new ones")
+        raise FovealError("source.missing", what, fix="give the folder that has its pictures now, with the new ones")
     # The source may have moved, see check_moved.
     if different and (different != ["source"] or any(map(is_drawn, config.source))):
         listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
         what = f"--out {config.out} exists already, made with other options ({listed}){missing}"
         fix = "choose another --out, or delete it"
-        fix = f"give the new place of its pictures with the same options as before, or {fix}" if gone else fix
+        fix = f"give the folder that has its pictures now, with the same options as before, or {fix}" if gone else fix
         raise FovealError("output.other_options", what, fix=fix)
     return card
 

@@ -85,7 +85,7 @@ class PreparedSet:
 
 
 def open_prepared(path: Path) -> PreparedSet:
-    """Open a prepared set; FovealError where something is missing or wrong."""
+    """Open a prepared set; FovealError if something is missing or wrong."""
     for name in ("records.csv", "card.json", "measures.csv", "duplicates.csv", "images"):
         if not (path / name).exists():
             what = f"{path} is not a complete prepared set: it has no {name}"

@@ -25,11 +25,11 @@ SHOWN = 20  # lines; FILE has all
 NAMED = r"^(.*?)(?: \(sha256 ([0-9a-f]{64})\))?$"  # as the page names photographs of one name
 RESULTS = {
     "applied": "applied",
-    "already so": "already so: the set has this label",
+    "already so": "no change: the set already has this label",
     "decided": "not applied: a correction of the set is newer",
-    "disagree": "not applied, because reviewers disagree: --resolve majority or newest decides",
+    "disagree": "not applied: reviewers disagree; choose --resolve majority or newest",
     "other file": "not applied: the set has another file of this name",
-    "no image": "match nothing in the set",
+    "no image": "not found in the set",
 }
 
 
@@ -109,7 +109,7 @@ def show_agreement(opinions: pd.DataFrame, prepared: PreparedSet) -> None:
 
 
 def report(decided: pd.DataFrame, folder: Path) -> None:
-    """Print what became of the reviews, and write DATA/reviewed.csv."""
+    """Print how each review was used, and write DATA/reviewed.csv."""
     write_text(folder / FILE, corrections_text(decided))
     say(f"reviews of {counted(len(decided.drop_duplicates(['name', 'file_sha256'])), 'photograph')}:")
     for result, meaning in RESULTS.items():

@@ -1,1 +1,1 @@
-"""WHERE IMAGES COME FROM: published data sets, folders, tables and drawn phantoms."""
+"""Sources of images: published data sets, folders, tables and drawn phantoms."""

@@ -53,8 +53,8 @@ def _unpack(archive: Path, root: Path) -> None:
                 member.filename = name = member.filename.replace("\\", "/")
                 left -= member.file_size
                 if re.search(r"^/|^[A-Za-z]:|(^|/)\.\.(/|$)", name) or name in seen or left < 0:
-                    why = "is there twice" if name in seen else "leaves the folder" if left >= 0 else "is far too large"
-                    fix = "unpack it, correct that, and give the folder as the source"
+                    why = "is there twice" if name in seen else "leads out of it" if left >= 0 else "is far too large"
+                    fix = "unpack it, correct this, and give the folder as the source"
                     raise FovealError("source.unsafe", f"{archive} is not unpacked: {name!r} {why}", fix=fix)
                 seen.add(name)
                 if member.is_dir() or HIDDEN.search(name):

@@ -28,7 +28,7 @@ PICKLED = {("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), 
 
 @contextmanager
 def reading(file: Path) -> Iterator[None]:
-    """FovealError where a library cannot read `file`, within the block."""
+    """FovealError if a library cannot read `file`, within the block."""
     try:
         yield
     except FovealError:
@@ -87,7 +87,7 @@ def class_numbers(labels: np.ndarray, where: str) -> list[int | None]:
 
 
 def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The named arrays of an .npz file; FovealError where one is missing, or holds Python objects: never unpickled."""
+    """The named arrays of an .npz file; FovealError if one is missing, or holds Python objects: never unpickled."""
     found = {}
     with reading(file), file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open
         if missing := [name for name in names if name not in arrays]:

@@ -15,7 +15,7 @@ CLASSES = {"icdr": ICDR, "messidor": MESSIDOR}  # of each scale
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """Facts about one data set; `classes` is in label order and empty where the source decides."""
+    """Facts about one data set; `classes` is in label order and empty if the source decides."""
 
     title: str
     task: str  # "grading" (ordered classes), "classification" (unordered) or "auto" (from the source)

@@ -92,7 +92,7 @@ def are_grades(names: Sequence[str], scale: str) -> bool:
 
 
 def check_shape(root: Path, counts: Counter[str]) -> None:
-    """FovealError where the folders are hardly classes: patients, dates, parts, or one or two pictures in each."""
+    """FovealError if the folders are hardly classes: patients, dates, parts, or one or two pictures in each."""
     kinds: dict[str, Callable[[str], object]] = {
         "patients": words.PATIENT.fullmatch,
         "dates": words.DATE.fullmatch,
@@ -111,6 +111,6 @@ def check_shape(root: Path, counts: Counter[str]) -> None:
 
 
 def parts_note(splits: Sequence[str]) -> str:
-    """A note on the parts that the source has; empty where it has none."""
+    """A note on the parts that the source has; empty if it has none."""
     counts = Counter(split for split in splits if split)
     return f"parts of the source: {', '.join(f'{split} {n:,}' for split, n in counts.items())}" if counts else ""

@@ -26,7 +26,7 @@ class Labelled:
     folder: Path
     rows: pd.DataFrame
     first_row: int | None = 2  # number of the first row of labels in the file, whose row 1 holds the names of columns;
-    # None where a row of the file became two
+    # None if a row of the file became two
 
 
 def label_rows(
@@ -84,7 +84,7 @@ def read_labels(cells: pd.Series, file: Path, scale: str) -> tuple[list[str], li
 
 
 def check_grades(labels: Sequence[str], where: Path, scale: str, numbers: Iterable[int] | None = None) -> None:
-    """FovealError where one or two other numbers are beside grades 0-4, as 5 is in DDR; numbers: of rows in a table."""
+    """FovealError if one or two other numbers are beside grades 0-4, as 5 is in DDR; numbers: of rows in a table."""
     whole = {label for label in labels if label.isdecimal()}
     bad = whole - set("01234")
     are_classes = len(whole) > 6 and whole == set(map(str, range(len(whole))))
@@ -109,7 +109,7 @@ def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICD
 
 
 def _check_unread(root: Path, used: Sequence[Path], left: Sequence[Path], tables: Iterable[Path]) -> None:
-    """FovealError where a table that is not used has labels of pictures that are left."""
+    """FovealError if a table that is not used has labels of pictures that are left."""
     for file in (file for file in tables if file not in used and has_labels(file)):
         rows, matcher = row_per_picture(read_rows(file)), Matcher(left, root)
         names = matcher.relative(list(rows[usual_columns(rows, "image")[0]]))
@@ -125,7 +125,7 @@ def add_pictures(
     """The rows of all parts, then a row for each picture that none of them names; also the number of the latter.
 
     everything, tables: the files below `root`. Names in `file` become paths below `root`, except of missing pictures.
-    FovealError where a folder does not exist, too few names match, two names match one picture, or another table has
+    FovealError if a folder does not exist, too few names match, two names match one picture, or another table has
     labels of the pictures that are left.
     """
     pictures = [path for path in everything if not any(map(MASKS.search, path.relative_to(root).parts[:-1]))]
@@ -161,5 +161,5 @@ def add_pictures(
 
 
 def pool_note(count: int) -> str:
-    """A note on pictures that no table names; empty where there are none."""
+    """A note on pictures that no table names; empty if there are none."""
     return f"{counted(count, 'picture')} not in the table: an unlabelled pool" if count else ""

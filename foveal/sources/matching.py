@@ -78,7 +78,7 @@ class Matcher:
     def match(
         self, names: Sequence[str], table: Path, *, least: float | None = 0.9, first_row: int | None = None
     ) -> list[Path | None]:
-        """The picture that each name in `table` means, or None; FovealError where one has several, or few match."""
+        """The picture that each name in `table` means, or None; FovealError if one has several, or few match."""
         hits = self._with_zeros([self.find(name) for name in self.relative(names)], names, table)
         if least is not None:
             self._check(names, hits, table, least)

@@ -1,4 +1,4 @@
-"""What names say: patients and eyes, parts of a data set, grades and missing labels in words."""
+"""Read names: patients and eyes, parts of a data set, grades and missing labels in words."""
 
 import difflib
 import hashlib
@@ -79,7 +79,7 @@ def hashes_of(patient: str) -> set[str]:
 
 
 def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-    """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty where a name does not tell them.
+    """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty if a name does not tell them.
 
     among: the names of all pictures, where `ids` are some. A number after the eye, as in left_1, is a patient unless
     such names repeat in several folders. `18L` is the eye of a patient if nine tenths of all names are like it, and so
@@ -115,7 +115,7 @@ def _below_both_eyes(names: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def names_note(ids: Sequence[str], patients: Sequence[str], eyes: Sequence[str]) -> str:
-    """A note on what names have told, with an example; empty where it is nothing."""
+    """A note on what was read from names, with an example; empty if nothing was."""
     known = (each for each in zip(ids, eyes, patients, strict=True) if each[1] and each[2])
     told = next((f"{name} is the {eye} eye of {patient}" for name, eye, patient in known), "")
     return f"patients and eyes from the names: {told}" if told else "patients from the names" * any(patients)
@@ -176,7 +176,7 @@ def is_missing(cell: str) -> bool:
 
 
 def grade_of(name: str) -> int | None:
-    """The ICDR grade that a class name means, 0-4; None where it is no usual name, or could be two."""
+    """The ICDR grade that a class name means, 0-4; None if it is no usual name, or could be two."""
     flat = re.sub(r"non?[\W_]*prolif[^\W\d_]*|非增[殖生][性期]?", " npdr ", _flat(name))
     flat = re.sub("糖尿病性?视网膜病变", " dr ", flat)
     words = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", flat)
@@ -235,7 +235,7 @@ def name_classes(
         ordered = sorted(values, key=lambda value: grades.get(value, 4))  # mild before moderate, whatever the disease
     note = ""
     if scale == "auto" and numbers and not values <= {"0", "1"} and values <= set("01234"):
-        note = f"{', '.join(ordered)} are taken for classes of their own: give --scale icdr if they are ICDR grades"
+        note = f"{', '.join(ordered)} are treated as separate classes: give --scale icdr if they are ICDR grades"
         note += ", or messidor if they are Messidor's" * ("4" not in values)
     elif scale == "auto" and values <= ETDRS and not values <= {"10", "12", "20", "60", "90"}:
         note = f"{', '.join(ordered)} are read as levels of the ETDRS scale, in this order, not as ICDR grades, which "
@@ -243,7 +243,7 @@ def name_classes(
     elif scale == "auto" and by_severity and len(values) > 2:
         note = f"{', '.join(ordered)} may be grades of the ICDR scale: give --scale icdr, or none if they are not"
     elif scale == "auto" and not numbers and len(values) > 2:
-        note = f"the classes {', '.join(ordered)} are in the order of the alphabet, since not all are known grades"
+        note = f"the classes {', '.join(ordered)} are in alphabetical order, because not all are known grades"
         note += ": if they are grades, rename them (No DR, Mild, …) and give --scale icdr"
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note
 

@@ -53,7 +53,7 @@ class Source:
 
     table: columns id, file, label (nullable integer), split ("" = not decided yet), group, eye, flags (words such as
     `ungradable`), and other columns of the source as "column NAME". images: uint8 [n, H, W, C] in row order where the
-    source holds arrays; None where `file` names pictures in `root`.
+    source holds arrays; None if `file` names pictures in `root`.
     """
 
     root: Path
@@ -80,7 +80,7 @@ class Layout(ABC, Generic[Found]):
         return found is not None and bool(found) and self._fits(found)
 
     def load(self, root: Path, options: SourceOptions) -> Source:
-        """The images at `root`; FovealError where it is not laid out like this."""
+        """The images at `root`; FovealError if it is not laid out like this."""
         found = self._find(root)
         if not found:
             what = f"{root} is not laid out as {self.name} ({CARDS[self.name].title})"
@@ -146,7 +146,7 @@ def list_files(root: Path) -> tuple[list[Path], list[Path]]:
         seen.add(real)
     if not found:
         left = _left_out([*others, *(file.relative_to(root).as_posix() for file in tables)])
-        what = f"{root} holds no pictures" + f"; it has {', '.join(left.values())}" * bool(left)
+        what = f"{root} contains no pictures" + f"; it has {', '.join(left.values())}" * bool(left)
         fix = "; ".join(dict.fromkeys(ADVICE[kind] for kind in left if kind in ADVICE))
         raise FovealError("source.no_pictures", what, expected=f"{KNOWN} files", fix=fix)
     say_left_out(root, others)
@@ -154,9 +154,9 @@ def list_files(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def say_left_out(place: Path, names: Iterable[str]) -> None:
-    """Print which files of a folder or an archive are no pictures: a line for each ending and one for hidden ones."""
+    """Print which files of a folder or an archive are not pictures: a line for each ending and one for hidden ones."""
     for kind, found in _left_out(names).items():
-        say(f"  left out of {place}, since no picture: {found}" + f"; {ADVICE.get(kind)}" * (kind in ADVICE))
+        say(f"  not a picture, left out of {place}: {found}" + f"; {ADVICE.get(kind)}" * (kind in ADVICE))
 
 
 def _left_out(names: Iterable[str]) -> dict[str, str]:

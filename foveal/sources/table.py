@@ -76,7 +76,7 @@ class Table(Layout[list[Path]]):
 
 
 def _together(read: Sequence[tuple[Labelled, str]], pictures: list[Path]) -> list[tuple[Labelled, str]]:
-    """Those of several tables that name pictures here, each picture once; FovealError where two labels differ."""
+    """Those of several tables that name pictures here, each picture once; FovealError if two labels differ."""
     label_of: dict[Path, str] = {}
     kept, unused = [], list[str]()
     for part, note in read:
@@ -84,7 +84,7 @@ def _together(read: Sequence[tuple[Labelled, str]], pictures: list[Path]) -> lis
         hits = [matcher.find(name) for name in part.rows["file"]]
         pairs = {path: text for paths, text in zip(hits, part.rows["text"], strict=True) for path in paths}
         if differ := [path for path, text in pairs.items() if label_of.get(path, text) != text]:
-            what = f"several tables have labels of the same pictures; {part.table} has others than those before it of "
+            what = f"several tables label the same pictures, and {part.table} has different labels than the others for "
             what += f"{counted(len(differ), 'picture')}, such as {differ[0]}: {[str(other.table) for other, _ in read]}"
             raise FovealError("table.several", what, fix="give one of them as the source")
         new = [not paths or not label_of.keys() >= {*paths} for paths in hits]
@@ -94,7 +94,7 @@ def _together(read: Sequence[tuple[Labelled, str]], pictures: list[Path]) -> lis
             unused.append(str(part.table))
         label_of |= pairs
     if unused and kept:
-        warn(f"not used, since they name no picture here, or none that another table does not: {', '.join(unused)}")
+        warn(f"not used, because they name no further pictures: {', '.join(unused)}")
     return kept or list(read)
 
 
@@ -151,13 +151,13 @@ def _part(
 
 
 def _eye_column(rows: pd.DataFrame, file: Path) -> str:
-    """The column of eyes, "" without any; warns of what cannot be read in it."""
+    """The column of eyes, "" if there is none; warns of cells that cannot be read."""
     columns = [name for name in usual_columns(rows, "eye") if not all(map(words.is_missing, rows[name]))]
     read = [name for name in columns if any(map(words.eye_of, rows[name]))]
     for name in read[:1] or columns:
         strange = dict.fromkeys(cell for cell in rows[name] if not words.is_missing(cell) and not words.eye_of(cell))
         if listed := ", ".join(map(repr, list(strange)[:5])):
-            warn(f"{file}: {listed} in column '{name}' tell no eye; write left or right (or OD or OS) instead")
+            warn(f"{file}: {listed} in column '{name}' do not name an eye; write left or right (or OD or OS) instead")
     return next(iter(read), "")
 
 

@@ -65,7 +65,7 @@ def read_rows(file: Path) -> pd.DataFrame:
     try:
         text = re.sub(r"\Asep=.\r?\n", "", _decoded(file.read_bytes(), file))
         if "\0" in text:
-            what = f"{file}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a byte of 0, which no text has"
+            what = f"{file}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a zero byte, which is not text"
             raise FovealError("table.damaged", what, fix="delete it, or save the table as CSV UTF-8 again")
         if file.suffix.lower() == ".txt" and not re.search("[,;\t|]", text.lstrip().partition("\n")[0]):
             text = re.sub(rf"(?im) +(?!\S+({'|'.join(PICTURES)}) *$)(?=\S+ *$)", "\t", text)
@@ -86,17 +86,17 @@ def read_rows(file: Path) -> pd.DataFrame:
 
 
 def _check_quotes(text: str, separator: str, file: Path) -> None:
-    """FovealError where a stray quotation mark makes one cell of several rows."""
+    """FovealError if a stray quotation mark makes one cell of several rows."""
     width = text.lstrip("\r\n").partition("\n")[0].count(separator)
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     begun = 1
     try:
         for row in reader:
             if any(line.count(separator) == width for cell in row for line in cell.split("\n")[1:]) and width:
-                raise csv.Error("it closes in a later row")
+                raise csv.Error("it is closed in a later row")
             begun = reader.line_num + 1
     except csv.Error as error:
-        what = f"{file}, line {begun}: a quotation mark opens a cell and does not close it ({error})"
+        what = f"{file}, line {begun}: a quotation mark opens a cell but does not close it ({error})"
         raise FovealError("table.damaged", what, fix="delete the mark, or double it and quote the cell") from None
 
 
@@ -111,7 +111,7 @@ def _decoded(data: bytes, file: Path, errors: str = "strict") -> str:
         least = min(left.values())
         names = [name for name, n in left.items() if n == least and 10 * least <= len(_HIGH.findall(data))]
     if len(names) != 1:
-        what = f"the text of {file} is in {' or '.join(names) or 'an unknown encoding'}, which cannot be told"
+        what = f"the encoding of {file} is not clear: it may be {' or '.join(names) or 'a rare one'}"
         fix = "save it as UTF-8 (in Excel: CSV UTF-8), or run iconv -f ENCODING -t UTF-8"
         raise FovealError("table.encoding", what, fix=fix)
     return data.decode(names[0])
