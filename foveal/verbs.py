@@ -60,7 +60,7 @@ VERBS = {
     "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),
     "audit": ("serve.audit", "serve.audit", "check that the log of a server is complete and unchanged"),
     "monitor": ("serve.monitor", "serve.monitor", "chart how often a server refers and is overridden, by week"),
-    "erase": ("serve.erase", "serve.erase", "delete what a server stores of a patient, or from before a day"),
+    "erase": ("serve.erase", "serve.erase", "delete what a server has stored about a patient, or before a day"),
 }  # fmt: skip
 
 # Some verbs share their name with a room. The rooms are imported here (they load little), before `foveal/__init__.py`
@@ -250,7 +250,7 @@ def monitor(database: PathLike, **options: Any) -> pd.DataFrame:
 
 
 def erase(database: PathLike, **options: Any) -> dict[str, int]:
-    """Delete what a server stores of a patient or from before a day; returns how many lines, reviews, photographs."""
+    """Delete what a server stored about a patient, or before a day; returns how many lines, reviews, photographs."""
     return _call("erase", options, database=database)
 
 

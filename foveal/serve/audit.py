@@ -34,7 +34,7 @@ class AuditConfig:
 
     # Database of a server: the file or URL that its --reviews names.
     database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
-    # NUMBER:HASH of a line, as an earlier audit printed it: finds out whether lines were removed from the end since.
+    # NUMBER:HASH that an earlier audit printed: checks that no lines have been removed from the end since then.
     known: str = ""
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class AuditConfig:
 
 @dataclass
 class Found:
-    """What the lines of a log say."""
+    """What was found in the lines of a log."""
 
     last: str = ""  # NUMBER:HASH
     known: str = ""  # the same of the line that --known names
@@ -72,8 +72,8 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         raise FovealError("log.broken", what, expected=config.known, fix=RESTORE)
     _refuse("the content of lines is missing, and no erasure names them", found.erased - found.erasures)
     logged, new = found.reviews, {number for number in stored if number > found.older_reviews}
-    _refuse("reviews are in the log and no longer stored", set(logged) - set(stored))
-    _refuse("reviews are stored and not in the log", new - set(logged))
+    _refuse("reviews are in the log but no longer stored", set(logged) - set(stored))
+    _refuse("reviews are stored but not in the log", new - set(logged))
     common = new & set(logged)
     _refuse(
         "reviews differ from the log",
@@ -81,9 +81,9 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     )
     show_table("log", ["lines", "number"], [[MEANING[kind], f"{count:,}"] for kind, count in found.kinds.items()])
     if older := len(stored) - len(new):
-        say(f"{older:,} reviews are older than the log")
+        say(f"{older:,} reviews were saved before the log began")
     say("The log is complete and unchanged, and it has every review.")
-    say(f"Keep this line, and give it to the next audit: --known {found.last}")
+    say(f"For the next audit, keep this: --known {found.last}")
     return {"last": found.last, "kinds": dict(found.kinds)}
 
 
@@ -107,7 +107,7 @@ def _read(lines: Iterable[Line], known: str) -> Found:
 
 
 def _refuse(what: str, numbers: set[int]) -> None:
-    """FovealError if there are any."""
+    """FovealError if there are any numbers."""
     if numbers:
         first = ", ".join(map(str, sorted(numbers)[:SHOWN]))
         more = f", and {len(numbers) - SHOWN:,} more" if len(numbers) > SHOWN else ""

@@ -1,4 +1,4 @@
-"""correct: second opinions on labels, as rows of DATA/corrections.csv; the labels of the source stay.
+"""correct: record second opinions on labels in DATA/corrections.csv; the labels of the source do not change.
 
 foveal correct DATA 20051020_44923_0100_PP --new 2 --why "haemorrhages below the macula"
 foveal correct DATA --reviews reviews.csv
@@ -38,9 +38,9 @@ class CorrectConfig:
     why: str = ""
     # Who made the decision; by default the name of your account.
     who: str = ""
-    # Reviews of `foveal serve` to apply: the file or URL of its database, or a CSV file that its page has saved.
+    # Reviews from `foveal serve` to apply: the file or URL of its database, or a CSV file saved from its page.
     reviews: str = ""
-    # Where reviewers disagree on a photograph: list it, or apply the grade of the majority or the newest review.
+    # If reviewers disagree on a photograph: list it, or apply the grade of the majority or of the newest review.
     resolve: Literal["list", "majority", "newest"] = "list"
 
     def __post_init__(self) -> None:

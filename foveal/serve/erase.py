@@ -1,4 +1,4 @@
-"""erase: delete what a server has stored of a patient, of a photograph, or from before a day.
+"""erase: delete what a server has stored about a patient or a photograph, or before a day.
 
 foveal erase runs/grader/reviews.sqlite --patient 4711 --keep-images kept
 foveal erase runs/grader/reviews.sqlite --before 2025-01-01 --yes
@@ -34,14 +34,14 @@ class EraseConfig:
     before: str = ""
     # Folder of --keep-images, in which the photographs are deleted too; stop its server first.
     keep_images: Path | None = None
-    # Erase; without it, the command only tells what it would erase.
+    # Erase; without this option, the command only prints what it would erase.
     yes: bool = False
 
     def __post_init__(self) -> None:
         given = [name for name in ("patient", "image", "before") if getattr(self, name)]
         if len(given) != 1:
-            what = f"what to erase was given {len(given)} times"
-            raise FovealError("option.missing", what, expected="one of --patient, --image and --before")
+            what = f"{len(given) or 'none'} of --patient, --image and --before given"
+            raise FovealError("option.missing", what, expected="exactly one")
         if self.before and not DAY.fullmatch(self.before):
             raise FovealError("option.value", f"--before {self.before}", expected="a day as YYYY-MM-DD")
         if self.image and not re.fullmatch("[0-9a-f]{64}", self.image):
@@ -75,8 +75,8 @@ def erase(config: EraseConfig) -> dict[str, int]:
             database.erase(numbers, ids, getpass.getuser())
     files = 0 if config.keep_images is None else forget(config.keep_images, meant, config.yes)
     if (config.patient or config.image) and not (numbers or ids or files):
-        what = f"{config.database} has nothing of {config.patient or config.image}"
-        fix = "give the patient as the names of the photographs have it (P002 for P002_left.jpg), or --image"
+        what = f"{config.database} has nothing about {config.patient or config.image}"
+        fix = "give the patient as in the names of the photographs (P002 for P002_left.jpg), or use --image"
         raise FovealError("erase.nothing", what, fix=fix)
     told = f"{counted(len(numbers), 'line')} of the log, {counted(len(ids), 'review')}, {counted(files, 'photograph')}"
     say(f"Erased: {told}." if config.yes else f"This would erase {told}. Nothing is erased without --yes.")

@@ -1,4 +1,4 @@
-"""Guard: what every request meets: a time limit, checks, headers, counters, and the one way to answer an error.
+"""Guard: for every request a time limit, checks, headers and counters, and one form of answer for errors.
 
 An error has the same code as on the command line. The counters, for Prometheus at /metrics, name no photographs.
 """
@@ -152,7 +152,7 @@ def response(error: Exception) -> JSONResponse:
 
 
 def told_of(error: Exception) -> FovealError:
-    """What a client is told of an error; one that nobody expected is written to the log."""
+    """What a client is told about an error; an unexpected one is written to the log."""
     if isinstance(error, FovealError):
         return error
     if isinstance(error, RequestValidationError | ValidationError):

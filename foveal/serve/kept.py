@@ -84,7 +84,7 @@ class Kept:
                 found.replace(self.folder / row["image"])
 
     def catch_up(self, reviews: pd.DataFrame) -> None:
-        """Keep what was reviewed when the server was killed. reviews: all of them, as text, oldest first."""
+        """Keep photographs reviewed just before the server was killed. reviews: all, as text, oldest first."""
         waiting = {file.name.partition(".")[0] for file in self._waiting.glob("*.*")}
         for digest, rows in reviews[reviews["file_sha256"].isin(waiting)].groupby("file_sha256"):
             labels = [label_of(new, self._classes) for new in rows["new"]]

@@ -92,5 +92,5 @@ def checked(lines: Iterable[Line]) -> Iterator[Line]:
 
 
 def _broken(what: str) -> FovealError:
-    fix = "restore the database from a copy of the time before, and find out who can write to it"
+    fix = "restore the database from an earlier copy, and find out who can write to it"
     return FovealError("log.broken", what, fix=fix)

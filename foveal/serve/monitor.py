@@ -1,4 +1,4 @@
-"""monitor: how often a server refers, cannot grade, sees unusual photographs and is overridden, week by week.
+"""monitor: how often a server refers, cannot grade, gets unusual photographs and is overridden, week by week.
 
 foveal monitor runs/grader/reviews.sqlite --out monitor.html
 """
@@ -24,7 +24,7 @@ SHOWN = 8  # weeks that are printed
 TITLES = {
     "referral": "Referred, of the graded photographs", "ungradable": "Ungradable, of the readable photographs",
     "unlike": "Unlike the training photographs", "override": "Overridden, of the reviews",
-    "disagreement": "Graded otherwise by the second grader",
+    "disagreement": "Graded differently by the second grader",
 }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ class MonitorConfig:
     database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
     # Page to write (.html), with a chart of each rate.
     out: Path | None = None
-    # First weeks, whose rates are taken as normal.
+    # Number of first weeks whose rates count as normal.
     baseline: int = 4
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ def monitor(config: MonitorConfig) -> pd.DataFrame:
         warn(alarm)
     limited = bool(chart["low"].notna().any())
     weeks, first = counted(config.baseline + 1, "week"), counted(config.baseline, "week")
-    early = f"There are no limits yet: they need {weeks}, and {LEAST_UNITS} patients in the first {first}."
+    early = f"There are no limits yet: this needs {weeks}, with {LEAST_UNITS} patients in the first {first}."
     calm = "No rate is outside its limits." if limited else early
     if not alarms:
         say(calm)
@@ -102,8 +102,8 @@ def _counted(rate: str) -> str:
 
 def _page(chart: pd.DataFrame, verdicts: list[Verdict], config: MonitorConfig) -> str:
     weeks = counted(config.baseline, "week")
-    lead = f"""The first {weeks} of a camera are taken as normal. A later week outside the limits (dashed) is an
-        alarm: a rate like that of the first weeks leaves them in 1 of 370 weeks by chance."""
+    lead = f"""The first {weeks} of a camera count as normal. A later week outside the limits (dashed) is an
+        alarm: if nothing has changed, chance alone causes one in 370 weeks."""
     sections = [Section(name="alarms", title="Alarms", parts=[Note(lead, "lead"), *verdicts])]
     for rate, title in TITLES.items():
         rows = chart[chart["rate"] == rate]

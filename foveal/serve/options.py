@@ -39,23 +39,23 @@ class ServeConfig:
     host: str = "127.0.0.1"
     # Port to listen on.
     port: int = 8000
-    # Token that every request must send; by default $FOVEAL_TOKEN, or none if that is not set.
+    # Token that every request must send; by default $FOVEAL_TOKEN, or no token if that is not set.
     token: str = field(default_factory=lambda: os.environ.get("FOVEAL_TOKEN", ""))
     # Where to store reviews: file, database URL or none; auto: $FOVEAL_REVIEWS, or reviews.sqlite next to the model.
     reviews: str = "auto"
-    # Prepared set in which to search for similar images, among its graded training images.
+    # Prepared set whose graded training images are searched for similar images.
     cases: Path | None = None
     # Folder in which to keep reviewed photographs, without headers; whole:FOLDER keeps them as they were sent.
     keep_images: str | None = None
-    # Another grader (as RUN) that grades silently beside the first one; its answers are only logged and counted.
+    # Second grader (as RUN), which grades every photograph too; its answers are logged and counted, but not shown.
     second: Path | None = None
-    # Worklist of foveal select, which the page opens.
+    # Worklist of `foveal select` to open on the page.
     worklist: Path | None = None
-    # Quality flags for which the answer is "ungradable" instead of a grade.
+    # Quality flags with which a photograph is ungradable and gets no grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
     # Test-time augmentation, as in predict; auto is as in the run. An exported file cannot change it.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
-    # auto, cpu, cuda or mps.
+    # Device: auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class ServeConfig:
         check_flags(self.ungradable, "--ungradable")
         for name in ("keep_images", "worklist", "second"):
             if getattr(self, name) and self.reviews == "none":
-                what = f"--{name.replace('_', '-')} needs the database of the reviews, and --reviews none has none"
+                what = f"--{name.replace('_', '-')} needs a database of reviews, which --reviews none turns off"
                 raise FovealError("option.conflict", what, fix="leave one of them out")
 
     @property

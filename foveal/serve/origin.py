@@ -16,7 +16,7 @@ MAKE, MODEL = 271, 272  # EXIF tags
 
 
 def origin_of(sent: Sent) -> dict[str, str]:
-    """patient (a hash), eye (left or right) and camera; "" for what the file and its name do not tell.
+    """patient (a hash), eye (left or right) and camera; "" for what is in neither the file nor its name.
 
     Only of a photograph that could be read.
     """
@@ -40,7 +40,7 @@ def sent_as_dicom(sent: Sent) -> bool:
 
 
 def patient_in(name: str) -> tuple[str, str]:
-    """patient (a hash) and eye in the name of a file, as in 17_left.jpg; "" for what it does not tell."""
+    """patient (a hash) and eye in the name of a file, as in 17_left.jpg; "" for what it does not contain."""
     (patient,), (eye,) = patients_and_eyes([without_ending(name)])
     return f"name-{hashlib.sha256(patient.encode()).hexdigest()[:16]}" if patient else "", eye
 

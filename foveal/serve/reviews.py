@@ -92,7 +92,7 @@ class Reviews:
         if not reviewed or review.probabilities not in (None, *reviewed):
             what = f"{review.name}: the log has no such answer"
             if answers:
-                what = f"{review.name}: the review states another grade or other probabilities than the answer"
+                what = f"{review.name}: the grade or probabilities in the review differ from the answer"
             expected = "the digest, grade and probabilities of an answer of this server"
             raise FovealError("request.no_answer", what, expected=expected, fix="grade the photograph, then review it")
 

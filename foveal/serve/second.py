@@ -1,4 +1,4 @@
-"""Second: another grader that answers silently beside the first one. Its answers are logged and counted, never shown.
+"""Second: a second grader beside the first one. Its answers are logged and counted, but never shown.
 
 It works after the first grader's answer was sent. If too many photographs wait for it, it skips some, and counts them.
 """

@@ -78,7 +78,7 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
         from foveal.serve.kept import folder_of
 
         _check_folder(folder_of(config.keep_images))
-        warn(f"reviewed photographs are kept in {folder_of(config.keep_images)}, others for a day")
+        warn(f"reviewed photographs are kept in {folder_of(config.keep_images)}, all others are deleted after a day")
     worklist = None if config.worklist is None else read_worklist(config.worklist)
     model = open_model([config.run], config.device, config.tta)
     second = None if config.second is None else _second(config, model)
