@@ -101,7 +101,7 @@ def _finite(config: T) -> T:
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Bring a value from TOML or Python to the type of its field; FovealError if that cannot be done."""
+    """Convert a value from TOML or Python to the type of its field; FovealError if that is impossible."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, Given):
         return value
@@ -129,7 +129,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def check(config: object, name: str, fits: bool, expected: str) -> None:
-    """FovealError unless the option `name`, such as batch_size or simclr.temperature, fits."""
+    """FovealError unless `fits`, for the option `name`, such as batch_size or simclr.temperature."""
     if not fits:
         value = operator.attrgetter(name)(config)
         raise FovealError("option.value", f"{flag(name)} is {value}", expected=expected)

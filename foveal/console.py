@@ -86,7 +86,7 @@ class Bar:
         self.note = ""
 
     def advance(self, amount: float = 1, note: str | None = None, *, line: bool = False) -> None:
-        """Move on by `amount`, and replace the note if one is given. line: print a line now, where there is no bar."""
+        """Advance by `amount`, and replace the note if one is given. line: print a line now, if there is no bar."""
         if self.terminal is not None:
             self.terminal.update(self.task, advance=amount)
             if note is not None:

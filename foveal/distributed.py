@@ -44,7 +44,7 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[tuple[int, int]]:
-    """Join the other processes when torchrun started several; gives (rank, world size).
+    """Join the other processes if torchrun started several; gives (rank, world size).
 
     They stay together for the next verb of a program: under torchrun they can join only once.
     """
@@ -69,7 +69,7 @@ def _leave() -> None:
 
 @contextmanager
 def lost_process_explained(out: Path) -> Iterator[None]:
-    """FovealError in place of the connection error that a process gets when another one has died."""
+    """Raise a FovealError in place of the connection error that a process gets when another one has died."""
     try:
         yield
     except RuntimeError as error:

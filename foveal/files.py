@@ -31,7 +31,7 @@ _NO_SPACE_WORDS = ("No space left", "os error 28", "failed writing file", "unexp
 
 @contextmanager
 def telling_full(path: Path) -> Iterator[None]:
-    """FovealError (output.full) where the block, which writes `path`, finds the disk full."""
+    """FovealError (output.full) if the block, which writes `path`, finds the disk full."""
     try:
         yield
     except FovealError:
@@ -49,7 +49,7 @@ def telling_full(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it replaces `path` when the block ends, and vanishes when the block fails.
+    """A path beside `path` to write to; it replaces `path` when the block ends, and is deleted if the block fails.
 
     The name keeps the ending of `path`, since some writers go by it, and begins with a dot. Several processes may
     replace one file: each writes a file of its own, and the last one stays. What a killed process leaves behind,
@@ -70,7 +70,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is what a killed process had not finished."""
+    """Whether a file is an unfinished one of a killed process."""
     return path.name.startswith(".") and ".partial" in path.name
 
 
@@ -138,7 +138,7 @@ def is_free(path: Path) -> bool:
 
 
 def check_file(path: Path, option: str = "--out") -> None:
-    """FovealError if no file could be written at `path`, to be told before long work; nothing is created."""
+    """FovealError if no file could be written at `path`, for use before long work; nothing is created."""
     if path.is_dir():
         raise FovealError("output.is_folder", f"{option} {path} is a folder", expected="a file")
     nearest = next(folder for folder in path.absolute().parents if folder.exists())

@@ -1,4 +1,4 @@
-"""Objects of a Python program where an option takes a name: an encoder, a method, views; or images for a path."""
+"""Objects of a Python program in place of the value of an option: an encoder, a method, views or images."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""What this machine can do: arithmetic in bf16, free and held memory, and freed memory that the process keeps.
+"""The abilities of this machine: arithmetic in bf16, free and used memory, and freed memory that the process keeps.
 
 A training step allocates and frees hundreds of megabytes. By default glibc returns such blocks to the kernel at once,
 and each new block must be mapped again page by page. On two cores this took half of each step
@@ -24,7 +24,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
 
 
 def bf16_support(device: torch.device) -> Literal["matrix", "vector", "none"]:
-    """How a device computes in bf16: by matrix units, which always pay, by vector units, or not in hardware.
+    """How a device computes in bf16: by matrix units, which are always faster, by vector units, or not in hardware.
 
     On a CPU, the limit in ONEDNN_MAX_CPU_ISA counts. Apple's GPUs count as "none", because they are untested.
     """
@@ -44,14 +44,14 @@ def bf16_support(device: torch.device) -> Literal["matrix", "vector", "none"]:
 
 
 def in_precision(precision: str, device: torch.device) -> torch.autocast:
-    """A block in which networks compute in bf16 where `precision` is bf16, and as they are otherwise."""
+    """A block in which networks compute in bf16 if `precision` is bf16, and in their own precision otherwise."""
     import torch
 
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until the device has done all work; times mean nothing before."""
+    """Wait until the device has done all work; measure times only after this."""
     import torch
 
     if device.type != "cpu":
@@ -75,7 +75,7 @@ def free_memory() -> int:
 
 
 def free_on(device: torch.device) -> int:
-    """Bytes that a process can take on a device, after giving back what it only keeps."""
+    """Bytes that a process can allocate on a device, after it gives back memory that it keeps but does not use."""
     import torch
 
     give_back_memory()
@@ -102,12 +102,12 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the kernel; for moments at which the work changes its shapes."""
+    """Return freed memory to the kernel; call it when the shapes of the work change."""
     if sys.platform.startswith("linux"):
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def processes_here() -> int:
-    """How many processes of this run share this machine's memory."""
+    """The number of processes of this run that share this machine's memory."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -11,7 +11,7 @@ GROWING_STEP = 32  # intermediate sizes are multiples of 32, because networks ha
 
 
 def thirds(epochs: int) -> tuple[int, int, int]:
-    """Epochs in each third of a run. The last third is the longest, so a single epoch is in it."""
+    """Epochs in each third of a run. The last third is the longest, so a single epoch belongs to it."""
     last, later = math.ceil(epochs / 3), math.ceil(2 * epochs / 3)
     return epochs - later, later - last, last
 

@@ -20,7 +20,7 @@ WANDB_KEY = "wandb.txt"  # the same of Weights & Biases
 
 
 def open_trackers(names: Sequence[str], run: Path, verb: str, options: Mapping[str, Any]) -> list[Tracker]:
-    """The trackers with these names; FovealError names the extra that is missing."""
+    """The trackers with these names; FovealError if a package is missing."""
     trackers: list[Tracker] = []
     for name in names:
         try:

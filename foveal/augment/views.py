@@ -1,4 +1,4 @@
-"""Views for the network, random ones or whole images, and sheets of views that show people what it is trained on.
+"""Views for the network, random or whole images, and sheets of views that show people what it is trained on.
 
 Random views come from a recipe, or from a function of a program, such as transforms of torchvision or kornia. The
 function gets uint8 [B, C, S, S], on the device, and returns views [B, C, s, s] of the size that the network sees:
@@ -61,12 +61,12 @@ class GivenViews:
         expected = [*images.shape[:2], self.view_size, self.view_size]
         if not isinstance(views, Tensor) or list(views.shape) != expected:
             found = list(views.shape) if isinstance(views, Tensor) else type(views).__name__
-            raise FovealError("views.object", f"the function of views gives {found}", expected=str(expected))
+            raise FovealError("views.object", f"the function of views returns {found}", expected=str(expected))
         views = views.float() if views.dtype == torch.uint8 else 255 * views.float()
         # Interpolation goes a little beyond 0 and 1. On a GPU, to look would wait for it; the sheet of views looks.
         if views.device.type == "cpu" and not -26 < views.min() <= views.max() < 281:
-            what = f"the function of views gives values from {views.min() / 255:.3g} to {views.max() / 255:.3g}"
-            usual, fix = "uint8, or float from 0 to 1", "leave out the normalisation, which Foveal adds"
+            what = f"the function of views returns values from {views.min() / 255:.3g} to {views.max() / 255:.3g}"
+            usual, fix = "uint8, or float from 0 to 1", "leave out the normalisation: Foveal adds it"
             raise FovealError("views.object", what, expected=usual, fix=fix)
         return views
 

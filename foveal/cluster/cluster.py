@@ -36,9 +36,9 @@ class ClusterConfig:
     out: Path = Path()
     # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
-    # Number of clusters; 0 means the number of classes or, without classes, the one with the clearest clusters.
+    # Number of clusters; 0 means the number of classes or, without classes, the number with the clearest clusters.
     clusters: int = 0
-    # auto, cpu, cuda or mps.
+    # Device: auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:

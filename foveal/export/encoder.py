@@ -1,4 +1,4 @@
-"""Encoder: only its weights, with the parameter names of timm.
+"""Export the encoder: only its weights, with the parameter names of timm.
 
     model.safetensors, config.json      timm.create_model("local-dir:FOLDER", pretrained=True)
 

@@ -107,7 +107,7 @@ def write_graph(graph: Graph, example: Tensor, file: Path, form: str) -> None:
 
 @contextmanager
 def refusing(form: str) -> Iterator[None]:
-    """FovealError, with encoders that work, where an encoder cannot be written as `form`, in whatever way it fails."""
+    """FovealError, naming encoders that work, if an encoder cannot be written as `form`, however it fails."""
     try:
         yield
     except (FovealError, MemoryError, OSError):

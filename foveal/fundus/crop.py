@@ -26,7 +26,7 @@ class Disc:
 
 
 def whole_frame(width: int, height: int, cut: bool = False) -> Disc:
-    """Return the centred square around a frame of `width` x `height` px, or the one within it (`cut`), as not found."""
+    """Return the centred square around a frame of `width` x `height` px, or within it (`cut`), with `found` False."""
     side = (min if cut else max)(width, height)
     return Disc((width - side) / 2, (height - side) / 2, side, side, found=False)
 

@@ -95,7 +95,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageFile.ImageFile | None]:
-    """The bytes of a file, and its header, which is checked before the rest is read; None for DICOM."""
+    """The bytes of a file, and its header (None for DICOM), which is checked before the rest is read."""
     try:
         start = file.read(START)
         if not start:

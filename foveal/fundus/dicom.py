@@ -1,8 +1,8 @@
 """Read the picture, a pseudonym of the patient, and the eye from a DICOM file.
 
 Only the elements listed here are parsed, except by `header_of`: names and birth dates cannot end up in a table or a
-message. Of the patient's number only a hash is kept. This is no anonymisation: it has no secret, so whoever has it
-finds a short number.
+message. Only a hash of the patient's number is kept. This is not anonymisation: the hash has no secret, so a short
+number can be found by trying all.
 
 pydicom and Pillow read JPEG baseline, JPEG 2000, RLE, deflated and uncompressed files. Other compressions, such as
 JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom finds once it is installed.
@@ -42,7 +42,7 @@ logging.getLogger("pydicom").addHandler(logging.NullHandler())
 
 
 def patient_and_eye(file: Path | BytesIO) -> tuple[str, str]:
-    """A hash of the PatientID, or else of the StudyInstanceUID, and left or right; "" for what a file does not tell."""
+    """A hash of the PatientID, or else of the StudyInstanceUID, and left or right; "" for what a file does not have."""
     patient, study, image, side = _texts(file, "PatientID", "StudyInstanceUID", "ImageLaterality", "Laterality")
     name = patient or study
     return (
@@ -67,7 +67,7 @@ def header_of(file: Path | bytes) -> Any:
 
 
 def camera_of(file: Path | BytesIO) -> str:
-    """Maker and model of the camera; "" if a file does not tell."""
+    """Maker and model of the camera; "" if the file does not name it."""
     return camera_name(*_texts(file, "Manufacturer", "ManufacturerModelName"))
 
 

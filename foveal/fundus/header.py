@@ -52,7 +52,7 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int, suffix: str = "
     FovealError for an unknown format, for a damaged header, and for too many pixels.
     """
     if kind := unread_kind(start, suffix):
-        raise FovealError("image.unsupported", f"{kind}, which is not read; convert it to PNG or TIFF first")
+        raise FovealError("image.unsupported", f"{kind}, which Foveal cannot read; convert it to PNG or TIFF first")
     reader = reader_of(start)
     if reader is None:
         what = "a ZIP archive; unpack it first" if start.startswith(b"PK\3\4") else "not a picture"
@@ -64,10 +64,10 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int, suffix: str = "
 
 
 def unread_kind(start: bytes, suffix: str = "") -> str:
-    """What a file is that starts like this, or is a raw file by its ending, if such files are not read; else ""."""
+    """The kind of a file with this start or ending that Foveal cannot read; "" for other files."""
     raw = suffix in RAW and re.match(rb"II|MM", start)
     found = (kind for mark, kind in UNREAD if mark.match(start))
-    return "a raw file of a camera" if raw else next(found, "")
+    return "a raw camera file" if raw else next(found, "")
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
@@ -78,14 +78,14 @@ def check_pixels(width: int, height: int, most: int) -> None:
 
 
 def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:
-    """Pillow's class for a file that starts like this; None for an unknown format."""
+    """Pillow's class for a file with this start; None for an unknown format."""
     name = next((name for mark, name in READERS if mark.match(start)), "")
     module = f"PIL.{name.replace('Dib', 'Bmp')}ImagePlugin"
     return getattr(importlib.import_module(module), f"{name}ImageFile") if name else None
 
 
 def is_dicom(start: bytes, suffix: str = "") -> bool:
-    """Whether a file that starts like this is DICOM: by its signature, its first element, or else its ending."""
+    """Whether a file with this start is DICOM: by its signature, its first element, or else its ending."""
     found = start[128:132] == b"DICM" or bool(_FIRST_ELEMENT.match(start))
     return found or (suffix in DICOM_ENDINGS and reader_of(start) is None)
 

@@ -61,15 +61,15 @@ class Preparation:
         known = {"crop": CROPS, "channels": (1, 3), "fit": ("pad", "cut"), "enhance": ENHANCEMENTS}
         for name, values in known.items():
             if getattr(self, name) not in values:
-                what = f"{name} of a preparation is {getattr(self, name)!r}"
+                what = f"the option {name} is {getattr(self, name)!r}"
                 raise FovealError("option.value", what, expected=f"one of {', '.join(map(str, values))}")
         if self.size < 8:
-            raise FovealError("option.value", f"size of a preparation is {self.size} px", expected="at least 8")
+            raise FovealError("option.value", f"the size is {self.size} px", expected="at least 8")
         if self.green and self.channels != 1:
             raise FovealError("option.conflict", "green keeps one channel, but channels is 3", expected="channels 1")
 
     def asked(self, fundus: bool) -> dict[str, Any]:
-        """The options of `foveal prepare` that prepare pictures like this."""
+        """The options of `foveal prepare` for this preparation."""
         given = ("size", "crop", "fit", "mask", "enhance", "green")
         return {name: getattr(self, name) for name in given} | {"fundus": "yes" if fundus else "no"}
 

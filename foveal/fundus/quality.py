@@ -88,7 +88,7 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
 
 
 def _is_composed(frame: np.ndarray, disc: Disc) -> bool:
-    """Whether a picture is no camera's: several pictures in one, or without a disc a blank, a drawing or a page."""
+    """Whether a picture is not a photograph: several in one, or, without a disc, a blank, a drawing or a page."""
     limits, scale = _KNOWN["composed"], _COMPOSED_SIDE / max(frame.shape[:2])
     size = [max(2, round(scale * side)) for side in frame.shape[1::-1]]  # of a strip, two pixels are left
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -130,14 +130,14 @@ def _parts(mask: np.ndarray) -> int:
 
 
 def check_flags(words: Iterable[str], option: str) -> None:
-    """FovealError for the first word that is not a flag; `option`: what the user calls them."""
+    """FovealError if a word is not a flag; `option`: the option that has them."""
     for word in words:
         if word not in FLAGS:
             raise FovealError("option.value", f"{option} {word}", expected=f"flags among {', '.join(FLAGS)}")
 
 
 def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
-    """Name what is wrong with a photograph, in words of `FLAGS`; empty if nothing was measured."""
+    """The flags of a photograph, in words of `FLAGS`; empty if nothing was measured."""
     if not measures:
         return ()
     low = {name for name, limit in _KNOWN["least"].items() if measures[name] < limit}
@@ -165,7 +165,7 @@ def cut_sides(square: np.ndarray, disc: Disc, frame: np.ndarray) -> tuple[str, .
 
 
 def advised(flags: Iterable[str]) -> list[str]:
-    """The flags to give advice on: of a picture that shows no retina, this and what may have hidden it."""
+    """The flags to give advice on; for a picture that shows no retina, only this and what may have hidden it."""
     found = list(flags)
     return [flag for flag in found if flag in _WITHOUT_RETINA] if "not-a-retina" in found else found
 

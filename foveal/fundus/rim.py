@@ -1,7 +1,7 @@
 """Fit a circle or an ellipse to the outline of a bright region, and measure how much of it agrees.
 
 A shape is x, y, a, b: its centre, and half its width and height, in pixels; a circle has a = b. Ellipses are upright.
-Notches, shadows and flashes lie in the outline, too: so shapes are drawn through few of its points, and the one that
+The outline also has notches, shadows and flashes. So shapes are drawn through a few of its points, and the one that
 most of the outline agrees with is kept (RANSAC: Fischler and Bolles, 1981) and refined by least squares.
 """
 

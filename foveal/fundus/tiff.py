@@ -51,14 +51,14 @@ def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
         page = _go_to_largest(image)
         check_pixels(*image.size, most_pixels)
         if image.tag_v2.get(_REDUCED, 0) == 1 and _INSIDE in image.tag_v2:
-            raise FovealError("image.unsupported", "a raw file of a camera, whose photograph only other tools read")
+            raise FovealError("image.unsupported", "a raw camera file; convert it to PNG or TIFF first")
         found = {tag: _numbers(image.tag_v2[tag]) for tag in (*_LAYOUT, *_PLACES) if tag in image.tag_v2}
         tags = _USUAL | found
         _check_parts(data, tags, image.tag_v2.get(_TABLES, b""))
         deep, samples = set(tags[_BITS]) == {16}, tags[_SAMPLES][0]
         signed = _SIGNED in _numbers(image.tag_v2.get(_NUMBERS, 1))
         if signed or (deep and (tags[_PHOTOMETRIC] == (0,) or (samples > 1 and tags[_PLANAR] == (2,)))):
-            what = "signed numbers, or 16 bits in separate planes or with 0 as white; save it as PNG"
+            what = "signed numbers, or 16 bits in separate planes or with white as 0; save it as PNG"
             raise FovealError("image.unsupported", what)
         pixels = rgb_of(image)  # also of deep colours, since Pillow finds damage
         if not deep or samples < 3:
@@ -66,7 +66,7 @@ def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
         flags, only = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, (page, page + 1)
         read, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), flags, range=only)
         if not read:
-            raise FovealError("image.unsupported", "16-bit colours in a rare variant of TIFF")
+            raise FovealError("image.unsupported", "16-bit colours in a rare variant of TIFF; save it as PNG")
         return cv2.cvtColor(pages[0], cv2.COLOR_BGR2RGB)
 
 

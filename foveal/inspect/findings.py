@@ -1,4 +1,4 @@
-"""What could mislead, in plain words, worst first, and all tables; made from the numbers of a summary alone.
+"""Findings that could mislead, in plain words, worst first, and all tables; from the numbers of a summary alone.
 
 templates/misleading.txt has the sentences; set.txt, sets.txt and pair.txt lay out the tables, for terminal and page.
 """

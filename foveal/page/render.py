@@ -42,7 +42,7 @@ def section(name: str, **contents: Any) -> Section:
 
 
 def told(template: str, **contents: Any) -> list[Any]:
-    """What a text template tells, in order: `{{ say(…) }}`, `{{ verdict(tone, text, grounds) }}`, `{{ table(…) }}`.
+    """The output of a text template, in order: `{{ say(…) }}`, `{{ verdict(tone, text, grounds) }}`, `{{ table(…) }}`.
 
     A list of the arguments of `say`, of Verdicts and of Tables. A table has a caption and columns, the rows of each
     `{{ row(…) }}` and the notes of each `{{ note(…) }}` before it; without rows it is left out.
@@ -101,7 +101,7 @@ def print_verdicts(verdicts: Iterable[Mapping[str, str]]) -> None:
 
 
 def print_template(template: str, **contents: Any) -> None:
-    """Print what a text template tells; see `render.told`."""
+    """Print the output of a text template; see `render.told`."""
     for number, one in enumerate(told(template, **contents)):
         if isinstance(one, Table):
             print_table(one, apart=number > 0)

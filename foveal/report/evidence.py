@@ -159,7 +159,7 @@ class Evidence:
         return self.explained.get("checks", {}).get(method, {}).get("passed") is False
 
     def explanation(self, name: str) -> dict[str, Any] | None:
-        """The entry of explain.json for image `name`; None if it has no heat map, or one that is not evidence."""
+        """The entry of explain.json for image `name`; None if it has no heat map, or the maps failed their check."""
         images = [] if self.maps_failed else self.explained.get("images", [])
         return next((image for image in images if str(image.get("id")) == name and self.heat_map(image)), None)
 
@@ -234,7 +234,7 @@ def confusion_of(rows: pd.DataFrame) -> list[list[int]]:
 
 
 def forebears(evidence: Evidence) -> list[Evidence]:
-    """The runs whose weights this one started from, most recent first, as far as their folders still exist."""
+    """The runs whose weights this one started from, most recent first, if their folders still exist."""
     found = {evidence.path.resolve(): evidence}
     folder = evidence.starting_run
     while folder is not None and folder not in found and is_run(folder):

@@ -1,4 +1,4 @@
-"""How the run was made: its data, and leaks from training into evaluation; what is missing, and cannot be shown."""
+"""How the run was made: its data, and leaks from training into evaluation; what is missing or cannot be shown."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ def _corrections(run: Evidence) -> dict[str, Any] | None:
 
 
 def leaks(run: Evidence, before: Sequence[Evidence]) -> dict[str, Any]:
-    """What tells whether images were used both for training and for evaluation; seen: None if that is not known."""
+    """Facts on whether images were used for both training and evaluation; seen: None if that is not known."""
     init = str(run.options.get("init"))
     return {
         "name": run.name, "allowed": [learner.name for learner in (run, *before) if learner.options.get("allow_leaks")],

@@ -1,6 +1,6 @@
 """Assemble: from decoded shards and the table of a source to the tables and the card of a prepared set.
 
-The card, which says what the set was made from, is written last: a run that is interrupted before that is repeated.
+The card, which says how the set was made, is written last: a run that is interrupted before that is repeated.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from foveal.sources.source import KEPT, Source
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """What a set is made from, besides its shards; identity: where its names of patients mean one person, for good."""
+    """What a set is made from, besides shards; identity: the source within which a patient's name means one person."""
 
     name: str
     identity: str
@@ -53,7 +53,7 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     """Write records.csv, measures.csv, duplicates.csv, rejected.csv, columns.csv and card.json.
 
     grows: `folder` is an existing set, whose splits stay, and which can be opened at any moment. FovealError, before
-    anything is written, where images would change sides, or where corrections disagree with the new labels.
+    anything is written, if images would move to another part, or if corrections disagree with the new labels.
     """
     source, config, photographs = assembly.source, assembly.config, assembly.card.fundus
     facts, shards = read_facts(folder / "images"), Shards(folder / "images")

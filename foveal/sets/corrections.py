@@ -28,7 +28,7 @@ FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
 def label_of(text: str, classes: list[str], place: str = "") -> int | None:
-    """The class that a number or a name means; None for none, ungradable or nothing; FovealError for anything else.
+    """The class of a number or a name; None for none, ungradable or empty text; FovealError for anything else.
 
     place: the file and line of the text, for the error.
     """
@@ -44,7 +44,7 @@ def label_of(text: str, classes: list[str], place: str = "") -> int | None:
 
 
 def corrections_text(table: pd.DataFrame) -> str:
-    """The text of a corrections.csv: safe to open in a spreadsheet, and `read_corrections` restores it exactly."""
+    """The text of a corrections.csv, which is safe to open in a spreadsheet; `read_corrections` restores it exactly."""
     guarded = table.map(lambda text: f"'{text}" if FORMULA.match(text) else text)
     return guarded.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)  # unquoted, a \\r ends the row
 
@@ -90,7 +90,7 @@ def apply_corrections(
     records: pd.DataFrame, file: Path, classes: list[str], *,
     partly: bool = False, names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """The records after all corrections of `file`, in their order; those that a label contains already are accepted.
+    """The records after all corrections of `file`, in order; corrections that the labels already contain are accepted.
 
     partly: the file may name other images too. names: earlier id -> id in `records`. FovealError if they do not fit.
     """

@@ -86,7 +86,7 @@ def follow(
 
 
 def keep_patients(records: pd.DataFrame, earlier: pd.DataFrame, same: pd.DataFrame) -> pd.DataFrame:
-    """Fill `group` and `eye` of pictures that had them and for which the source, or a new name, tells none any more.
+    """Fill `group` and `eye` of pictures that had them, but for which the source or the new name has none any more.
 
     Returns pairs of rows `first`, `second` that were one patient, which the source alone may not say any more.
     """

@@ -56,7 +56,7 @@ def plan_jobs(
 
 
 def check_space(jobs: list[ShardJob], folder: Path) -> None:
-    """FovealError before any work when the disk has no room for the arrays of `jobs`."""
+    """FovealError, before any work, if the disk has no room for the arrays of `jobs`."""
     images = sum(stamp != "missing" for job in jobs for stamp in job.stamps)
     side, channels = jobs[0].preparation.size, jobs[0].preparation.channels
     needed, free = images * side**2 * channels, shutil.disk_usage(folder).free

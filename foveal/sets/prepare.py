@@ -155,7 +155,7 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None, root: Path | No
 
 
 def identity_of(name: str, config: PrepareConfig) -> str:
-    """Under which name the patients of a new set mean one person."""
+    """The name of the source within which a patient's name means one person."""
     if name not in ("folder", "table", "phantom"):  # two of these sources may use one name for different patients
         return name
     drawn = f" {config.seed}" if name == "phantom" else ""

@@ -1,4 +1,4 @@
-"""Records: what `prepare` hands over to everything else, a folder that any tool can read; docs/reference/files.md."""
+"""Records: the prepared set, a folder that any tool can read; see docs/reference/files.md."""
 
 import hashlib
 import re
@@ -162,7 +162,7 @@ def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
 
 
 def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
-    """Groups under names that mean one patient in all sets: "eyepacs/10", "folder /data/clinic/7"; "" stays "".
+    """Groups under names that are unique across sets: "eyepacs/10", "folder /data/clinic/7"; "" stays "".
 
     A group joined by copies ("a+b") stands for all its patients. In a joined set the groups have such names already.
     """

@@ -1,4 +1,4 @@
-"""What is known about each data set: task, ordered classes, label scale, counts, licence, reference; see cards.toml.
+"""Facts about each data set: task, ordered classes, label scale, counts, licence, reference; see cards.toml.
 
 Scales: "icdr" is the International Clinical Diabetic Retinopathy scale 0-4; "messidor" the scale 0-3 of Messidor-1,
 whose grade 3 includes neovascularisation, so that neither can be mapped to the other; "none" is not of severity.

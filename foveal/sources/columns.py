@@ -1,4 +1,4 @@
-"""Which column of a table holds what; rows of patients and columns of classes become a row per picture."""
+"""The meaning of the columns of a table; rows of patients and columns of classes become a row per picture."""
 
 import re
 
@@ -13,7 +13,7 @@ _ONE, _ZERO = {"1", "true", "yes"}, {"0", "false", "no", ""}
 
 
 def usual_columns(rows: pd.DataFrame, what: str) -> list[str]:
-    """The columns whose name usually means `what`, a key of `USUAL`."""
+    """The columns with a usual name for `what`, a key of `USUAL`."""
     found = ([column for column in map(str, rows) if _plain(column) in names] for names in USUAL[what])
     return next(filter(None, found), [])
 

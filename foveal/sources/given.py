@@ -55,6 +55,6 @@ def _pixels(image: Any, place: str) -> np.ndarray:
         array = np.rint(255 * array).astype(np.uint8)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
         found = f"{place} is {array.dtype} {list(array.shape)}"
-        fix = "leave out the normalisation, which Foveal adds" if array.dtype.kind == "f" else ""
+        fix = "leave out the normalisation: Foveal adds it" if array.dtype.kind == "f" else ""
         raise FovealError("source.arrays", found, expected=IMAGES, fix=fix)
     return array

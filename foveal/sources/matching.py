@@ -1,4 +1,4 @@
-"""The pictures that the names in a table mean, and what would match where they mean none."""
+"""The pictures that the names in a table mean, and what would match if they mean none."""
 
 import os
 import re

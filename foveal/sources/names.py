@@ -61,7 +61,7 @@ UNGRADABLE = re.compile(r"(un|not[-_ ]?|non[-_ ]?)grad(e?able|ierbar)|(bad|poor)
 
 
 def part_of(name: str) -> str:
-    """train, val or test for the folder of a part, such as train_images or Testing Set; otherwise ""."""
+    """train, val or test for the folder of a part, such as train_images or Testing Set; "" for others."""
     words = [word for word in re.split(r"[^a-z]+", name.lower()) if word and word not in _WRAPPERS]
     return PARTS.get(words[0], "") if len(words) == 1 else ""
 
@@ -176,7 +176,7 @@ def is_missing(cell: str) -> bool:
 
 
 def grade_of(name: str) -> int | None:
-    """The ICDR grade that a class name means, 0-4; None if it is no usual name, or could be two."""
+    """The ICDR grade that a class name means, 0-4; None if it is not a usual name, or could mean two."""
     flat = re.sub(r"non?[\W_]*prolif[^\W\d_]*|非增[殖生][性期]?", " npdr ", _flat(name))
     flat = re.sub("糖尿病性?视网膜病变", " dr ", flat)
     words = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", flat)

@@ -1,4 +1,4 @@
-"""What every source hands to `prepare`: a table of images with their labels, and what the labels mean."""
+"""The result of every source, for `prepare`: a table of images with their labels, and what the labels mean."""
 
 import os
 import re
@@ -35,7 +35,7 @@ KEPT = "column "  # prefix of the names of columns that are copied unchanged to 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What a source may need besides its path."""
+    """Options that a source may need besides its path."""
 
     image_column: str | None = None  # columns of a table that does not use the usual names
     label_column: str | None = None

@@ -1,4 +1,4 @@
-"""A table of labels with images: what a clinic has."""
+"""A table of labels with a folder of images, as clinics have them."""
 
 from collections import Counter
 from collections.abc import Sequence

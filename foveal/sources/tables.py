@@ -1,4 +1,4 @@
-"""Tables as people keep them: CSV and Excel files as text, and which of their columns holds what."""
+"""Read tables as people keep them: CSV and Excel files as text, and the meaning of their columns."""
 
 import csv
 import re

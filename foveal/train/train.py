@@ -112,7 +112,7 @@ def remembered(config: TrainConfig) -> TrainConfig:
 
 
 def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, before: pd.DataFrame) -> None:
-    """FovealError if images used for evaluation are in `before`, seen already, or among the training images."""
+    """FovealError if images used for evaluation are in `before` (seen already) or among the training images."""
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     teachers = [config.init] if config.init not in ("random", "imagenet") else []
     teachers += ["the graders that assigned the pseudo-labels"] if config.pseudo_labels else []
