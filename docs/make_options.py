@@ -4,6 +4,7 @@ from pathlib import Path
 
 from foveal.cli import VERBS, options_of
 from foveal.help import Option, groups_of
+from foveal.page.words import capital
 
 HEAD = """# Options
 
@@ -23,7 +24,7 @@ def row(option: Option) -> str:
 
 def section(verb: str) -> str:
     """A verb, with a table for each group of its options."""
-    parts = [f"## {verb}", "", f"{VERBS[verb][2].capitalize()}.", ""]
+    parts = [f"## {verb}", "", f"{capital(VERBS[verb][2])}.", ""]
     groups = groups_of(options_of(verb))
     for group, options in groups.items():
         parts += [f"### {group}", ""] if len(groups) > 1 else []

@@ -52,7 +52,7 @@ class AdaptConfig:
 
     # Grader: a run folder of `foveal train`; the adapted run is written beside it, as RUN-NAME.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Photographs of the clinic with grades: a prepared set, or a folder or table to prepare like those of the run.
+    # Graded photographs of the clinic: a prepared set, or a folder or table, which is prepared like that of the run.
     to: Path
     # Without grades: estimate how frequent each grade is in the clinic, and correct the probabilities for it.
     prevalence: bool = False

@@ -20,7 +20,7 @@ class CompareConfig:
     """Options of `foveal compare`."""
 
     ## What to compare
-    # Prepared set with labels; several are joined beside the first.
+    # Prepared set with labels; several sets are joined into a new one beside the first.
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
     # Folder to write the table, the figure and all predictions to.
     out: Path

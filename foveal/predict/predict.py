@@ -57,7 +57,7 @@ class PredictConfig:
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
     # Test-time augmentation: average over 4 flips, or over 8 flips and quarter turns; auto is as in the run.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
-    # A picture with one of these quality flags is reported as ungradable and gets no grade.
+    # A photograph with one of these quality flags is reported as ungradable and gets no grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
     # Folder to write overlays to: each photograph with the places highlighted that support its grade.
     overlays: Path | None = None

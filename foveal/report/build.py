@@ -46,7 +46,7 @@ class ReportConfig:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")]
     # HTML file to write; by default report.html in the last run folder.
     out: Path | None = None
-    # Write a page about this cohort, evaluated by `foveal evaluate RUN --on`, beside the run's own test part.
+    # Write a page about this cohort, which `foveal evaluate RUN --on` has evaluated, and compare it with the test part.
     on: Path | None = None
 
     def __post_init__(self) -> None:

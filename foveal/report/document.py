@@ -45,7 +45,7 @@ LINE, PAD, GAP, WIDTH, SIDE = 18, 10, 26, 330, 300  # px: of the boxes in the fi
 class DocumentConfig:
     """Options of `foveal document`."""
 
-    # Run folder of `foveal train`, evaluated.
+    # Run folder of `foveal train` that has been evaluated.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Describe the results on this cohort, from `foveal evaluate RUN --on`, instead of those of the run's test part.
     on: Path | None = None

@@ -51,7 +51,7 @@ class ServeConfig:
     second: Path | None = None
     # Worklist of `foveal select` to open on the page.
     worklist: Path | None = None
-    # Quality flags with which a photograph is ungradable and gets no grade.
+    # A photograph with one of these quality flags is reported as ungradable and gets no grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
     # Test-time augmentation, as in predict; auto is as in the run. An exported file cannot change it.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"

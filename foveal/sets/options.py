@@ -85,7 +85,7 @@ class PrepareConfig:
     test: float = 0.2
     # Number of training images that keep their label; the others become unlabelled. 0 keeps all labels.
     labelled: int = 0
-    # Maximum number of unlabelled images to keep; 0 keeps all. Without a number: all images are unlabelled.
+    # Maximum number of unlabelled images to keep; 0 keeps all. Without a number, all images count as unlabelled.
     unlabelled: NumberOrAll = 0
     # When a set grows, allow images to move between training, validation and test if copies or the source require it.
     accept_moves: bool = False

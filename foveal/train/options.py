@@ -26,11 +26,11 @@ class TrainConfig:
     """Options of `foveal train`."""
 
     ## What to learn
-    # Prepared set with labels; several are joined beside the first.
+    # Prepared set with labels; several sets are joined into a new one beside the first.
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
     # Run folder to create, or to resume if training was interrupted.
     out: Path
-    # Starting weights: random, imagenet, a run folder, or a file of weights (`foveal weights FILE` says which it is).
+    # Starting weights: random, imagenet, a run folder, or a file of weights (`foveal weights FILE` says what it is).
     init: str = "random"
     # Keep a random first convolution if that of --init has another shape.
     random_stem: bool = False
@@ -70,7 +70,7 @@ class TrainConfig:
     sampling: Literal["natural", "balanced"] = "natural"
     # Calibrate the probabilities on the validation images (temperature scaling; for regression, one slope per step).
     calibrate: bool = True
-    # Cutoffs between grades: fitted on validation images where clearly better, fixed, or plain half-way rounding.
+    # Cutoffs between grades: fitted on validation images if clearly better, fixed, or plain half-way rounding.
     cutoffs: Literal["auto", "fitted", "fixed", "half-way"] = "auto"
     # Prediction sets: share of the images of each class whose set should contain the true grade; 0 makes no sets.
     coverage: float = 0.9
