@@ -123,7 +123,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise FovealError("file.damaged", f"{path} is damaged ({error})", fix="copy it or write it again") from None
     if not isinstance(found, dict):
-        raise FovealError("file.damaged", f"{path} holds a {type(found).__name__}", expected="a JSON object")
+        raise FovealError("file.damaged", f"{path} contains a {type(found).__name__}", expected="a JSON object")
     return found
 
 

@@ -86,7 +86,7 @@ def free_on(device: torch.device) -> int:
 
 
 def held_memory() -> int:
-    """Bytes that this process holds now."""
+    """Bytes that this process uses now."""
     return int(psutil.Process().memory_info().rss)
 
 

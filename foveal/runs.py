@@ -100,7 +100,7 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     if different and not (longer and {*different} <= {"epochs", "budget"}):
         listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
         begin = f"; --init {out} starts a new run from its weights" if "init" in now else ""
-        what = f"--out {out} holds a run with other options: {listed}"
+        what = f"--out {out} is a run with other options: {listed}"
         raise FovealError("run.other_options", what, fix=f"choose another --out or delete the folder{begin}")
     return True
 

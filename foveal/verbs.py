@@ -200,7 +200,7 @@ def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
 def embed(
     run: PathLike | nn.Module, source: PathLike | Images, out: PathLike | None = None, **options: Any
 ) -> pd.DataFrame:
-    """Embed photographs, or images of a program; returns the table, and writes it only where `out` is given.
+    """Embed photographs, or images of a program; returns the table, and writes it only if `out` is given.
 
     run: a run folder, the name of a network, or a module [B, C, s, s] -> [B, D] with its own weights.
     """

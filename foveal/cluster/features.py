@@ -46,7 +46,7 @@ class Images:
 
     @property
     def labels(self) -> np.ndarray:
-        """int [n], -1 where the label is unknown."""
+        """int [n], -1 if the label is unknown."""
         return self.table["label"].fillna(-1).to_numpy(np.int64)
 
     @property

@@ -1,1 +1,1 @@
-"""Experiments on what helps: probes of frozen features, comparison of starting weights, rounds of pseudo-labels."""
+"""Measure what helps: probes of frozen features, comparison of starting weights, rounds of pseudo-labels."""

@@ -62,7 +62,7 @@ def summarise(details: np.ndarray) -> np.ndarray:
 
 
 def _levels(numbers: np.ndarray) -> np.ndarray:
-    """Waves `[..., 254]` in steps of their deviation, int8; 0 where they are flat."""
+    """Waves `[..., 254]` in steps of their deviation, int8; 0 if they are flat."""
     deviation = np.sqrt(np.mean(numbers * numbers, axis=-1, keepdims=True))
     steps = _STEPS_PER_DEVIATION / np.where(deviation < _FLAT, np.inf, deviation)
     return np.clip(np.rint(numbers * steps), -_LEVELS, _LEVELS).astype(np.int8)

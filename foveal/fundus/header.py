@@ -97,7 +97,7 @@ def is_picture(start: bytes) -> bool:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) where it is absent or unreadable."""
+    """The EXIF orientation, 1 to 8; 1 (upright) if it is absent or unreadable."""
     if isinstance(image, TiffImageFile):
         return 1  # both decoders rotate a TIFF themselves
     try:  # the method of the base class: that for PNG decodes the whole picture to look for an EXIF block at the end

@@ -49,7 +49,7 @@ def _with_libjpeg(data: bytes, image: JpegImageFile, factor: int) -> np.ndarray 
 
 
 def segments(data: bytes) -> list[tuple[int, int, int]]:
-    """The (marker, start, end) of each segment of a JPEG up to its first scan; fewer where they are damaged."""
+    """The (marker, start, end) of each segment of a JPEG up to its first scan; fewer if they are damaged."""
     found, at = [], 2
     while data[at : at + 1] == b"\xff" and at + 4 <= len(data):
         marker, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]

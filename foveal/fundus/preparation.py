@@ -120,7 +120,7 @@ def prepare_pixels(pixels: np.ndarray, preparation: Preparation, measure: bool =
 
 
 def at_size(images: np.ndarray, size: int) -> np.ndarray:
-    """Resize prepared squares uint8 [n, S, S, C] to [n, size, size, C]; by area where they shrink."""
+    """Resize prepared squares uint8 [n, S, S, C] to [n, size, size, C]; by area if they shrink."""
     if images.shape[1] == size:
         return np.ascontiguousarray(images)
     method = cv2.INTER_AREA if images.shape[1] > size else cv2.INTER_LINEAR

@@ -32,7 +32,7 @@ _LEAST_LIT = 0.03  # share of the square; the shape of less means nothing
 
 
 class View(NamedTuple):
-    """Made round and turned by `angle` degrees; or, where that is None, a part of the lit rectangle."""
+    """Made round and turned by `angle` degrees; or, if that is None, a part of the lit rectangle."""
 
     angle: float | None = None
     across: float = 1.0  # shares of the rectangle

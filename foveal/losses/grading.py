@@ -57,7 +57,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smooth
 
 
 def focal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """- sum_k t_k (1 - p_k)^gamma log p_k (Lin et al. 2017, eq. 4): what is right already costs almost nothing."""
+    """- sum_k t_k (1 - p_k)^gamma log p_k (Lin et al. 2017, eq. 4): what is already right costs almost nothing."""
     logs = at_least_float32(logits).log_softmax(1)
     wanted = smoothed(targets, label_smoothing)
     return _mean(-(wanted * (1 - logs.exp()).pow(GAMMA) * logs).sum(1), targets, weights)

@@ -185,7 +185,7 @@ def _sizes_near(name: str, image_size: int) -> list[int]:
 
 
 def timm_card(name: str) -> Any:
-    """timm's configuration of a network (mean, std, classifier, fixed_input_size); None for networks of others."""
+    """timm's configuration of a network (mean, std, classifier, fixed_input_size); None for other networks."""
     return None if name in OWN or name.startswith(PREFIX) else timm.models.get_pretrained_cfg(timm_name(name))
 
 

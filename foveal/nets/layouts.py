@@ -1,4 +1,4 @@
-"""The layouts of files of weights: who saved it, where the encoder is in it, and how its keys become timm's."""
+"""The layouts of files of weights: who saved them, where the encoder is, and how its keys become timm's."""
 
 import re
 from collections import Counter
@@ -261,7 +261,7 @@ ORDER = (
 
 
 def _by_order(state: State, own: list[str]) -> State:
-    """Weights in the order of their layers, under timm's keys in the same order. Unchanged where the kinds differ."""
+    """Weights in the order of their layers, under timm's keys in the same order. Unchanged if the kinds differ."""
     places = {name: place for place, name in enumerate(ORDER)}
     ordered = sorted(state, key=lambda key: [int(part) if part.isdigit() else places.get(part, -1)
                                             for part in key.split(".")])  # fmt: skip

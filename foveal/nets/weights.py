@@ -137,7 +137,7 @@ def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[s
 
 
 def model_beside(file: Path) -> dict[str, Any]:
-    """What a run or an export says about its encoder; empty for other files."""
+    """The facts that a run or an export has about its encoder; empty for other files."""
     for name in ("model.json", "foveal.json"):
         if file.name in ("encoder.safetensors", "model.safetensors") and file.with_name(name).is_file():
             return dict(read_json(file.with_name(name)))
@@ -239,7 +239,7 @@ class WeightsConfig:
 
 
 def weights(config: WeightsConfig) -> dict[str, Any]:
-    """Print what a file of weights is; returns the same. FovealError if it cannot be used, with advice."""
+    """Print what a file of weights contains; returns the same. FovealError if it cannot be used, with advice."""
     found, record = found_in(str(config.file))
     fit = fitting_encoders(found)
     names, size, dropped = fit.names, fit.image_size, fit.dropped

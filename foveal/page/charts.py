@@ -44,7 +44,7 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark(Key):
-    """One named point of a panel; shapes help where colours are hard to tell apart."""
+    """One named point of a panel; shapes help if colours are hard to tell apart."""
 
     x: float
     y: float

@@ -170,7 +170,7 @@ class Model(ABC):
         return table.assign(answer="graded", reason="", advice=advice.to_numpy())
 
     def unlike(self, images: np.ndarray, diameters: np.ndarray, answers: Answers) -> list[str]:
-        """What is unlike the training photographs, for each image; "" for nothing, or where it cannot be told."""
+        """In what each image is unlike the training photographs; "" for nothing, or if it is not known."""
         if self.likeness is None or answers.texture is None:
             return [""] * len(images)
         return self.likeness.unlike(looks_of(images, diameters, int(self.likeness.side)), answers.texture)

@@ -1,4 +1,4 @@
-"""The feed of pre-training: two random views of the images of every step, and who they belong to.
+"""The feed of pre-training: two random views of the images of every step, and the identity of each image.
 
 Everything is a function of (seed, epoch, step) and the batch size, not of the number of processes: each takes its part
 of the tables of views of the whole batch.
@@ -47,7 +47,7 @@ class MicroBatches(Sequence[Views]):
 
 @dataclass(frozen=True)
 class Feed:
-    """Images, what is done to them, and the part of this process."""
+    """The images, how they are processed, and the share of this process."""
 
     config: PretrainConfig
     store: ImageStore

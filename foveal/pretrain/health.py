@@ -23,7 +23,7 @@ LEFT = 0.9  # share of the way to the lowest possible loss that may be left: wit
 
 @torch.no_grad()
 def facts_of(z1: Tensor, z2: Tensor, targets: tuple[Tensor, Tensor] | None = None) -> dict[str, Tensor]:
-    """What is worth watching of two views' embeddings [n, D]: scalar tensors; nothing waits for the device.
+    """Facts to watch about two views' embeddings [n, D]: scalar tensors; nothing waits for the device.
 
     alignment 0-4 and uniformity -8-0 (Wang & Isola 2020), mean cosines of positives and negatives, the share of
     vectors whose own positive is nearer than all others, and feature_std: 1 when spread evenly, 0 when collapsed; of
@@ -108,7 +108,7 @@ def verdict(
     rows: list[dict[str, Any]], final: dict[str, Any], bounds: Bounds, method: str, batch_size: int,
     drawn_together: bool = False,
 ) -> tuple[str, list[str]]:  # fmt: skip
-    """(`NO_FAULT` or "doubtful", reasons with what to do) from the logged rows and the `look` at the end.
+    """(`NO_FAULT` or "doubtful", reasons with advice) from the logged rows and the `look` at the end.
 
     bounds: of the method; None if each batch has its own, or if they are not known and only the facts count.
     drawn_together: images of one label or patient attract each other; the other view of one need not be its nearest.

@@ -20,13 +20,13 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Contrast:
-    """Which contrastive loss a method has: NT-Xent, also with groups masked or positive (SupCon)."""
+    """The contrastive loss of a method: NT-Xent, also with groups masked or positive (SupCon)."""
 
     temperature: float
     same_group: SameGroup = "ignore"
 
     def pairs(self, images: int, identity: Tensor | None) -> tuple[Tensor, Tensor]:
-        """bool [2n, 2n] each: which vectors attract an anchor, and which stand in its denominator."""
+        """bool [2n, 2n] each: the vectors that attract an anchor, and those in its denominator."""
         place = torch.arange(2 * images)
         others = place[:, None] != place
         positives = ((place[:, None] - place) % images == 0) & others
@@ -39,7 +39,7 @@ class Contrast:
 
 
 class TwoViews(nn.Module, ABC):
-    """An encoder and a projection, whose embeddings of two views go into a loss."""
+    """An encoder and a projection, and a loss of their embeddings of two views."""
 
     uses_labels: ClassVar[bool] = False
     contrast: Contrast | None = None  # of a contrastive loss: what is known of its right and wrong values
@@ -56,10 +56,10 @@ class TwoViews(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, parts: Parts, identity: Tensor | None) -> Loss | Tensor:
-        """The loss of what `forward` gives, alone or with facts to log. identity: int64 [B], who belongs together."""
+        """The loss of the outputs of `forward`, alone or with facts to log. identity: int64 [B], equal in a group."""
 
     def after_step(self, progress: float) -> None:
-        """What follows a step of the optimiser; progress goes from 0 to 1."""
+        """Called after each step of the optimiser; progress goes from 0 to 1."""
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
         """The lowest loss possible for so many pairs and that of equal vectors; None if they are not known."""

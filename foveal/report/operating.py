@@ -103,7 +103,7 @@ def elsewhere(point: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """The ROC and the precision-recall curve with the points on them; none where all images are of one kind."""
+    """The ROC and the precision-recall curve with the points on them; none if all images are of one kind."""
     roc: list[Mark] = []
     precision: list[Mark] = []
     for k, point in enumerate(points):

@@ -89,7 +89,7 @@ def _matrices(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _square(entry: Mapping[Any, Any], abroad: bool) -> Cell:
-    """An entry with its number of images, framed where the source was not among those trained on."""
+    """An entry with its number of images, framed if the source was not among those trained on."""
     small = f"{interval(entry)}, n = {entry['n']:,}"
     return Cell(text=number(entry["value"]), small=small, tone="abroad" if abroad else "")
 

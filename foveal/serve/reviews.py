@@ -247,7 +247,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class ReviewFields(BaseModel):
-    """What a review says; unknown keys are an error."""
+    """The fields of a review; unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

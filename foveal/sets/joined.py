@@ -66,7 +66,7 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
 
 
 def prefixes(paths: Sequence[Path]) -> list[str]:
-    """A name for each set, that of its folder; numbered where two folders have the same name."""
+    """A name for each set, that of its folder; numbered if two folders have the same name."""
     names = [path.resolve().name for path in paths]
     return [name if names.count(name) == 1 else f"{name}-{n}" for n, name in enumerate(names, start=1)]
 

@@ -120,7 +120,7 @@ def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 
 
 def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
-    """Records with what a comparison needs: set, its path, patient, fingerprint ("" where it has none)."""
+    """Records with what a comparison needs: set, its path, patient, fingerprint ("" if it has none)."""
     prints = prepared.measures.set_index("id")["fingerprint"]
     return records.assign(
         set=str(prepared.path), path=str(prepared.path.resolve()), patient=patients(prepared.card, records["group"]),
@@ -129,7 +129,7 @@ def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
 
 
 def seen_of(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], *, by_label: bool = False) -> pd.DataFrame:
-    """The images of a pool as rows of seen.csv; by_label: labels are learned, where images have one."""
+    """The images of a pool as rows of seen.csv; by_label: labels are learned, if images have one."""
     described = pd.concat([_described(prepared, records) for prepared, records in pool], ignore_index=True)
     return described.assign(taught=np.where(described["label"].notna() & by_label, TAUGHT, ""))[list(SEEN)]
 
@@ -142,7 +142,7 @@ def write_seen(run: Path, own: pd.DataFrame, before: pd.DataFrame) -> None:
 
 
 def read_seen(init: str, name: str = "seen.csv") -> pd.DataFrame:
-    """What shaped the weights of a run folder or of a file in one, with the columns of `SEEN`; empty for others."""
+    """The images that shaped the weights of a run folder, or of a file in one, as in `SEEN`; empty for others."""
     file = (Path(init).parent if Path(init).is_file() else Path(init)) / name
     if not file.is_file():
         return pd.DataFrame(columns=list(SEEN), dtype=str)
@@ -151,7 +151,7 @@ def read_seen(init: str, name: str = "seen.csv") -> pd.DataFrame:
 
 
 def write_validation(run: Path, prepared: PreparedSet, records: pd.DataFrame) -> None:
-    """Write RUN/validation.csv, with the columns of seen.csv: what chooses the epoch, calibration and cutoffs."""
+    """Write RUN/validation.csv, as seen.csv: the images that choose the epoch, calibration and cutoffs."""
     write_table(run / VALIDATION, seen_of([(prepared, records)]))
 
 

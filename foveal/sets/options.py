@@ -114,7 +114,7 @@ class PrepareConfig:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The options that decide the result, as card.json holds them; sources by their absolute paths."""
+        """The options that decide the result, as in card.json; sources by their absolute paths."""
         asked = {key: value for key, value in plain(self).items() if key not in FREE_OPTIONS}
         return asked | {"source": [str(path if is_drawn(path) else path.absolute()) for path in self.source]}
 

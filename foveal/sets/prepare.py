@@ -86,7 +86,7 @@ def make(assembly: Assembly) -> None:
         remove_unfinished(folder, 0)
         work = {"source": assembly.config.asked["source"], "options": assembly.preparation.as_dict()}
         if (folder / STARTED).is_file() and read_json(folder / STARTED) != work:
-            what = f"{folder} holds an interrupted `foveal prepare` with another source or other options"
+            what = f"{folder} contains an interrupted `foveal prepare` with another source or other options"
             raise FovealError("output.other_options", what, fix="use the same ones, or delete that folder")
         write_json(folder / STARTED, work)
         try:
@@ -134,7 +134,7 @@ def is_there(config: PrepareConfig) -> bool:
 
 
 def read(config: PrepareConfig, existing: dict[str, Any] | None, root: Path | None = None) -> Assembly:
-    """What the source holds and how to prepare it; existing: the card of the set; root: the files of an archive."""
+    """The contents of the source and its preparation; existing: the card of the set; root: the files of an archive."""
     first = root or config.source[0]
     if is_joined(config):
         name, card, source, preparation, stamps = joined.load(config.source)

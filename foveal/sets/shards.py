@@ -126,7 +126,7 @@ class Shards:
         return np.asarray(self._open(number))
 
     def rows(self, number: int) -> int:
-        """Images in a shard; 0 where it is missing or truncated."""
+        """Images in a shard; 0 if it is missing or truncated."""
         try:
             return len(self[number])
         except (OSError, ValueError, EOFError):  # numpy refuses to map a file that is shorter than its header says

@@ -51,13 +51,13 @@ def array_source(
         where = f"{root}/{place}"
         images = array[..., None] if array.ndim == 3 else array
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-            found = f"{where} holds images {array.dtype} {array.shape}"
+            found = f"{where} contains images {array.dtype} {array.shape}"
             raise FovealError("source.arrays", found, expected="uint8 [n, h, w], or [n, h, w, 3]")
         if labels.size != len(images):
             counts = f"{where} has {counted(labels.size, 'label')} for {counted(len(images), 'image')}"
             raise FovealError("source.arrays", counts, expected="one label per image")
         if pictures and images.shape[1:] != pictures[0].shape[1:]:
-            what = f"{where} holds images {images.shape[1:]}, but another part of them {pictures[0].shape[1:]}"
+            what = f"{where} contains images {images.shape[1:]}, but another part of them {pictures[0].shape[1:]}"
             raise FovealError("source.arrays", what, expected="images of one size, all grey or all in colour")
         numbers = class_numbers(labels, where)
         for number, label in enumerate(numbers):
@@ -99,7 +99,7 @@ def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
             except ValueError as error:
                 if "allow_pickle" not in str(error):
                     raise
-                what = f"{file}: {name} holds Python objects (dtype object), which could run code when they are read"
+                what = f"{file}: {name} contains Python objects (dtype object), which could run code when they are read"
                 expected = "numbers; labels may be -1 or NaN where an image has no grade"
                 fix = f"save {name} again with {name}.astype(float), which makes None a NaN"
                 raise FovealError("source.arrays", what, expected=expected, fix=fix) from error

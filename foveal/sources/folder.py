@@ -64,7 +64,7 @@ class Folder(Layout[Path]):
 
 
 def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[str], list[str]]:
-    """The split and the class of each picture, from the folders it is in; "" where they do not tell.
+    """The split and the class of each picture, from the folders it is in; "" if they do not say.
 
     A level of folders that are all named like parts is the split. The class is the level whose names are grades, or
     else the first one with several names that is not of parts or eyes.

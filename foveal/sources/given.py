@@ -30,11 +30,11 @@ def given_source(name: Given, scale: str) -> Source:
         raise FovealError("source.arrays", f"{name} has no length or no items", expected="arrays, a list or a Dataset")
     rows = [images[number] for number in range(len(images))]
     if not rows:
-        raise FovealError("source.no_pictures", f"{name} holds no images")
+        raise FovealError("source.no_pictures", f"{name} contains no images")
     pairs = [(*row, None)[:2] if isinstance(row, tuple | list) else (row, None) for row in rows]
     pictures = [_pixels(picture, f"image {number} of {name}") for number, (picture, _) in enumerate(pairs)]
     if len(sizes := sorted({picture.shape for picture in pictures})) > 1:
-        what = f"{name} holds images of several sizes, such as {sizes[0]} and {sizes[-1]}"
+        what = f"{name} contains images of several sizes, such as {sizes[0]} and {sizes[-1]}"
         raise FovealError("source.arrays", what, fix="resize them in the program, or prepare a folder of files")
     numbers = [label for _, label in pairs] if labels is None else labels
     classes = CLASSES.get(scale, tuple(map(str, getattr(images, "classes", None) or ())))

@@ -67,7 +67,7 @@ class Matcher:
         return [best + tails[name] if name in tails else name for name in plain]
 
     def find(self, name: str) -> list[Path]:
-        """The pictures that a name means; none where it is empty or names nothing here."""
+        """The pictures that a name means; none if it is empty or names nothing here."""
         if not name:
             return []
         plain = _folded(PurePosixPath(name).as_posix())

@@ -51,7 +51,7 @@ class Messidor1(Layout[dict[Path, tuple[str, str]]]):
         if old := [name for name in names if re.match("Annotation.Base1[13]", name) and "update" not in name]:
             notes.append(f"{', '.join(old)}: ADCIS has published corrections, which are not used here")
         if any(re.match("Annotation.Base33", name) for name in names):
-            notes.append("Base33 holds 13 pairs of copies, two of them with different grades")
+            notes.append("Base33 contains 13 pairs of copies, two of them with different grades")
         source = graded(root, parts, MESSIDOR, *notes)
         return replace(source, table=group_examinations(source.table, {}))
 

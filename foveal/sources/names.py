@@ -73,7 +73,7 @@ def is_wrapper(name: str) -> bool:
 
 
 def hashes_of(patient: str) -> set[str]:
-    """What a server may store for a patient: a hash of the PatientID of DICOM files, or of what file names tell."""
+    """The values that a server may store for a patient: hashes of the PatientID of DICOM files, or from file names."""
     digest = hashlib.sha256(patient.encode()).hexdigest()[:16]
     return {f"dicom-{digest}", f"name-{digest}"}
 
@@ -100,7 +100,7 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
 
 
 def _below_both_eyes(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Patient and eye of names such as left/P002 and right/3/P002; {} where no name is in folders of both eyes."""
+    """Patient and eye of names such as left/P002 and right/3/P002; {} if no name is in folders of both eyes."""
     parts = {name: name.split("/") for name in names}
     folders = {folder for *above, _ in parts.values() for folder in above}
     eyes, grades = {folder: eye_of(folder) for folder in folders}, {f for f in folders if grade_of(f) is not None}

@@ -1,4 +1,4 @@
-"""The sources by name: which of them recognises a folder, and what it reads there."""
+"""The sources by name, and reading a folder with the one that recognises it."""
 
 import re
 from dataclasses import replace
@@ -58,7 +58,7 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
     table = _with_headers(source)
     bad = [name for name in [*table["file"], *table["id"]] if re.search(r"[\r\0\ud800-\udfff]", name)]
     if bad:
-        what = f"{root} holds names that are not UTF-8 or contain a line break: {', '.join(map(repr, bad[:5]))}"
+        what = f"{root} contains names that are not UTF-8 or contain a line break: {', '.join(map(repr, bad[:5]))}"
         raise FovealError("source.names", what, fix="rename these files")
     repeated = table["id"][table["id"].duplicated()].unique()
     if len(repeated):
@@ -72,7 +72,7 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
 
 
 def _with_headers(source: Source) -> pd.DataFrame:
-    """The table with the patients and eyes that DICOM headers know, where nothing else told them."""
+    """The table with patients and eyes from DICOM headers, if nothing else gave them."""
     others = tuple(set(ENDINGS) - set(DICOM_ENDINGS))  # a file with another ending, or with none, may be DICOM
     table = source.table.copy()
     unknown = ~table["file"].str.lower().str.endswith(others) & ((table["group"] == "") | (table["eye"] == ""))

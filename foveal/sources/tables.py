@@ -179,7 +179,7 @@ def known_set(file: Path, columns: Iterable[str]) -> str:
 
 
 def known_table(file: Path) -> str:
-    """What `known_set` says of a file; "" of one that cannot be read."""
+    """The result of `known_set` for a file; "" if it cannot be read."""
     with suppress(FovealError):
         return known_set(file, map(str, read_rows(file)))
     return ""

@@ -33,7 +33,7 @@ Scale = tuple[Tensor, Tensor]  # mean and spread [D] of the features of a frozen
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be trained, on what, and from where."""
+    """A training task: resolved options, data and starting weights."""
 
     config: TrainConfig  # without `auto`
     prepared: PreparedSet  # without the sources held out
@@ -174,7 +174,7 @@ def frozen_encoder(
 
 @dataclass(kw_only=True)
 class Built:
-    """A grader as it is trained."""
+    """A grader during training, with its optimiser."""
 
     grader: Grader
     optimiser: torch.optim.Optimizer
