@@ -48,7 +48,7 @@ def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str
     if reasons.is_file():
         texts = pd.read_csv(reasons, dtype=str, keep_default_na=False)["reason"]
         # "… the same patient or picture as IMAGE" names a different image in each row
-        alike = texts.str.replace(r"(the same patient or picture as) .*", r"\1 a judged image", regex=True)
+        alike = texts.str.replace(r"(the same patient or picture as) .*", r"\1 an evaluation image", regex=True)
         rejected = [{"reason": str(text), "files": int(count)} for text, count in alike.value_counts().items()]
     pool_of_judged = table["group"].isin(judged) & (table["split"] == "unlabelled")
     return {

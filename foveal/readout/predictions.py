@@ -53,7 +53,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
 
 def _read_text(file: Path) -> pd.DataFrame:
     if not file.is_file():
-        raise FovealError("predictions.missing", f"{file} does not exist", fix="create it with: foveal predict")
+        raise FovealError("predictions.missing", f"{file} does not exist", fix="give a run folder or a predictions.csv")
     try:
         names = _header(file)
         # Read classes of a second task as text, so that "1" does not become 1.0.

@@ -14,7 +14,7 @@ PRETRAINING = {
     "loss": "Loss",
     "alignment": "Alignment (low is good)",
     "uniformity": "Uniformity (low is even)",
-    "instance_accuracy": "Share of images whose nearest neighbour is their own second view",
+    "instance_accuracy": "Share of images whose nearest neighbour is their other view",
     "feature_std": "Spread of embeddings (1 even, 0 collapsed)",
     "effective_rank": "Effective rank of the features (1 collapsed)",
 }

@@ -92,9 +92,9 @@ def check_grades(labels: Sequence[str], where: Path, scale: str, numbers: Iterab
         return
     places = [""] * len(labels) if numbers is None else [f" in row {number}" for number in numbers]
     rows = [f"'{label}'{place}" for place, label in zip(places, labels, strict=True) if label in bad]
-    advice = "write ungradable, or empty the label, if that is meant; give --scale none if they are classes"
+    advice = "if they mean ungradable, write that or empty the cell; give --scale none if they are classes"
     listed = ", ".join(list(dict.fromkeys(rows))[:5])
-    raise FovealError("label.value", f"{where} has {counted(len(rows), 'label')} beside grades: {listed}", fix=advice)
+    raise FovealError("label.value", f"{where} has {counted(len(rows), 'label')} outside 0-4: {listed}", fix=advice)
 
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICDR, *notes: str) -> Source:
@@ -114,8 +114,8 @@ def _check_unread(root: Path, used: Sequence[Path], left: Sequence[Path], tables
         rows, matcher = row_per_picture(read_rows(file)), Matcher(left, root)
         names = matcher.relative(list(rows[usual_columns(rows, "image")[0]]))
         if named := {path for name in names for path in matcher.find(name)}.intersection(left):
-            what = f"{file} has labels, too, of {counted(len(named), 'picture')} that {', '.join(map(str, used))} lacks"
-            fix = "give one of the tables as the source, or read all that name pictures with --dataset table"
+            what = f"{file} also has labels, of {counted(len(named), 'picture')} that {', '.join(map(str, used))} lacks"
+            fix = "give one of the tables as the source, or use --dataset table to read all that name pictures"
             raise FovealError("table.several", what, fix=fix)
 
 
@@ -141,7 +141,7 @@ def add_pictures(
         for row, (name, path) in enumerate(zip(names, paths, strict=True), part.first_row or 0):
             if path and name_of.setdefault(path, name) != name:
                 place = f"{part.table}, row {row}" if part.first_row else part.table
-                what = f"{place}: '{name_of[path]}' and '{name}' match one picture, {path}"
+                what = f"{place}: '{name_of[path]}' and '{name}' both match {path}"
                 raise FovealError("table.ambiguous_image", what, fix="keep one of the rows")
         files = [path or part.folder / name for name, path in zip(names, paths, strict=True)]
         relative = [file.relative_to(root) if file.is_relative_to(root) else file for file in files]
