@@ -47,7 +47,7 @@ class ServeConfig:
     cases: Path | None = None
     # Folder in which to keep reviewed photographs, without headers; whole:FOLDER keeps them as they were sent.
     keep_images: str | None = None
-    # Second grader (as RUN), which grades every photograph too; its answers are logged and counted, but not shown.
+    # Second grader (as RUN) for the same photographs; its answers are logged and counted, but not shown.
     second: Path | None = None
     # Worklist of `foveal select` to open on the page.
     worklist: Path | None = None

@@ -40,7 +40,7 @@ def decide_splits(
 
 
 def leave_out_judged(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(records that stay, the others with `reason`): of a group, only images in its last of train, val, test stay."""
+    """(records that stay, the others with `reason`): of a group, images in its last part (test, else val) stay."""
     rank = records["split"].map({"train": 1, "val": 2, "test": 3}).fillna(0)
     named = records["group"] != ""
     highest = rank.groupby(records["group"]).transform("max").where(named, rank)
