@@ -121,7 +121,7 @@ def _usable(config: AdaptConfig, prepared: PreparedSet) -> pd.DataFrame:
         what = f"{config.to} has {counted(usable, 'photograph')} to fit on (its test part is not used)"
         raise FovealError("adapt.too_few", what, expected=f"at least {LEAST_IMAGES}; 100 to 200 are better")
     if not config.prevalence and left.loc[left["split"] != "test", "label"].nunique() < 2:
-        what = f"the {counted(usable, 'photograph')} of {config.to} to fit on have all the same grade"
+        what = f"all {counted(usable, 'photograph')} of {config.to} to fit on have the same grade"
         raise FovealError("adapt.one_grade", what, expected="two grades or more", fix="add photographs of other grades")
     return left
 

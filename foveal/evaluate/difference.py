@@ -86,7 +86,7 @@ def check_classes(graders: tuple[object, object], classes: tuple[Sequence[str], 
     """FovealError, with the names of both, unless two graders have the same number of classes."""
     (one, other), (first, second) = graders, map(len, classes)
     if first != second:
-        what, fix = f"{one} has {first} classes, {other} {second}", "compare graders of the same classes"
+        what, fix = f"{one} has {first} classes, {other} has {second}", "compare graders of the same classes"
         raise FovealError("predictions.classes", what, fix=f"{fix}, or evaluate each by itself")
 
 

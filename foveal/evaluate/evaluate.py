@@ -173,7 +173,7 @@ def _rows(
     model = read_json(kept) if kept.is_file() else {}
     names = list(model.get("classes") or map(str, range(count)))
     if len(names) != count:
-        raise FovealError("predictions.classes", f"{file} has {count} classes, but {kept} {len(names)}")
+        raise FovealError("predictions.classes", f"{file} has {count} classes, but {kept} has {len(names)}")
     if config.corrections is not None:
         table, counts["corrections"] = judged.with_corrections(table, config.corrections, names)
     return columns.held_out(columns.with_source(table, config.records), config.hold_out), model, names, counts

@@ -221,7 +221,7 @@ def _members(run: Path, model: dict[str, Any], device: torch.device, given: str)
     checkpoint.load_strict(grader, kept["grader"], str(run / "best.pt"))
     for key, value in kept.get("input", {}).items():  # older runs do not have this key
         if model[key] != value:
-            raise FovealError("run.mismatch", f"{key} is {model[key]} in {run / 'model.json'}, {value} in best.pt")
+            raise FovealError("run.mismatch", f"{key} is {model[key]} in {run / 'model.json'} but {value} in best.pt")
     grader.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return [Member(grader=grader, input=NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"])))]
 

@@ -99,7 +99,7 @@ def check_loss(loss: float, bounds: Bounds, facts: dict[str, float], first: bool
         raise FovealError("training.collapsed", what, fix="check --init and the pictures in views.jpg")
     if first and facts["alignment"] < SAME:
         what = "both views of every image are the same tensor, so there is nothing to learn"
-        raise FovealError("training.same_views", what, fix="use random --views, and draw twice for each image")
+        raise FovealError("training.same_views", what, fix="use random --views, drawn anew for each view")
     if bounds is None:
         return
     (floor, chance), positive, negative = bounds, facts["positive_cosine"], facts["negative_cosine"]

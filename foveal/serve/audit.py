@@ -66,11 +66,11 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         with reviews.lines() as lines:
             found = _read(checked(lines), config.known.partition(":")[0])
     if not found.last:
-        raise FovealError("log.broken", "the log has no line, not even its first", fix=RESTORE)
+        raise FovealError("log.broken", "the log is empty: even its first line is missing", fix=RESTORE)
     if found.known != config.known.lower():
         what = f"line {config.known.partition(':')[0]} of the log is {found.known or 'missing'}"
         raise FovealError("log.broken", what, expected=config.known, fix=RESTORE)
-    _refuse("the content of lines is missing, and no erasure names them", found.erased - found.erasures)
+    _refuse("lines have lost their content, and no erasure names them", found.erased - found.erasures)
     logged, new = found.reviews, {number for number in stored if number > found.older_reviews}
     _refuse("reviews are in the log but no longer stored", set(logged) - set(stored))
     _refuse("reviews are stored but not in the log", new - set(logged))

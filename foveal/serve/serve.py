@@ -97,7 +97,7 @@ def _second(config: ServeConfig, first: Model) -> Model:
     """The second grader; FovealError if it has other classes than the first."""
     second = open_model([Path(str(config.second))], config.device, config.tta)
     if (second.classes, second.scale) != (first.classes, first.scale):
-        what = f"--second {config.second} has other classes or another scale than {config.run}"
+        what = f"--second {config.second} has different classes or a different scale than {config.run}"
         raise FovealError("option.conflict", what, fix="give a grader with the same scale")
     return second
 

@@ -149,7 +149,7 @@ def report(out: Path) -> None:
     copies = pd.read_csv(out / "duplicates.csv")
     if len(copies):
         kinds = ", ".join(f"{count} {kind}" for kind, count in copies["kind"].value_counts().items())
-        say(f"{counted(len(copies), 'pair')} of copies ({kinds}), each pair in one split: {out / 'duplicates.csv'}")
+        say(f"{counted(len(copies), 'pair')} of copies ({kinds}), each pair in one part: {out / 'duplicates.csv'}")
     if conflicts := int(copies["conflict"].sum()):
         warn(f"different labels in {conflicts} of them")
     if prepared.card["rejected"]:

@@ -112,7 +112,7 @@ def open_prepared(path: Path) -> PreparedSet:
     torn = copies[torn_copies(records, copies)]
     if len(torn):
         pair = f"such as {torn['id'].iloc[0]} and {torn['other'].iloc[0]}"
-        raise FovealError("split.copies", f"{path}: {counted(len(torn), 'pair')} of copies in different splits, {pair}")
+        raise FovealError("split.copies", f"{path}: {counted(len(torn), 'pair')} of copies in different parts, {pair}")
     last_rows = records.groupby("shard")["row"].max()
     for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
         if prepared.shards.rows(number) <= last:
@@ -142,7 +142,7 @@ def validate(records: pd.DataFrame, classes: list[str], where: str) -> None:
         ("split.unknown", "unknown split", sorted(set(records["split"]) - set(SPLITS)), {"expected": str(SPLITS)}),
         ("label.value", "labels", labels[~labels.between(0, len(classes) - 1)].unique(), {"expected": last}),
         ("label.missing", "not 'unlabelled', but without a label:", records["id"][bare], {}),
-        ("split.group", "in more than one split: the groups", sides[sides > 1].index, {"fix": "keep each in one"}),
+        ("split.group", "in more than one part: the groups", sides[sides > 1].index, {"fix": "keep each in one"}),
     ):
         if len(found):
             listed = ", ".join(map(str, list(found)[:5]))
