@@ -39,9 +39,9 @@ def ntxent(
     """
     _check_temperature(temperature)
     if same_group not in get_args(SameGroup):
-        raise FovealError("option.value", f"--same-group is {same_group}", expected=" or ".join(get_args(SameGroup)))
+        raise FovealError("option.value", f"same_group is {same_group}", expected=" or ".join(get_args(SameGroup)))
     if same_group != "ignore" and identity is None:
-        raise FovealError("option.conflict", f"--same-group {same_group} needs the identity of each image")
+        raise FovealError("option.conflict", f"same_group {same_group} needs the identity of each image")
     with torch.autocast(z1.device.type, enabled=False):
         own = torch.cat([unit(z1), unit(z2)])  # [2n, D]
         everyone = gather(own)  # [world * 2n, D], rank after rank
@@ -91,7 +91,7 @@ def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
 
 def _check_temperature(temperature: float) -> None:
     if not temperature > 0:
-        raise FovealError("option.value", f"--temperature is {temperature}", expected="a number above 0")
+        raise FovealError("option.value", f"temperature is {temperature}", expected="a number above 0")
 
 
 def _first_place(own: int, total: int) -> int:

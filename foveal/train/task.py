@@ -154,7 +154,7 @@ def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) 
     if before["channels"] != prepared.channels:
         expected = f"{prepared.channels}, as in {prepared.path}"
         what = f"--init {init} was trained on images with {before['channels']} channel(s)"
-        raise FovealError("weights.mismatch", what, expected=expected, fix="prepare the set with --green, or without it")
+        raise FovealError("weights.mismatch", what, expected=expected, fix="prepare the set with or without --green")
     if (crop := before["preparation"]["crop"]) != prepared.card["options"]["crop"]:
         warn(f"{init} was trained on images with --crop {crop}, unlike {prepared.path}")
     return name, NetworkInput(size, tuple(before["mean"]), tuple(before["std"]))
