@@ -103,7 +103,7 @@ def find(contents: Any, source: str) -> Found:
         fix = f"use timm's, such as --encoder {layout.instead} --init imagenet"
         raise FovealError("weights.unsupported", f"{source} is a {layout.name}, which Foveal cannot read", fix=fix)
     if layout.name.startswith("solo-learn") and inside.get("conv1.weight", torch.empty(0)).shape[2:] == (3, 3):
-        what = f"{source} is a ResNet of solo-learn for CIFAR, whose 3x3 stem is padded differently from --encoder's"
+        what = f"{source} is a ResNet of solo-learn for CIFAR, whose 3x3 stem has a different padding from --encoder's"
         raise FovealError("weights.mismatch", what, fix="use weights of solo-learn for larger images")
     return Found(layout=layout, branch=branch, state=inside, dropped=counted(beside) | others)
 

@@ -102,9 +102,9 @@ def test_masking_takes_the_push_from_images_of_one_patient():
 @pytest.mark.parametrize("same_group", ["mask", "positive"])
 def test_groups_without_identities_are_refused(refuses, same_group):
     z1, z2, _ = example()
-    with refuses("option.conflict", "--same-group", same_group):
+    with refuses("option.conflict", "same_group", same_group):
         ntxent(z1, z2, 0.2, None, same_group)
-    with refuses("option.value", "--same-group", "attract", same_group):
+    with refuses("option.value", "same_group", "attract", same_group):
         ntxent(z1, z2, 0.2, None, "attract")
 
 

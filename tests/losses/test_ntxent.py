@@ -99,5 +99,5 @@ def test_low_precision_inputs_are_computed_in_float32(dtype):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_a_wrong_temperature_is_refused(refuses, temperature):
-    with refuses("option.value", "--temperature", temperature):
+    with refuses("option.value", "temperature", temperature):
         ntxent(*pair(2, 2), temperature)

@@ -376,7 +376,7 @@ def test_a_loss_is_compared_with_that_of_the_first_step(first, last, advice):
     doubts = doubts_of(run_of(first, last), GOOD, (2.86, 4.84), 64, False)
     reasons = " ".join(verdict(run_of(first, last), GOOD, (2.86, 4.84), "simclr", 64)[1])
     assert set(doubts) == ({"standstill"} if advice else set()) and (advice or "") in reasons
-    assert all(value in reasons for value in (" 20: ", f"{first:.3f} to {last:.3f}", "30% to 60%"))
+    assert all(value in reasons for value in (" 20 steps: ", f"{first:.3f} to {last:.3f}", "30% to 60%"))
 
 
 def test_what_was_almost_one_vector_from_the_start_has_not_collapsed():
@@ -436,5 +436,5 @@ def test_an_epoch_of_a_budget_pays_for_its_looks(refuses):
     assert epochs_within(70, growing, 1000) == 12
     with refuses("option.value", "--budget", "1,000", "10 s", "1 s"):
         epochs_within(1, free, 1000)
-    with refuses("option.value", "--budget", "1,000", "2 looks", "18 s"):
+    with refuses("option.value", "--budget", "1,000", "2 health checks", "18 s"):
         epochs_within(1, dear, 1000)
