@@ -95,14 +95,28 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     before |= {name: usual[name] for name in now if name not in before and usual.get(name, MISSING) is not MISSING}
     for key in [key for key in now if isinstance(now[key], list)]:  # as text in earlier versions, as a tuple by default
         before[key] = [before[key]] if isinstance(before.get(key), str) else list(before.get(key, ()))
-    different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *free))
+    differ = {key for key in {*before, *now} if _comparable(before.get(key)) != _comparable(now.get(key))}
+    different = sorted(differ.difference(("out", *free)))
     longer = "budget" not in now and now.get("epochs", 0) > before.get("epochs", 0) and (out / FINISHED).is_file()
     if different and not (longer and {*different} <= {"epochs", "budget"}):
-        listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
+        listed = "; ".join(
+            f"{key} was {_words(before.get(key))} and is now {_words(now.get(key))}" for key in different
+        )
         begin = f"; --init {out} starts a new run from its weights" if "init" in now else ""
         what = f"--out {out} is a run with other options: {listed}"
         raise FovealError("run.other_options", what, fix=f"choose another --out or delete the folder{begin}")
     return True
+
+
+def _comparable(value: Any) -> Any:
+    """The value of an option, in which a relative and an absolute path of the same file are equal."""
+    if isinstance(value, list | tuple):
+        return [_comparable(each) for each in value]
+    return Path(value).resolve() if isinstance(value, str) and value else value
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else "not set" if value is None else str(value)
 
 
 def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: Sequence[str] = FREE_OPTIONS) -> Run:

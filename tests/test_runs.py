@@ -14,6 +14,7 @@ class Options:
     epochs: int = 3
     device: str = "auto"
     seed: int = 0
+    data: tuple[Path, ...] = ()
 
 
 @pytest.mark.parametrize("program", ["/bin/foveal", "/lib/foveal/__main__.py"])
@@ -36,6 +37,15 @@ def test_the_same_options_resume_on_any_device(tmp_path):
     assert not check_out(out, "train", Options(out=out))
     open_run(out, "train", Options(out=out), {})
     assert check_out(out, "train", Options(out=out, device="cpu"))
+
+
+def test_a_set_may_be_named_by_its_relative_or_absolute_path(tmp_path, monkeypatch, refuses):
+    out = tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    open_run(out, "train", Options(out=out, data=(Path("set"), Path("more"))), {})
+    assert check_out(out, "train", Options(out=out, data=(tmp_path / "set", tmp_path / "." / "more")))
+    with refuses("run.other_options", "data", "set, more", "not the set"):
+        check_out(out, "train", Options(out=out, data=(Path("not the set"), Path("more"))))
 
 
 def test_another_run_is_not_overwritten(tmp_path, refuses):

@@ -220,7 +220,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             state |= {} if average is None else {"average": average.state_dict()}
             checkpoint.save(state, run.checkpoint)
             bar.advance(0, note(row))
-            say(f"epoch {epoch + 1:>3}  {note(row)}{'  *' if better else ''}")
+            say(f"epoch {epoch + 1:>3}  {note(row)}{'  best so far' if better else ''}")
     return int(state["best"]["epoch"])
 
 
