@@ -22,6 +22,7 @@ from foveal.runs import sole_writer
 from foveal.sets import corrections
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.reviewed import decide, newest_opinions, report, show_agreement
+from foveal.sources.tables import read_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ def correct(config: CorrectConfig) -> Path:
             write_text(file, corrections.corrections_text(table))
     if reviews is not None:
         show_agreement(opinions, prepared)
-        report(decided, config.data)
+        report(decided, config.data, config.resolve)
     say(f"{len(table)} corrections in {file}")
     return file
 
@@ -102,7 +103,8 @@ def _read_reviews(config: CorrectConfig) -> pd.DataFrame:
     if config.reviews.lower().endswith(".csv"):
         if not Path(config.reviews).is_file():
             raise FovealError("reviews.missing", f"--reviews {config.reviews} does not exist")
-        table = corrections.read_unguarded(Path(config.reviews), ("id", "new"))
+        file = Path(config.reviews)  # a spreadsheet may have saved it again, with semicolons
+        table = corrections.unguarded(read_rows(file), file, ("id", "new"))
         if tuple(table) == corrections.COLUMNS:  # pages of earlier versions left the grade empty
             table["new"] = table["new"].replace("", corrections.UNGRADABLE)
         table = table.reindex(columns=[*corrections.COLUMNS, "file_sha256"], fill_value="")

@@ -6,8 +6,9 @@ foveal erase runs/grader/reviews.sqlite --before 2025-01-01 --yes
 
 import getpass
 import re
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,12 @@ from foveal.console import say
 from foveal.errors import FovealError
 from foveal.page.words import counted
 
-DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+def is_day(text: str) -> bool:
+    """Whether the text is a day of the calendar, as YYYY-MM-DD."""
+    with suppress(ValueError):
+        return date.fromisoformat(text).isoformat() == text
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +48,7 @@ class EraseConfig:
         if len(given) != 1:
             what = f"{len(given) or 'none'} of --patient, --image and --before given"
             raise FovealError("option.missing", what, expected="exactly one")
-        if self.before and not DAY.fullmatch(self.before):
+        if self.before and not is_day(self.before):
             raise FovealError("option.value", f"--before {self.before}", expected="a day as YYYY-MM-DD")
         if self.image and not re.fullmatch("[0-9a-f]{64}", self.image):
             raise FovealError("option.value", f"--image {self.image}", expected="64 hexadecimal digits, in lower case")
@@ -79,5 +85,7 @@ def erase(config: EraseConfig) -> dict[str, int]:
         fix = "give the patient as in the names of the photographs (P002 for P002_left.jpg), or use --image"
         raise FovealError("erase.nothing", what, fix=fix)
     told = f"{counted(len(numbers), 'line')} of the log, {counted(len(ids), 'review')}, {counted(files, 'photograph')}"
+    if config.keep_images is None:
+        say("Photographs that a server keeps (serve --keep-images FOLDER) are erased only with --keep-images FOLDER.")
     say(f"Erased: {told}." if config.yes else f"This would erase {told}. Nothing is erased without --yes.")
     return {"lines": len(numbers), "reviews": len(ids), "photographs": files}

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from foveal.errors import FovealError
+from foveal.sources.names import grade_of, plain_label
 
 FILE = "corrections.csv"
 COLUMNS = ("id", "old", "new", "who", "when", "why")
@@ -37,8 +38,10 @@ def label_of(text: str, classes: list[str], place: str = "") -> int | None:
         return None
     if text in classes:
         return classes.index(text)
-    if text.isdigit() and int(text) < len(classes):
-        return int(text)
+    if (number := plain_label(text)).isdigit() and int(number) < len(classes):
+        return int(number)
+    if grade_of(text) is not None and [*map(grade_of, classes)] == [*range(len(classes))]:  # PDR, say
+        return grade_of(text)
     expected = f"a number from 0 to {len(classes) - 1}, one of {', '.join(classes)}, {UNGRADABLE} or none"
     raise FovealError("label.value", f"{place and f'{place}: '}'{text}' is not a class", expected=expected)
 
@@ -60,6 +63,11 @@ def read_unguarded(file: Path, needed: Iterable[str]) -> pd.DataFrame:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise FovealError("table.damaged", f"{file} cannot be read: {error}", expected=", ".join(COLUMNS)) from error
+    return unguarded(table, file, needed)
+
+
+def unguarded(table: pd.DataFrame, file: Path, needed: Iterable[str]) -> pd.DataFrame:
+    """The cells of `file` without the guard against formulas; FovealError if a column is `needed` and missing."""
     if missing := [name for name in needed if name not in table]:
         raise FovealError(
             "table.missing_column", f"{file}: no column {', '.join(missing)}", expected=", ".join(COLUMNS)

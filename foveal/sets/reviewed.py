@@ -23,11 +23,12 @@ FILE = "reviewed.csv"
 LEAST_COMMON = 10  # photographs for a kappa of two reviewers
 SHOWN = 20  # lines; FILE has all
 NAMED = r"^(.*?)(?: \(sha256 ([0-9a-f]{64})\))?$"  # as the page names photographs of one name
+SETTLE = "choose --resolve majority or newest"
 RESULTS = {
     "applied": "applied",
     "already so": "no change: the set already has this label",
     "decided": "not applied: a correction of the set is newer",
-    "disagree": "not applied: reviewers disagree; choose --resolve majority or newest",
+    "disagree": "not applied: reviewers disagree; ",
     "other file": "not applied: the set has another file of this name",
     "no image": "not found in the set",
 }
@@ -108,14 +109,16 @@ def show_agreement(opinions: pd.DataFrame, prepared: PreparedSet) -> None:
         show_table(title, ["", "photographs", "same grade", kappa.__name__.replace("_", " ")], rows)
 
 
-def report(decided: pd.DataFrame, folder: Path) -> None:
-    """Print how each review was used, and write DATA/reviewed.csv."""
+def report(decided: pd.DataFrame, folder: Path, resolve: str) -> None:
+    """Print how each review was used, changes of a label before new labels, and write DATA/reviewed.csv."""
+    advice = "there is no majority, but --resolve newest decides" if resolve == "majority" else SETTLE
     write_text(folder / FILE, corrections_text(decided))
     say(f"reviews of {counted(len(decided.drop_duplicates(['name', 'file_sha256'])), 'photograph')}:")
     for result, meaning in RESULTS.items():
         rows = decided[decided["result"] == result][["id", "old", "new", "who", "name"]].to_numpy().tolist()
+        rows.sort(key=lambda row: not row[1])
         if rows:
-            say(f"{len(rows):>6} {meaning}")
+            say(f"{len(rows):>6} {meaning}{advice * (result == 'disagree')}")
         for image, old, new, who, name in rows[:SHOWN] * (result != "already so"):
             step = who if new == "?" else f"{old or 'none'} -> {new or 'none'}, {who}"
             say(f"         {image if image in name else f'{image} ({name})'}: {step}" if image else f"         {name}")

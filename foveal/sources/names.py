@@ -18,7 +18,7 @@ PARTS: dict[str, str] = WORDS["parts"]
 _EYE_OF = {word: eye for eye, words in WORDS["eyes"].items() for word in words.split()}
 _ORGAN = "eye|auge|ojo|oeil|\u0153il|olho|occhio|oog|oculus"
 # In names of pictures and folders, only words that hardly mean anything else.
-_SIDE = "|".join(word for word in _EYE_OF if len(word) > 4 or word in ("left", "od", "os"))
+_SIDE = "|".join(word for word in _EYE_OF if len(word) > 4 or word in ("left", "od", "os") or not word.isascii())
 _PLACES = (
     "mac(?:ula)?(?:[_\\- ]?cent(?:er|re)e?d?)?|fovea|(?:optic[_\\- ]?)?(?:dis[ck]|nerve)|optic|onh|nasal|temp(?:oral)?|"
     f"sup(?:erior)?|inf(?:erior)?|cent(?:ral|er|re)|post(?:erior)?(?:[_\\- ]?pole)?|{_ORGAN}|fundus|colou?r"
@@ -57,7 +57,9 @@ _SPELLINGS = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR", "Prolif
 _GRADE_OF = {_flat(word): grade for grade, words in enumerate(WORDS["grades"]) for word in words.split()}
 ETDRS = set(WORDS["etdrs"].split())
 _WRAPPERS, _DISEASE, _COUNTERS = (set(WORDS[name].split()) for name in ("wrappers", "disease", "counters"))
-UNGRADABLE = re.compile(r"(un|not[-_ ]?|non[-_ ]?)grad(e?able|ierbar)|(bad|poor)[-_ ]quality", re.IGNORECASE)
+UNGRADABLE = re.compile(
+    r"(un|not[-_ ]?|non[-_ ]?)grad(e?able|ierbar)|(bad|poor)[-_ ]quality|[无不][法可]分级|质量差", re.IGNORECASE
+)
 
 
 def part_of(name: str) -> str:
@@ -150,7 +152,7 @@ def _patient_and_eye(name: str, are_fields: bool, glued: re.Pattern[str] | None)
     match = _EYE_LAST.fullmatch(stem)
     if match and len(match["eye"]) == 1 and re.search("(?:90|180|270)$", match["field"]):
         match = None  # x_r90 is turned
-    if match and not re.search(r"\d", match["patient"]) and (match["field"] or len(match["eye"]) == 1):
+    if match and not re.search(r"\d", match["patient"]) and (match["field"] or match["eye"] in "LRlr"):
         match = None  # scan_R2 may be anything
     match = match or _EYE_FIRST.fullmatch(stem)
     if match:
@@ -178,7 +180,7 @@ def is_missing(cell: str) -> bool:
 def grade_of(name: str) -> int | None:
     """The ICDR grade that a class name means, 0-4; None if it is not a usual name, or could mean two."""
     flat = re.sub(r"non?[\W_]*prolif[^\W\d_]*|非增[殖生][性期]?", " npdr ", _flat(name))
-    flat = re.sub("糖尿病性?视网膜病变", " dr ", flat)
+    flat = re.sub("(糖尿病性?)?视网膜病变", " dr ", flat)
     words = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", flat)
     words = [str(WORDS["roman"].index(word)) if word in WORDS["roman"] else word for word in words]
     named = {_GRADE_OF[word] for word in words if word in _GRADE_OF}

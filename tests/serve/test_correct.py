@@ -111,6 +111,17 @@ def test_times_are_compared_in_utc_and_a_review_without_one_is_of_now(data, tmp_
     assert times[0] == "2026-11-29T03:00:00+00:00" and times[1] > times[0]
 
 
+def test_a_table_that_a_spreadsheet_saved_again_is_read(data, tmp_path):
+    records = open_prepared(data).records
+    names, labels = records["id"][:3] + ".png", records["label"][:3].astype(int)
+    news = ["4,0" if label != 4 else "3,0" for label in labels[:2]] + ["PDR" if labels[2] != 4 else "mild"]
+    lines = ["id;new;who", *(f"{name};{new};K" for name, new in zip(names, news, strict=True))]
+    (tmp_path / "own.csv").write_bytes("\r\n".join(lines).encode("utf-16"))
+    foveal.correct(data, reviews=str(tmp_path / "own.csv"))
+    expected = [int(new[0]) if new[0].isdigit() else 4 if new == "PDR" else 1 for new in news]
+    assert open_prepared(data).records["label"][:3].tolist() == expected
+
+
 def test_an_empty_grade_is_ungradable_only_in_tables_of_earlier_pages(data, tmp_path):
     name = open_prepared(data).records["id"][0] + ".png"
     header = "id,old,new,who,when,why\n"

@@ -114,6 +114,8 @@ def test_what_is_older_than_a_day_is_erased(place):
         ({}, "option.missing"),
         ({"patient": "1", "before": "2020-01-01"}, "option.missing"),
         ({"before": "yesterday"}, "option.value"),
+        ({"before": "2026-13-45"}, "option.value"),
+        ({"before": "2025-02-29"}, "option.value"),
         ({"image": "12"}, "option.value"),
         ({"patient": "1", "keep_images": "absent"}, "file.missing"),
     ],

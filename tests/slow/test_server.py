@@ -231,7 +231,7 @@ def test_reviews_come_back_into_the_next_grader(tmp_path, write_phantoms):
     for digest, grade in wanted.items():
         if digest in records.index:
             assert pd.isna(after["label"][digest]) if grade is None else after["label"][digest] == grade
-    kept = foveal.prepare(tmp_path / "kept", out=tmp_path / "keptset", **prepared)
+    kept = foveal.prepare(tmp_path / "kept", out=tmp_path / "keptset", **prepared | {"val": 0.0, "test": 0.0})
     assert len(foveal.sets.records.open_prepared(kept).records) == len(files)
     new = foveal.train(data, kept, out=tmp_path / "new", **options)
     assert len(pd.read_csv(new / "seen.csv")) > len(pd.read_csv(run / "seen.csv"))

@@ -103,6 +103,12 @@ def test_a_number_before_the_eye_is_a_patient_where_the_numbers_go_on():
     assert patients_and_eyes(names)[0] == [name[:-2] for name in names]
 
 
+@pytest.mark.parametrize(("left", "right"), ["\u5de6\u53f3", ("\u5de6\u773c", "\u53f3\u773c")])
+@pytest.mark.parametrize("patient", ["78", "\u5f20\u4e09"])
+def test_eyes_in_chinese(left, right, patient):
+    assert patients_and_eyes([f"{patient}_{left}", f"{patient}_{right}"]) == ([patient] * 2, ["left", "right"])
+
+
 @pytest.mark.parametrize(
     ("words", "grade"),
     [
@@ -115,6 +121,7 @@ def test_a_number_before_the_eye_is_a_patient_where_the_numbers_go_on():
         ("I|Grade I|\u8f7b\u5ea6\u975e\u589e\u6b96\u6027\u7cd6\u5c3f\u75c5\u89c6\u7f51\u819c\u75c5\u53d8|Hafif", 1),
         ("A\u011e\u0131r|A\u011fIR|\u91cd\u5ea6\u975e\u589e\u751f\u671f|\u2162|Stage III", 3),
         ("\u589e\u6b96\u671f|\u589e\u751f\u671f\u7cd6\u5c3f\u75c5\u89c6\u7f51\u819c\u75c5\u53d8|IV|Proliferatif", 4),
+        ("\u65e0\u660e\u663e\u89c6\u7f51\u819c\u75c5\u53d8", 0),
         ("5|10|NPDR|DR|referable|severe PDR|mild glaucoma|R2|no mild|V|Type II", None),
     ],
 )
