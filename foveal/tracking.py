@@ -3,8 +3,6 @@
 metrics.jsonl is always written, and the rest of Foveal reads only that. Trackers help to watch many runs at once.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import time
@@ -19,7 +17,7 @@ KEY = "mlflow.txt"  # in the run folder: the id of the MLflow run that a resumed
 WANDB_KEY = "wandb.txt"  # the same of Weights & Biases
 
 
-def open_trackers(names: Sequence[str], run: Path, verb: str, options: Mapping[str, Any]) -> list[Tracker]:
+def open_trackers(names: Sequence[str], run: Path, verb: str, options: Mapping[str, Any]) -> list["Tracker"]:
     """The trackers with these names; FovealError if a package is missing."""
     trackers: list[Tracker] = []
     for name in names:

@@ -14,8 +14,6 @@ are not clipped between them. Hue rotates colours about the grey axis and keeps 
 the HSV circle and keeps the largest channel.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -36,7 +34,7 @@ WIDTHS = {
 STARTS = {name: sum(list(WIDTHS.values())[:place]) for place, name in enumerate(WIDTHS)}
 
 
-def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator: Generator) -> ViewTable:
+def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator: Generator) -> "ViewTable":
     """A table of `batch` views of side `view_size` from images of side `source_size`."""
     warp, box, level = draw_crops(recipe, batch, source_size, view_size, generator)
     colour = _draw_colour(recipe, batch, generator).reshape(batch, 18)
@@ -190,7 +188,7 @@ class ViewTable:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, part: slice) -> ViewTable:
+    def __getitem__(self, part: slice) -> "ViewTable":
         return ViewTable(self.values[part], self.plan)
 
     @property

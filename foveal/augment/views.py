@@ -6,8 +6,6 @@ uint8, or float from 0 to 1, not normalised. It draws from torch's global genera
 by (seed, step, first image of the part); the generator of the training step stays as it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -48,7 +46,7 @@ class GivenViews:
     view_size: int
     seed: int
 
-    def __getitem__(self, part: slice) -> GivenViews:
+    def __getitem__(self, part: slice) -> "GivenViews":
         return replace(self, seed=self.seed + (part.start or 0))
 
     @torch.no_grad()

@@ -3,8 +3,6 @@
 Each resample draws groups of held-out images, and seeds; a difference uses the same draws on both sides.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +45,7 @@ class Figure:
             "seeds": len(self.seeds), "spread": spread, "images": entry["n"], "groups": self.resampling.groups,
         }  # fmt: skip
 
-    def minus(self, first: Figure, name: str, sign: str) -> dict[str, Any]:
+    def minus(self, first: "Figure", name: str, sign: str) -> dict[str, Any]:
         """The paired difference from `first` and its answer, in columns NAME, NAME_low, NAME_high and `sign`."""
         found = difference((first.value, first.drawn), (self.value, self.drawn), self.resampling)
         return {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"], sign: found["answer"]}

@@ -14,8 +14,6 @@ narrow as well, so they are corrected for bias and skewness (BCa, Efron 1987), a
 Student's t (Hesterberg 2015); benchmarks/interval_coverage.py measures the gain.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable
@@ -55,7 +53,7 @@ class Resampling:
         """Number of groups with at least one image."""
         return len(np.unique(self.units))
 
-    def part(self, chosen: np.ndarray) -> Resampling:
+    def part(self, chosen: np.ndarray) -> "Resampling":
         """The same resamples, restricted to some of the images: `chosen` is bool [n] or int [m]."""
         part = copy.copy(self)
         part.units = self.units[chosen]

@@ -5,8 +5,6 @@ of the picture, not reasons of the grader (Adebayo et al. 2018, Sanity checks fo
 sensible, and are not evidence.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from copy import copy, deepcopy

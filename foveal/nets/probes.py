@@ -3,8 +3,6 @@
 They take features [n, D] and labels of `known` images, and features [m, D] of images to classify (`asked`).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -75,7 +73,7 @@ class LogisticRegression:
         self.weight = known.new_zeros(classes, known.shape[1])
         self.bias = known.new_zeros(classes)
 
-    def fit(self, penalty: float, steps: int = 100) -> LogisticRegression:
+    def fit(self, penalty: float, steps: int = 100) -> "LogisticRegression":
         """Minimise; returns itself."""
         parameters = [self.weight.requires_grad_(), self.bias.requires_grad_()]
         optimiser = torch.optim.LBFGS(

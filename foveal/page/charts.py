@@ -3,8 +3,6 @@
 Colours are CSS classes ("series-1" to "series-6", "muted") that the style of the page defines for light and dark mode.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +72,7 @@ class Line(Key):
         """(x, y) pairs; y is nan at gaps in the line."""
         return [(x, math.nan if y is None else float(y)) for x, y in zip(self.x, self.y, strict=True)]
 
-    def path(self, x: Scale, y: Scale) -> str:
+    def path(self, x: "Scale", y: "Scale") -> str:
         """The line as an SVG path, broken at gaps."""
         steps, pen = [], "M"
         for across, up in self.points:
@@ -110,7 +108,7 @@ class Panel:
         return (SQUARE if self.square else WIDE)[0]
 
     @property
-    def scales(self) -> tuple[Scale, Scale]:
+    def scales(self) -> tuple["Scale", "Scale"]:
         """The horizontal and the vertical axis, with some margin around the values."""
         left, top, right, bottom = (SQUARE if self.square else WIDE)[1]
         points = [point for line in self.lines for point in line.points if not math.isnan(point[1])]
@@ -122,7 +120,7 @@ class Panel:
             upwards = min(0.0, min(values, default=0.0) - 0.05), 1.02
         return Scale(*across, left, right), Scale(*upwards, bottom, top)
 
-    def ticks(self, scale: Scale, most: int, *, whole: bool = False) -> list[tuple[float, str]]:
+    def ticks(self, scale: "Scale", most: int, *, whole: bool = False) -> list[tuple[float, str]]:
         """(value, label) of the ticks of an axis; whole: at whole numbers, if all x are whole."""
         whole = whole and all(float(value).is_integer() for line in self.lines for value in line.x)
         values = FIFTHS if self.square else ticks(scale.low, scale.high, most, whole=whole)

@@ -6,8 +6,6 @@ A part is drawn by the macro with its name in templates/parts.html; a plain `str
 for markup, use markupsafe's Markup. Content that only one page needs has its own template: pass its output as `Html`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -145,7 +143,7 @@ class Gallery:
 class Columns:
     """Columns of parts, side by side if there is room; look: "" or "beside" (narrow columns)."""
 
-    columns: Sequence[Sequence[Part]]
+    columns: Sequence[Sequence["Part"]]
     look: str = ""
 
 

@@ -7,8 +7,6 @@ RUN is a grader, a pre-trained encoder, or the name of a network. Photographs ar
 for a network by its name as `prepare` does it. Photographs that cannot be read have no row.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

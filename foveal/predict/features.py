@@ -1,7 +1,5 @@
 """Features of images from an encoder: a network in memory, a run folder, or a network of timm."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from contextlib import nullcontext

@@ -11,8 +11,6 @@ Photographs are read one by one; only their names are all in memory. Rows of a l
 repeat a name get rows of their own: NAME (2), NAME (3), …
 """
 
-from __future__ import annotations
-
 import glob
 import os
 import zlib
@@ -56,7 +54,7 @@ class Photograph:
     pixels: np.ndarray | FovealError | None = None
 
     @classmethod
-    def at(cls, file: Path, member: str = "") -> Photograph:
+    def at(cls, file: Path, member: str = "") -> "Photograph":
         """A photograph named by its path; bytes that are not UTF-8 become \\xNN, because tables are text."""
         name = f"{file.as_posix()}/{member}" if member else file.as_posix()
         return cls(os.fsencode(name).decode("utf-8", "backslashreplace"), file, member)

@@ -6,8 +6,6 @@
 OUT is created when all images have been graded, so it is always complete; JSON lines if it ends in .jsonl, else CSV.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter
@@ -49,7 +47,7 @@ class Writer:
         if self.done:
             say(f"resuming: {self.partial} already contains {len(self.done):,} images")
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, *failure: object) -> None:

@@ -6,8 +6,6 @@ Test-time augmentation grades the flips and turns of an image in the same batch 
 Legend: N images, C channels, s pixels a side, K classes.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 from collections.abc import Sequence
@@ -125,7 +123,7 @@ class Predictor(Model):
         whole = replace(first, probabilities=self._read(passes).astype(np.float32), second=second)
         return whole if self.has_features else replace(whole, features=None, maps=None)
 
-    def of_fold(self, number: int) -> Predictor:
+    def of_fold(self, number: int) -> "Predictor":
         """The grader of one fold (from 1), with the readout of the run."""
         one = copy.copy(self)
         one.ensembles = [self.ensembles[0][number - 1 : number]]

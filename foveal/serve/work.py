@@ -3,8 +3,6 @@
 Several threads decode, one thread runs the network.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +50,7 @@ class Work:
     """A model, the threads that decode and the batcher that grades; `close` stops them."""
 
     def __init__(
-        self, model: Model, config: ServeConfig, limits: Limits, cases: Cases | None, second: Model | None = None
+        self, model: Model, config: ServeConfig, limits: Limits, cases: "Cases | None", second: Model | None = None
     ) -> None:  # fmt: skip
         self.model, self.config, self.limits, self.cases = model, config, limits, cases
         self.counters = Counters()

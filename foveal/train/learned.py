@@ -6,8 +6,6 @@ Pseudo-labels are a table that `foveal pseudolabel` writes:
     OUT/seen.csv            what the graders that assigned them were trained on
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,7 +45,7 @@ class Learned:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def rows(self, chosen: np.ndarray) -> Learned:
+    def rows(self, chosen: np.ndarray) -> "Learned":
         """The images of the first set that `chosen`, bool [m], selects, and all pseudo-labelled images."""
         graded = len(self.parts[0][1])
         kept = np.concatenate([np.flatnonzero(chosen), np.arange(graded, len(self))])
