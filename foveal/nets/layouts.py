@@ -1,9 +1,14 @@
-"""The layouts of files of weights: who saved them, where the encoder is, and how its keys become timm's."""
+"""The layouts of files of weights: who saved them, where the encoder is, and how its keys become timm's.
+
+layouts.toml lists them, with the patterns of their keys.
+"""
 
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,29 +26,21 @@ IMAGENET: Normalisation = (constants.IMAGENET_DEFAULT_MEAN, constants.IMAGENET_D
 HALF: Normalisation = ((0.5,) * 3, (0.5,) * 3)
 CLIP: Normalisation = (constants.OPENAI_CLIP_MEAN, constants.OPENAI_CLIP_STD)
 UNIT: Normalisation = ((0.0,) * 3, (1.0,) * 3)
+NORMALISATIONS = {"imagenet": IMAGENET, "half": HALF, "clip": CLIP, "unit": UNIT}
 
 # Where the state is in a checkpoint, after running averages and teachers.
 BRANCHES = ("state_dict", "model", "resnet")
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|_fsdp_wrapped_module\.)+")
-# Heads, by the first part of a key: those inside the encoder's prefix, and those beside it.
-HEADS = (
-    r"fc|head|heads|head_dist|\w*classifier|_fc|pre_logits|projection_head|prediction_head|projector|prototypes|"
-    r"decoder_\w+|mask(ed)?_(token|embed)|pooler|rope_embed|lm_head|contrast_head|AuxLogits"
-)
-BESIDE = (
-    HEADS + r"|predictor|\w+_head|decoder|bn|dino_loss|ibot_patch_loss|online_\w+|momentum_\w+|callbacks\w*|"
-    r"queue\w*|encoder_k|\w+_momentum|student\w*|teacher\w*|criterion|loss|metrics?|knn\w*|k|n_averaged"
-)
+_KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+HEADS = "|".join(_KNOWN["heads"])
+BESIDE = "|".join([*_KNOWN["heads"], *_KNOWN["beside"]])
+WRAPPED = re.compile("|".join(_KNOWN["wrapped"]))
+ORDER = {name: place for place, name in enumerate(_KNOWN["order"])}
+QKV = [[f"attention.attention.{name}" for name in ("query", "key", "value")], [f"attention.{n}_proj" for n in "qkv"]]
 # First parts of keys that stand before an encoder's own; where averages are beside it, these are taken.
 AVERAGES = re.compile(
     r"(?!.*(head|proj|predict|classifier))((teacher|target|ema)(_\w+)?|\w+_ema(_\w+)?|averaged?_model)"
 )
-WRAPPED = re.compile(
-    r"encoder|backbone|_?model|net|network|trunk|base_model|feature_extractor|wrapped_model|module|(model_)?state_dict|"
-    r"(student|online)_(encoder|network|net|model|backbone|embedding_model)|student|encoder_q|base_encoder|q|vit|deit|"
-    r"dinov2(_with_registers)?|dinov3_vit|convnext|resnet"
-)
-TEXT = r"|text\w*|transformer|token_embedding|positional_embedding|ln_final|logit_scale|logit_bias|bert|attn_mask"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,74 +193,9 @@ def _joined_qkv(state: State) -> State:
     return joined
 
 
-# Blocks in chunks, `blocks.1.11.`, as training code for several devices saves them.
-UNCHUNKED = ((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),)
-# The numbered children of torchvision's ResNet.
-LIGHTLY = ((r"^0\.", "conv1."), (r"^1\.", "bn1."), *((rf"^{n + 3}\.", f"layer{n}.") for n in range(1, 5)))
-QKV = [[f"attention.attention.{name}" for name in ("query", "key", "value")], [f"attention.{n}_proj" for n in "qkv"]]
-# ViT and DINOv2 of the library transformers, before and since version 5; with registers, the names that timm converts.
-HUGGING_FACE = (
-    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."), (r"distillation_token$", "dist_token"),
-    (r"^embeddings\.position_embeddings$", "pos_embed"), (r"^embeddings\.", ""), (r"^layernorm\.", "norm."),
-    (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
-    (r"\.attention\.(?:output\.dense|o_proj)\.", ".attn.proj."),
-    (r"\.intermediate\.dense\.", ".mlp.fc1."), (r"\.output\.dense\.", ".mlp.fc2."),
-    (r"\.layernorm_before\.", ".norm1."), (r"\.layernorm_after\.", ".norm2."),
-    (r"layer_scale(\d)\.lambda1$", r"ls\1.gamma"), (r"mlp\.weights_in", "mlp.w12"), (r"mlp\.weights_out", "mlp.w3"),
-)  # fmt: skip
-# DINOv3 of the library transformers, to the names of its own repository, which timm converts.
-DINOV3 = (
-    (r"^embeddings\.patch_embeddings\.", "patch_embed.proj."), (r"^embeddings\.register_tokens$", "storage_tokens"),
-    (r"^embeddings\.", ""), (r"^(?:model\.)?layer\.(\d+)\.", r"blocks.\1."),
-    (r"\.attention\.o_proj\.", ".attn.proj."), (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
-)  # fmt: skip
-PLAIN_MLP = ((r"\.mlp\.up_proj\.", ".mlp.fc1."), (r"\.mlp\.down_proj\.", ".mlp.fc2."))
-GATED_MLP = ((r"mlp\.gate_proj", "mlp.w1"), (r"mlp\.up_proj", "mlp.w2"), (r"mlp\.down_proj", "mlp.w3"))
-HUGGING_FACE_CONVNEXT = (
-    (r"^(?:model\.|encoder\.)?stages\.", "stages."), (r"^embeddings\.patch_embeddings\.", "stem.0."),
-    (r"^embeddings\.layernorm\.", "stem.1."), (r"^stages\.0\.downsample_layers\.", "stem."),
-    (r"downsampl(?:e_layers|ing_layer)\.", "downsample."), (r"^layer_?norm\.", "head.norm."),
-    (r"\.layers\.", ".blocks."), (r"layer_scale_parameter$", "gamma"), (r"d(?:w|epthwise_)conv\.", "conv_dw."),
-    (r"\.layer_?norm\.", ".norm."), (r"p(?:w|ointwise_)conv(\d)", r"mlp.fc\1"),
-)  # fmt: skip
-HUGGING_FACE_RESNET = (
-    (r"^embedder\.embedder\.convolution", "conv1"), (r"^embedder\.embedder\.normalization", "bn1"),
-    (r"shortcut\.convolution", "downsample.0"), (r"shortcut\.normalization", "downsample.1"),
-    *((rf"^encoder\.stages\.{n}\.layers\.", f"layer{n + 1}.") for n in range(4)),
-    *((rf"\.layer\.{n}\.{kind}", f".{short}{n + 1}") for n in range(3)
-      for kind, short in (("convolution", "conv"), ("normalization", "bn"))),
-)  # fmt: skip
-OPEN_CLIP = (
-    (r"^conv1\.", "patch_embed.proj."), (r"^class_embedding$", "cls_token"), (r"^positional_embedding$", "pos_embed"),
-    (r"^ln_pre\.", "norm_pre."), (r"^ln_post\.", "norm."), (r"^proj$", "head.weight"),
-    (r"^transformer\.resblocks\.(\d+)\.", r"blocks.\1."), (r"\.ln_(\d)\.", r".norm\1."),
-    (r"\.in_proj_", ".qkv."), (r"\.out_proj\.", ".proj."), (r"\.c_fc\.", ".fc1."), (r"\.c_proj\.", ".fc2."),
-)  # fmt: skip
-TORCHVISION_VIT = (
-    (r"^class_token$", "cls_token"), (r"^conv_proj\.", "patch_embed.proj."),
-    (r"^encoder\.pos_embedding$", "pos_embed"), (r"^encoder\.ln\.", "norm."),
-    (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."), (r"\.ln_(\d)\.", r".norm\1."),
-    (r"\.self_attention\.in_proj_", ".attn.qkv."), (r"\.self_attention\.out_proj\.", ".attn.proj."),
-    (r"\.mlp\.(?:0|linear_1)\.", ".mlp.fc1."), (r"\.mlp\.(?:3|linear_2)\.", ".mlp.fc2."),
-)  # fmt: skip
-TORCHVISION_CONVNEXT = (
-    (r"^features\.0\.", "stem."), (r"^classifier\.0\.", "head.norm."), (r"\.layer_scale$", ".gamma"),
-    *((rf"^features\.{n}\.", f"stages.{n // 2}.{'blocks' if n % 2 else 'downsample'}.") for n in range(1, 8)),
-    (r"block\.0", "conv_dw"), (r"block\.2", "norm"), (r"block\.3", "mlp.fc1"), (r"block\.5", "mlp.fc2"),
-)  # fmt: skip
-# The order of layers in networks whose names differ from timm's.
-ORDER = (
-    "_conv_stem", "stem", "_expand_conv", "expand_conv", "_bn0", "_blocks", "blocks", "_depthwise_conv", "dwconv",
-    "_conv_head", "head", "_bn1", "_se_reduce", "_se_expand", "se", "_project_conv", "project_conv", "_bn2",
-    "conv", "bn", "conv_reduce", "conv_expand", "fc1", "fc2",
-    "weight", "bias", "running_mean", "running_var", "num_batches_tracked",
-)  # fmt: skip
-
-
 def _by_order(state: State, own: list[str]) -> State:
     """Weights in the order of their layers, under timm's keys in the same order. Unchanged if the kinds differ."""
-    places = {name: place for place, name in enumerate(ORDER)}
-    ordered = sorted(state, key=lambda key: [int(part) if part.isdigit() else places.get(part, -1)
+    ordered = sorted(state, key=lambda key: [int(part) if part.isdigit() else ORDER.get(part, -1)
                                             for part in key.split(".")])  # fmt: skip
     counters = "num_batches_tracked"
     if not any(key.endswith(counters) for key in ordered):  # files before 2019 have none
@@ -273,66 +205,16 @@ def _by_order(state: State, own: list[str]) -> State:
     return {mine: state[key] for mine, key in zip(own, ordered, strict=True)}
 
 
-BACKBONE = r"^backbone\."
-LAYOUTS = (
-    Layout(name="FLAIR", signs=(r"^vision_model\.model\.",), prefix="vision_model.model.",
-           beside="vision_model" + TEXT, normalisation=UNIT),
-    Layout(name="open_clip with a timm network", signs=(r"^visual\.trunk\.",), prefix="visual.trunk.",
-           beside="visual" + TEXT, normalisation=CLIP),
-    Layout(name="MoCo v3", signs=(r"^base_encoder\.",), prefix="base_encoder."),
-    Layout(name="MoCo v1 or v2", signs=(r"^encoder_q\.",), prefix="encoder_q."),
-    Layout(name="DINOv2, from training", signs=(r"^teacher\.backbone\.",), prefix="teacher.backbone.", rules=UNCHUNKED),
-    Layout(name="DINO, iBOT, DINOv2 or RETFound DINOv2", signs=(BACKBONE,), branch="(teacher|student)$",
-           prefix="backbone.", rules=UNCHUNKED),
-    Layout(name="lightly, a checkpoint of training", signs=(r"^backbone\.4\.0\.",), prefix="backbone.", rules=LIGHTLY),
-    Layout(name="a ResNet in a Sequential, such as lightly's", signs=(r"^0\.weight$", r"^4\.0\."), rules=LIGHTLY),
-    Layout(name="solo-learn", signs=(BACKBONE, r"^(momentum_backbone|classifier)\.",), prefix="backbone."),
-    Layout(name="solo-learn < 1.0.3", signs=(r"^encoder\.conv1\.", r"^(projector|classifier)\."), prefix="encoder."),
-    Layout(name="VICReg or stable-pretraining", signs=(BACKBONE, r"^(callbacks|projector\.\d)"), prefix="backbone."),
-    Layout(name="SwAV", signs=(r"^prototypes\.",)),
-    Layout(name="MAE or RETFound", signs=(r"^decoder_embed\.",)),
-    Layout(name="MAE or RETFound, fine-tuned, with averaged patches", signs=(r"^fc_norm\.", r"^cls_token$"),
-           branch="^model"),
-    Layout(name="MAE, RETFound or DeiT", signs=(r"^cls_token$",), branch="^model"),
-    Layout(name="DINOv3", signs=(r"^storage_tokens$",)),
-    Layout(name="Hugging Face ConvNeXt", rules=HUGGING_FACE_CONVNEXT,
-           signs=(r"^(model\.|encoder\.)?stages\.0\.layers\.0\.(dwconv|depthwise_conv)\.",)),
-    Layout(name="Hugging Face ResNet", signs=(r"^embedder\.embedder\.",), rules=HUGGING_FACE_RESNET),
-    Layout(name="Hugging Face DINOv3", signs=(r"^embeddings\.patch_embeddings\.weight$", r"\.mlp\.gate_proj\."),
-           rules=DINOV3 + GATED_MLP),
-    Layout(name="Hugging Face DINOv3", signs=(r"^embeddings\.patch_embeddings\.weight$",), rules=DINOV3 + PLAIN_MLP),
-    Layout(name="DINOv2", signs=(r"^(register|mask)_tokens?$", "^cls_token$")),
-    Layout(name="Hugging Face DINOv2", signs=(r"^encoder\.layer\.0\.layer_scale1\.",), rules=HUGGING_FACE),
-    Layout(name="Hugging Face ViTMAE", signs=(r"^vit\.embeddings", r"^decoder\."), prefix="vit.", rules=HUGGING_FACE,
-           fine=True),
-    Layout(name="Hugging Face DeiT", signs=(r"^embeddings\.distillation_token$",), rules=HUGGING_FACE,
-           fine=True),
-    Layout(name="Hugging Face DeiT", signs=(r"^deit\.embeddings\.",), prefix="deit.", rules=HUGGING_FACE, fine=True),
-    Layout(name="Hugging Face ViT", signs=(r"^embeddings\.patch_embeddings\.projection\.",), normalisation=HALF,
-           assumed=True, rules=HUGGING_FACE, fine=True),
-    Layout(name="torchvision ViT", signs=(r"^conv_proj\.weight$",), rules=TORCHVISION_VIT),
-    Layout(name="torchvision ConvNeXt", signs=(r"^features\.1\.0\.layer_scale$",), rules=TORCHVISION_CONVNEXT),
-    Layout(name="ConvNeXt of its authors or of DINOv3", signs=(r"^downsample_layers\.",)),
-    Layout(name="torchvision MobileNet", signs=(r"^features\.1\.(conv|block)\.0\.",), instead="mobilenetv3_large_100"),
-    Layout(name="torchvision Swin", signs=(r"^features\.1\.0\.attn\.",), instead="swin_tiny_patch4_window7_224"),
-    Layout(name="torchvision RegNet", signs=(r"^trunk_output\.",), instead="regnety_016"),
-    Layout(name="torchvision MaxViT", signs=(r"\.MBconv\.layers\.",), instead="maxvit_tiny_tf_224"),
-    Layout(name="torchvision AlexNet, GoogLeNet, MNASNet, ShuffleNet, SqueezeNet or VGG", instead="resnet50", signs=(
-        r"(?s)^features\.0\.weight$.*^classifier\.[1-6]\.|^(stage2\.0\.branch2|inception3a|layers\.8\.0\.layers)\.",)),
-    Layout(name="SimCLR v2 ResNet", signs=(r"^(resnet\.)?(net\.)?\d\.blocks\.0\.net\.",), instead="resnet50"),
-    Layout(name="torchvision EfficientNet", signs=(r"^features\.1\.0\.block\.",), ordered=True,
-           encoders=r"efficientnet(v2)?_(b\d|s|m|l)", tensorflow=r"v2|b[567]"),
-    Layout(name="efficientnet_pytorch", signs=(r"^_conv_stem\.",), ordered=True, encoders=r"tf_efficientnet_\w+",
-           tensorflow="."),
-    Layout(name="EfficientNetV2 in PyTorch, converted from TensorFlow", signs=(r"^head\.project_conv\.",),
-           normalisation=HALF, ordered=True, encoders=r"(tf_)?efficientnetv2_\w+", tensorflow="."),
-    Layout(name="CLIP ResNet", signs=(r"^visual\.attnpool\.",), prefix="visual.", beside="visual" + TEXT,
-           normalisation=CLIP, rules=((r"^", "visual."),), encoders=r"resnet\d+(x\d+)?_clip(_gap)?"),
-    Layout(name="open_clip", signs=(r"^visual\.",), prefix="visual.", beside="visual" + TEXT, normalisation=CLIP,
-           rules=OPEN_CLIP),
-    Layout(name="Hugging Face network that is no ViT, DeiT, DINO, MAE, ConvNeXt or ResNet", instead="resnet50",
-           signs=(r"^(vision_model\.)?embeddings\.",)),
-)  # fmt: skip
+def _layout(facts: dict[str, Any]) -> Layout:
+    """A layout as layouts.toml has it."""
+    rules = tuple((pattern, new) for name in facts.get("rules", ()) for pattern, new in _KNOWN["rules"][name])
+    beside = "|".join([*facts["beside"], *_KNOWN["text"]]) if "beside" in facts else BESIDE
+    normalisation = NORMALISATIONS[facts.get("normalisation", "imagenet")]
+    read = {"signs": tuple(facts["signs"]), "rules": rules, "beside": beside, "normalisation": normalisation}
+    return Layout(**facts | read)
+
+
+LAYOUTS = tuple(map(_layout, _KNOWN["layouts"]))
 RETFOUND_GREEN = Layout(name="RETFound-Green", normalisation=HALF)
 VIT_ALONE = Layout(name="a ViT without a head, such as DINO's, iBOT's and lightly-train's", assumed=True)
 WRAPPER = "a wrapped encoder"
