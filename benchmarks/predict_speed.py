@@ -2,17 +2,14 @@
 
     python benchmarks/predict_speed.py FOLDER_OF_PHOTOGRAPHS [--runs RUN…] [--images 96] [--repeats 5]
 
-Runs three programs in turn, `--repeats` times, on the same files:
+Runs two programs in turn, `--repeats` times, on the same files:
 
     timm          Pillow decodes, timm's own transform resizes and normalises, and the network grades batches of 16 in
                   eager mode, both in one process and with a DataLoader of 2 workers; the faster of the two counts
     model.onnx    what `foveal predict FILE.onnx` does: finds the disc, crops, measures quality, grades, writes a row
-    int8          the same with model.int8.onnx
 
 Foveal does more with every photograph than timm. Without --runs, untrained graders with two encoders are made, which
-are as fast as trained ones. --agreement DATA also prints for how many images of a prepared set the grades of float32
-and int8 are equal; images that were used for calibration are left out. The machine may be busy, so read the ratio and
-n.
+are as fast as trained ones. The machine may be busy, so read the ratio and n.
 """
 
 from __future__ import annotations
@@ -25,7 +22,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import timm
 import torch
 from PIL import Image
@@ -34,9 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import foveal
 from foveal.console import set_quiet
-from foveal.predict.opened import Exported
 from foveal.runs import read_model
-from foveal.sets.records import open_prepared
 from foveal.sources.source import list_pictures
 
 ENCODERS, SIDE, BATCH, CLASSES = ("tf_efficientnet_lite0", "efficientnet_b0"), 224, 16, 5
@@ -88,29 +82,11 @@ def untrained(encoder: str, folder: Path) -> Path:
     )
 
 
-def agreement(folder: Path, path: Path, calibrated: int) -> None:
-    """Print the share of equal grades on the images of a set that were not used for calibration."""
-    exact, low = Exported(folder / "model.onnx", "cpu"), Exported(folder / "model.int8.onnx", "cpu")
-    prepared = open_prepared(path)
-    records = prepared.records
-    judged = records[records["split"].isin(("val", "test"))]
-    train = records[records["split"] == "train"]
-    seen = np.unique(np.linspace(0, len(train) - 1, min(calibrated, len(train))).astype(int))
-    unseen = train.drop(train.index[seen])
-    for name, part in (("validation and test", judged), ("all but calibration", pd.concat([unseen, judged]))):
-        shares = [np.concatenate([m.probabilities(i) for _, i in m.images_of(prepared, part)]) for m in (exact, low)]
-        grades = [m.readout.grades(p) for m, p in zip((exact, low), shares, strict=True)]
-        equal = grades[0] == grades[1]
-        print(f"  int8 against float32, {name}: {equal.mean():.1%} equal grades of n = {len(equal)}, "
-              f"largest difference of a probability {np.abs(shares[0] - shares[1]).max():.3f}")  # fmt: skip
-
-
 def main() -> None:
     """Measure, and print ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--runs", type=Path, nargs="*", default=[])
-    parser.add_argument("--agreement", type=Path)
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
@@ -123,13 +99,12 @@ def main() -> None:
         folder = Path(name)
         for run in options.runs or [untrained(encoder, folder) for encoder in ENCODERS]:
             model = read_model(run)
-            exported = foveal.export(run, out=folder / f"{run.name}.export", formats=["onnx", "onnx-int8"], tta="none")
+            exported = foveal.export(run, out=folder / f"{run.name}.export", formats=["onnx"], tta="none")
             theirs = peer(model["encoder"], model["image_size"], files)
-            rates: dict[str, list[float]] = {"timm": [], "model.onnx": [], "model.int8.onnx": []}
+            rates: dict[str, list[float]] = {"timm": [], "model.onnx": []}
             for round_ in range(options.repeats + 1):
                 measured = {"timm": max(theirs(0), theirs(2))}
-                for file in ("model.onnx", "model.int8.onnx"):
-                    measured[file] = ours(exported / file, files, folder / "p.csv")
+                measured["model.onnx"] = ours(exported / "model.onnx", files, folder / "p.csv")
                 if round_:  # the first one warms up
                     for way, rate in measured.items():
                         rates[way].append(rate)
@@ -138,8 +113,6 @@ def main() -> None:
                 ratios = [ours_ / theirs_ for ours_, theirs_ in zip(found, rates["timm"], strict=True)]
                 print(f"  {way:<16} {statistics.median(found):7.1f} images/s   ratio {statistics.median(ratios):.2f} "
                       f"({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
-            if options.agreement:
-                agreement(exported, options.agreement, 480)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """export: write a trained run as files for other programs, and check each against the run on real images.
 
-FOLDER/model.onnx  model.fp16.onnx  model.int8.onnx    pixels to probabilities, for ONNX Runtime
+FOLDER/model.onnx  model.fp16.onnx                     pixels to probabilities, for ONNX Runtime
 FOLDER/model.pt2                                        the same for torch.export.load
 FOLDER/model.safetensors  config.json                   the encoder for timm
 FOLDER/foveal.json  README.md  seen.csv  requirements.txt
@@ -11,18 +11,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
 from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.export.card import about, write_card
 from foveal.export.encoder import CONFIG, WEIGHTS, write_encoder
-from foveal.export.graph import Graph, Work, check, describe, refusing, whole_graph, write_graph
-from foveal.export.lower import write_half, write_integers
+from foveal.export.graph import Graph, Work, check, describe, refusing, whole_graph, write_graph, write_half
 from foveal.export.options import ExportConfig, Format
 from foveal.files import check_free, replacing
-from foveal.page.words import counted
 from foveal.predict.inputs import is_prepared
 from foveal.predict.opened import ABOUT
 from foveal.predict.predictor import Predictor
@@ -32,12 +29,10 @@ from foveal.sets.records import open_prepared
 FILES = {
     "onnx": ("model.onnx", "pixels to probabilities, float32"),
     "onnx-fp16": ("model.fp16.onnx", "the same with weights and arithmetic in float16"),
-    "onnx-int8": ("model.int8.onnx", "the same with an encoder in 8-bit integers"),
     "torch": ("model.pt2", "the same for torch.export.load"),
 }
 OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", WEIGHTS, CONFIG, *(name for name, _ in FILES.values())}
 CHECKED = 256  # at most this many images to check files on: enough to measure 98 % agreement to within 2 %
-CALIBRATING = 480  # at most this many images for int8: a third measures ranges, the rest selects float32 layers
 
 
 def export(config: ExportConfig) -> Path:
@@ -53,11 +48,11 @@ def export(config: ExportConfig) -> Path:
     check_free(out, made=ABOUT)
     predictor = Predictor(config.run, None, None if config.tta == "auto" else config.tta)
     formats = _formats(config, predictor)
-    checked, calibrating = _images(config, predictor)
+    checked = _images(config, predictor)
     graph, example = whole_graph(predictor)
     said = about(predictor, config.run, example.shape[1], graph.outputs)
     is_new, partial = not out.exists(), out / ".partial"
-    work = Work(predictor, checked, calibrating, partial, said, example.shape[1])
+    work = Work(predictor, checked, partial, said, example.shape[1])
     with sole_writer(out, "export"):
         shutil.rmtree(partial, ignore_errors=True)  # left over from an export that was killed
         partial.mkdir()
@@ -77,8 +72,6 @@ def _formats(config: ExportConfig, predictor: Predictor) -> tuple[Format, ...]:
     reasons: dict[Format, str] = {}
     if not predictor.has_features:
         reasons["encoder"] = "the run has several encoders; export one of them, such as RUN/fold1"
-    if sum(isinstance(layer, nn.Conv2d) for layer in predictor.ensembles[0][0].grader.encoder.modules()) < 2:
-        reasons["onnx-int8"] = "8-bit integers need a convolutional network, and this encoder has at most 1 convolution"
     left_out = [f"skipping {name}: {reasons[name]}" for name in config.formats if name in reasons]
     if len(left_out) == len(config.formats):
         raise FovealError("export.no_format", "; ".join(left_out))
@@ -87,25 +80,18 @@ def _formats(config: ExportConfig, predictor: Predictor) -> tuple[Format, ...]:
     return tuple(name for name in config.formats if name not in reasons)
 
 
-def _images(config: ExportConfig, predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
-    """(images to check on, images to calibrate on): prepared, evenly spread over their parts, without overlap."""
+def _images(config: ExportConfig, predictor: Predictor) -> np.ndarray:
+    """The images to check on, prepared: validation and test images, evenly spread, or any where folds have all."""
     path = config.images or data_of(config.run)
     if not is_prepared(path):
         what = f"{path} is not a prepared set" if config.images else f"the training set {path} of the run is missing"
         fix = "name a prepared set with --images, because files are checked on real images"
         raise FovealError("set.missing", what, fix=fix)
     prepared = open_prepared(path)
-    judged = prepared.records["split"].isin(("val", "test"))
-    if not judged.any():  # folds: all images are in the training part
-        judged = pd.Series(np.arange(len(judged)) % 2 == 0, index=judged.index)
-    parts = []
-    for kind, most, records in (("validation or test", CHECKED, prepared.records[judged]),
-                                ("training", CALIBRATING, prepared.records[~judged])):  # fmt: skip
-        if not len(records):
-            raise FovealError("set.empty", f"{path} has no {kind} images", fix="name another set with --images")
-        places = np.unique(np.linspace(0, len(records) - 1, min(most, len(records))).astype(int))
-        parts.append(np.concatenate([images for _, images in predictor.images_of(prepared, records.iloc[places])]))
-    return parts[0], parts[1]
+    judged = prepared.part("val", "test")
+    judged = judged if len(judged) else prepared.records
+    places = np.unique(np.linspace(0, len(judged) - 1, min(CHECKED, len(judged))).astype(int))
+    return np.concatenate([images for _, images in predictor.images_of(prepared, judged.iloc[places])])
 
 
 def _write(config: ExportConfig, formats: tuple[Format, ...], work: Work, graph: Graph, example: Tensor) -> None:
@@ -116,9 +102,6 @@ def _write(config: ExportConfig, formats: tuple[Format, ...], work: Work, graph:
         with refusing(name), replacing(file) as partial:
             if name == "onnx-fp16":
                 write_half(onnx_file, partial)
-            elif name == "onnx-int8":
-                say(f"calibrating 8-bit integers on {counted(len(work.calibrating), 'image')}")
-                what += write_integers(work, onnx_file, partial)
             else:
                 say(f"writing {file.name}")
                 write_graph(graph, example, partial, name)

@@ -67,7 +67,7 @@ class Graph(nn.Module):
         images = pixels.permute(0, 3, 1, 2).float() / 255
         shares, seconds, looks = [], [], []
         for number, looking in enumerate(self.looking):
-            # One pass for all views: with a pass for each view, writing and calibrating would take that much longer.
+            # One pass for all views: with a pass for each view, writing would take that much longer.
             share, *seen = look(looking, (images - self.means[number]) / self.stds[number], self.tta)  # type: ignore
             shares.append(share)
             if self.second:
@@ -105,6 +105,22 @@ def write_graph(graph: Graph, example: Tensor, file: Path, form: str) -> None:
             )  # fmt: skip
 
 
+def write_half(onnx_file: Path, file: Path) -> None:
+    """Write an ONNX file with weights and arithmetic of the encoders in float16; inputs and outputs keep their type."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = onnx.load(str(onnx_file))
+    inside = {node.name for node in model.graph.node for each in node.metadata_props
+              if each.key == "namespace" and ".encoder" in each.value}  # fmt: skip
+    tail = [node.name for node in model.graph.node if node.name not in inside]  # small, and sums need float32
+    with hushed():
+        half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=tail))
+        half.remove_cascaded_cast_nodes()  # to float16 and back, between nodes that both stay in float32
+    onnx.save(half.model, str(file))
+
+
 @contextmanager
 def refusing(form: str) -> Iterator[None]:
     """FovealError, naming encoders that work, if an encoder cannot be written as `form`, however it fails."""
@@ -132,7 +148,7 @@ def traced(graph: Graph, example: Tensor) -> torch.export.ExportedProgram:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Suppress warnings and log messages that are meant for developers of an exporter or quantiser."""
+    """Suppress warnings and log messages that are meant for developers of an exporter."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -144,11 +160,10 @@ def hushed() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Work:
-    """The data of an export. checked, calibrating: images uint8 [n, S, S, C]. said: the content of foveal.json."""
+    """The data of an export. checked: images uint8 [n, S, S, C]. said: the content of foveal.json."""
 
     predictor: Predictor
     checked: np.ndarray
-    calibrating: np.ndarray
     folder: Path
     said: dict[str, Any]
     side: int  # of the graph's input, in pixels

@@ -8,7 +8,7 @@ import tyro
 
 from foveal.errors import FovealError
 
-Format = Literal["onnx", "onnx-fp16", "onnx-int8", "torch", "encoder"]
+Format = Literal["onnx", "onnx-fp16", "torch", "encoder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,9 @@ class ExportConfig:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Folder to write; by default RUN/export. Files of an earlier export are overwritten, other files are kept.
     out: Path | None = None
-    # Formats to write: onnx (float32), onnx-fp16, onnx-int8, torch (torch.export), encoder (for timm).
-    formats: tuple[Format, ...] = ("onnx", "onnx-fp16", "onnx-int8", "torch", "encoder")
-    # Prepared set for checks (validation and test part) and int8 calibration (training part); by default that of RUN.
+    # Formats to write: onnx (float32), onnx-fp16, torch (torch.export), encoder (for timm).
+    formats: tuple[Format, ...] = ("onnx", "onnx-fp16", "torch", "encoder")
+    # Prepared set whose validation and test images the files are checked on; by default that of RUN.
     images: Path | None = None
     # Test-time augmentation inside the exported files; auto is as in the run.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"

@@ -1,6 +1,6 @@
 """Open a grader: run folders (with torch), or a file of `foveal export`, run by ONNX Runtime (without torch).
 
-FOLDER/model.onnx (model.fp16.onnx, model.int8.onnx)    pixels to probabilities
+FOLDER/model.onnx, model.fp16.onnx                      pixels to probabilities
 FOLDER/foveal.json                                      the rest: classes, preparation, readout, digests, parity
 """
 

@@ -88,7 +88,7 @@ def run(python, code, *arguments, **options):
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx"])
+@pytest.mark.parametrize("name", ["model.onnx", "model.fp16.onnx"])
 def test_predict_from_a_file_never_imports_torch(exported, inputs, expected, tmp_path, name):
     code = f"{BLOCK}from foveal.cli import main; sys.exit(main(sys.argv[1:]))"
     run(sys.executable, code, "predict", exported / name, *inputs, "--out", tmp_path / "p.csv")
