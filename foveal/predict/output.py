@@ -3,14 +3,13 @@
     OUT.partial        the rows so far, as they will appear in OUT
     OUT.partial.json   what they were made with; the same command resumes, a different one is refused
 
-OUT is created when all images have been graded, so it is always complete; JSON lines if it ends in .jsonl, else CSV.
+OUT is created when all images have been graded, so it is always complete.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import chain, islice
+from itertools import chain
 from os.path import samestat
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +20,6 @@ from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.files import read_json, telling_full, write_json
 from foveal.predict.likeness import is_batch_unlike
-from foveal.readout.predictions import probability_columns
 from foveal.runs import locked
 
 ROWS_AT_ONCE = 10_000  # rows of an interrupted command to read at a time
@@ -32,7 +30,7 @@ class Writer:
     """Writes rows to OUT; `done` are the ids written by an earlier, interrupted command."""
 
     def __init__(self, out: Path, made_with: Mapping[str, Any]) -> None:
-        self.out, self.lines = out, out.suffix.lower() == ".jsonl"
+        self.out = out
         self.partial, self.about = out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.partial.json")
         self.done, self.columns = set[str](), list[str]()
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +54,11 @@ class Writer:
         self._stream.close()
 
     def earlier(self) -> Iterator[pd.DataFrame]:
-        """The rows written by an interrupted command, some thousand at a time; values from CSV are text."""
+        """The rows written by an interrupted command, some thousand at a time, as text."""
         if self.partial.stat().st_size:
-            yield from rows_of(self.partial, lines=self.lines)
+            text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "lineterminator": "\n"}
+            with pd.read_csv(self.partial, chunksize=ROWS_AT_ONCE, **text) as parts:
+                yield from parts
 
     def write(self, table: pd.DataFrame) -> None:
         """Append the rows and flush them to disk."""
@@ -67,9 +67,8 @@ class Writer:
         if list(table.columns) != self.columns:
             what = f"columns {list(table.columns)} do not match those of {self.partial}"
             raise FovealError("output.columns", what, expected=str(self.columns))
-        text = _json_lines(table) if self.lines else table.to_csv(index=False, header=first, lineterminator="\n")
         with telling_full(self.partial):
-            self._stream.write(text.encode())
+            self._stream.write(table.to_csv(index=False, header=first, lineterminator="\n").encode())
             self._stream.flush()
             os.fsync(self._stream.fileno())
 
@@ -103,51 +102,24 @@ class Writer:
             if different := sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key)):
                 what = f"{self.partial} is from a command with different {', '.join(different)}"
                 raise FovealError("output.other_command", what, fix="finish it first, delete the file, or change --out")
-            whole = _end_of_rows(self.partial, quoted=not self.lines)
+            whole = _end_of_rows(self.partial)
         self._stream.truncate(whole)
         self._stream.seek(0, os.SEEK_END)  # `write` uses the position to decide about the header
         for part in self.earlier():
             self.done.update(part["id"])
-            self.columns = [] if self.lines else list(part.columns)
+            self.columns = list(part.columns)
 
 
-def rows_of(file: Path, *, lines: bool) -> Iterator[pd.DataFrame]:
-    """The rows of a table of predictions, some thousand at a time; values from CSV are text. lines: JSON lines."""
-    if lines:
-        with file.open(encoding="utf-8") as stream:
-            rows = map(_row, map(json.loads, stream))
-            while part := list(islice(rows, ROWS_AT_ONCE)):
-                yield pd.DataFrame(part, dtype=object)
-    else:
-        with pd.read_csv(file, dtype=str, keep_default_na=False, lineterminator="\n", chunksize=ROWS_AT_ONCE) as parts:
-            yield from parts
-
-
-def _end_of_rows(file: Path, *, quoted: bool) -> int:
-    """The length of the complete rows in a file. quoted: CSV, where a line break within quotes does not end a row."""
+def _end_of_rows(file: Path) -> int:
+    """The length of the complete rows in a CSV file; a line break within quotes does not end a row."""
     end = position = quotes = 0
     with file.open("rb") as stream:
         for line in stream:
             position += len(line)
             quotes += line.count(b'"')
-            if line.endswith(b"\n") and not (quoted and quotes % 2):
+            if line.endswith(b"\n") and quotes % 2 == 0:
                 end = position
     return end
-
-
-def _row(line: dict[str, Any]) -> dict[str, Any]:
-    shares = line.pop("probabilities") or []
-    return {**line, **{f"p{number}": share for number, share in enumerate(shares)}}
-
-
-def _json_lines(table: pd.DataFrame) -> str:
-    """One line per row: probabilities as a list, unknown values as null."""
-    columns, lines = probability_columns(table), []
-    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
-        shares = [row.pop(name) for name in columns]
-        row["probabilities"] = None if None in shares else shares
-        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    return "".join(lines)
 
 
 class Tally:

@@ -4,7 +4,7 @@ foveal predict RUN photograph.jpg folder/ archive.zip list.csv --out predictions
 foveal predict RUN DATA --split test --out predictions.csv
 foveal predict RUN RUN2 RUN3 folder/ --tta flips
 foveal predict RUN dicom/ --fhir reports --dicom-sr reports
-foveal predict exported/model.onnx folder/ --out predictions.jsonl
+foveal predict exported/model.onnx folder/ --out predictions.csv
 
 Rows are written while images are graded: of all photographs, only the names are in memory. The same command resumes.
 """
@@ -51,7 +51,7 @@ class PredictConfig:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Files, folders, zip archives, "patterns", lists (.csv) or prepared sets; more run folders make an ensemble.
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
-    # Table to write: CSV, or JSON lines if it ends in .jsonl.
+    # Table to write, a CSV file.
     out: Path = Path("predictions.csv")
     # Part of prepared sets to grade.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
@@ -124,8 +124,8 @@ def predict(config: PredictConfig) -> Path:
 
 def _check_out(out: Path, images: list[Path]) -> None:
     """FovealError if the table cannot be written, or would overwrite an input."""
-    if out.is_dir() or out.suffix.lower() not in (".csv", ".jsonl"):
-        raise FovealError("option.value", f"--out {out} is not a table", expected="the path of a .csv or .jsonl file")
+    if out.is_dir() or out.suffix.lower() != ".csv":
+        raise FovealError("option.value", f"--out {out} is not a table", expected="the path of a .csv file")
     if out.exists() and any(path.exists() and path.samefile(out) for path in images):
         raise FovealError("option.conflict", f"--out {out} is one of the inputs", fix="choose another --out")
 

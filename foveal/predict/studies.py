@@ -18,7 +18,6 @@ from foveal.errors import FovealError
 from foveal.fundus.dicom import header_of
 from foveal.predict.inputs import Photograph
 from foveal.predict.model import Model
-from foveal.predict.output import rows_of
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import REFERABLE_FROM
 
@@ -108,8 +107,7 @@ def studies_of(photographs: Sequence[Photograph], out: Path) -> Iterator[Study]:
     for reason, names in left_out.items():
         first = ", ".join(names[:SHOWN]) + " …" * (len(names) > SHOWN)
         warn(f"{len(names)} of {len(photographs)} photographs are in no report: {reason} ({first})")
-    parts = rows_of(out, lines=out.suffix.lower() == ".jsonl")
-    rows = pd.concat(list(parts), ignore_index=True).astype(str).set_index("id")
+    rows = pd.read_csv(out, dtype=str, keep_default_na=False, lineterminator="\n").set_index("id")
     for uid, found in members.items():
         yield _study(uid, {photograph.id: _header(photograph) for photograph in found}, rows)
 

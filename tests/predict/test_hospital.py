@@ -165,7 +165,7 @@ def test_dcmtk_reads_the_structured_report(graded):
 def test_the_same_answer_has_the_same_numbers(graded, grader_run, tmp_path):
     """A report that is written, and sent, again replaces the first one."""
     _, reports, photographs = graded
-    foveal.predict(grader_run, photographs / "3.dcm", out=tmp_path / "p.jsonl", fhir=tmp_path, dicom_sr=tmp_path)
+    foveal.predict(grader_run, photographs / "3.dcm", out=tmp_path / "p.csv", fhir=tmp_path, dicom_sr=tmp_path)
     again, before = (pydicom.dcmread(folder / "1.2.3.dcm") for folder in (tmp_path, reports))
     assert again.SOPInstanceUID == before.SOPInstanceUID
     [ours], [_, theirs] = (resources(folder / "1.2.3.json")["Observation"] for folder in (tmp_path, reports))

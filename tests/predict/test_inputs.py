@@ -1,4 +1,3 @@
-import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -85,18 +84,9 @@ def test_each_copy_of_a_photograph_has_its_row(grader_run, photographs, tmp_path
     assert "1 .txt" in capsys.readouterr().out
 
 
-def test_json_lines_say_the_same(grader_run, photographs, tmp_path):
-    table = pd.read_csv(foveal.predict(grader_run, photographs, out=tmp_path / "p.csv"))
-    lines = foveal.predict(grader_run, photographs, out=tmp_path / "p.jsonl").read_text().splitlines()
-    for line, row in zip(map(json.loads, lines), table.to_dict("records"), strict=True):
-        assert (line["id"], line["grade"]) == (row["id"], row["grade"]) and line["label"] is None
-        assert line["probabilities"] == pytest.approx([row[f"p{k}"] for k in range(5)], abs=1e-9)
-
-
-@pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monkeypatch, capsys, refuses, ending):
+def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monkeypatch, capsys, refuses):
     (photographs / "0.txt.png").write_text("no picture")
-    whole = foveal.predict(grader_run, photographs, out=tmp_path / f"whole.{ending}").read_text()
+    whole = foveal.predict(grader_run, photographs, out=tmp_path / "whole.csv").read_text()
     told = capsys.readouterr().out
     monkeypatch.setattr(model, "BATCH", 1)
     graded = []
@@ -109,14 +99,14 @@ def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monke
         return table_of(self, batch, *answers)
 
     monkeypatch.setattr(Model, "table_of_photographs", stops)
-    out = tmp_path / f"p.{ending}"
+    out = tmp_path / "p.csv"
     with pytest.raises(KeyboardInterrupt):
         foveal.predict(grader_run, photographs, out=out)
     assert not out.exists()
-    with (tmp_path / f"p.{ending}.partial").open("a") as stream:
+    with (tmp_path / "p.csv.partial").open("a") as stream:
         stream.write("half a li")  # as a killed process leaves it
     monkeypatch.setattr(Model, "table_of_photographs", table_of)
-    with refuses("output.other_command", tmp_path / f"p.{ending}.partial", "ungradable"):
+    with refuses("output.other_command", tmp_path / "p.csv.partial", "ungradable"):
         foveal.predict(grader_run, photographs, out=out, ungradable=["blurred"])
     capsys.readouterr()
     foveal.predict(grader_run, photographs, out=out)

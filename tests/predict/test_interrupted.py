@@ -9,8 +9,6 @@ import foveal
 from foveal.predict import model
 from foveal.predict.output import Writer
 
-ENDINGS = pytest.mark.parametrize("ending", ["csv", "jsonl"])
-
 
 class Killed(BaseException):
     """The process ends here."""
@@ -33,13 +31,12 @@ def killed_at(monkeypatch, number, done):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("done", [False, True])
-@ENDINGS
-def test_every_replacement_may_fail(looking_run, photographs, tmp_path, monkeypatch, ending, done):
+def test_every_replacement_may_fail(looking_run, photographs, tmp_path, monkeypatch, done):
     (photographs / "letter.png").write_text("Dear colleague")
     monkeypatch.setattr(model, "BATCH", 1)
 
     def predict(folder):
-        return foveal.predict(looking_run, photographs, out=folder / f"p.{ending}", overlays=folder / "maps")
+        return foveal.predict(looking_run, photographs, out=folder / "p.csv", overlays=folder / "maps")
 
     expected = predict(tmp_path / "whole").read_bytes()
     pictures = {file.name: file.read_bytes() for file in (tmp_path / "whole" / "maps").iterdir()}
@@ -48,37 +45,35 @@ def test_every_replacement_may_fail(looking_run, photographs, tmp_path, monkeypa
         with monkeypatch.context() as patched, pytest.raises(Killed):
             killed_at(patched, number, done)
             predict(folder)
-        assert (folder / f"p.{ending}").exists() == (done and number == 4)
+        assert (folder / "p.csv").exists() == (done and number == 4)
         assert predict(folder).read_bytes() == expected
-        assert {file.name for file in folder.iterdir()} == {f"p.{ending}", "maps"}
+        assert {file.name for file in folder.iterdir()} == {"p.csv", "maps"}
         assert {file.name: file.read_bytes() for file in (folder / "maps").iterdir()} == pictures
     with monkeypatch.context() as patched:
         killed_at(patched, 5, done)
         predict(tmp_path / "none")
 
 
-@ENDINGS
-def test_a_torn_last_line_is_graded_again(grader_run, photographs, tmp_path, monkeypatch, ending):
+def test_a_torn_last_line_is_graded_again(grader_run, photographs, tmp_path, monkeypatch):
     (photographs / "letter.png").write_text("Dear colleague")
-    out = tmp_path / f"p.{ending}"
-    partial = tmp_path / f"p.{ending}.partial"
+    out = tmp_path / "p.csv"
+    partial = tmp_path / "p.csv.partial"
     with monkeypatch.context() as patched, pytest.raises(Killed):
         killed_at(patched, 1, done=False)
         foveal.predict(grader_run, photographs, out=out)
-    rows, about = partial.read_bytes(), (tmp_path / f"p.{ending}.partial.json").read_bytes()
+    rows, about = partial.read_bytes(), (tmp_path / "p.csv.partial.json").read_bytes()
     last = rows.rstrip(b"\n").rfind(b"\n") + 1
     for cut in (0, 1, 7, last - 1, last, last + 1, (last + len(rows)) // 2, len(rows) - 1, len(rows)):
         partial.write_bytes(rows[:cut])
-        (tmp_path / f"p.{ending}.partial.json").write_bytes(about)
+        (tmp_path / "p.csv.partial.json").write_bytes(about)
         assert foveal.predict(grader_run, photographs, out=out).read_bytes() == rows
         assert not list(tmp_path.glob("*.partial*"))
 
 
 @pytest.mark.slow
-@ENDINGS
-def test_rows_with_odd_names_may_be_torn_at_any_byte(tmp_path, ending):
+def test_rows_with_odd_names_may_be_torn_at_any_byte(tmp_path):
     table = pd.DataFrame({"id": ["é\u2028b", 'g"\nh', "\n\n,", '"', "plain"], "p0": 0.5})
-    out, partial = tmp_path / f"p.{ending}", tmp_path / f"p.{ending}.partial"
+    out, partial = tmp_path / "p.csv", tmp_path / "p.csv.partial"
     with Writer(out, {}) as writer:
         writer.write(table)
     rows = partial.read_bytes()
@@ -91,7 +86,7 @@ def test_rows_with_odd_names_may_be_torn_at_any_byte(tmp_path, ending):
                 writer.write(rest)
             writer.finish()
         assert out.read_bytes() == rows and not partial.exists()
-        (tmp_path / f"p.{ending}.partial.json").write_text("{}")
+        (tmp_path / "p.csv.partial.json").write_text("{}")
 
 
 def test_what_a_finished_command_left_stops_no_other(grader_run, photographs, tmp_path, monkeypatch):

@@ -45,10 +45,10 @@ def lines_in(file):
 
 
 def test_killed_again_and_again_it_ends_with_the_same_table(exported, photographs, tmp_path):
-    ending, folder = "jsonl", photographs(600)
-    subprocess.run(command(exported, folder, tmp_path / f"whole.{ending}"), check=True, capture_output=True)
-    out, kills = tmp_path / f"p.{ending}", 0
-    partial = tmp_path / f"p.{ending}.partial"
+    folder = photographs(600)
+    subprocess.run(command(exported, folder, tmp_path / "whole.csv"), check=True, capture_output=True)
+    out, kills = tmp_path / "p.csv", 0
+    partial = tmp_path / "p.csv.partial"
     for rows in (1, 130, 260):  # killed a moment after so many rows are on the disk
         process = subprocess.Popen(command(exported, folder, out), stdout=subprocess.DEVNULL)
         while process.poll() is None and lines_in(partial) < rows:
@@ -59,8 +59,8 @@ def test_killed_again_and_again_it_ends_with_the_same_table(exported, photograph
         kills += 1
     done = subprocess.run(command(exported, folder, out), check=True, capture_output=True, text=True)
     assert kills == 3 and str(partial) in done.stdout.replace("\n", "")
-    assert out.read_bytes() == (tmp_path / f"whole.{ending}").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, f"whole.{ending}"])
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, "whole.csv"])
 
 
 @pytest.mark.parametrize("kind", ["run", "file"])
