@@ -141,7 +141,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of parts, side by side if there is room; look: "" or "beside" (narrow columns)."""
+    """Columns of parts, side by side if there is room; look: "" or "tables"."""
 
     columns: Sequence[Sequence["Part"]]
     look: str = ""

@@ -33,7 +33,9 @@ def facts_of(z1: Tensor, z2: Tensor, targets: tuple[Tensor, Tensor] | None = Non
     with torch.autocast(z1.device.type, enabled=False):
         first, second = unit(z1[:FACT_IMAGES]), unit(z2[:FACT_IMAGES])
         both, n = torch.cat([first, second]), len(first)
-        positive, cosines, others = _cosines(both, n)
+        place = torch.arange(2 * n, device=both.device)
+        positive, cosines = (both * both.roll(n, 0)).sum(1), both @ both.T
+        others = (place[:, None] - place) % n != 0  # with other images
         facts = {
             "alignment": alignment(first, second),
             "uniformity": uniformity(first),
@@ -48,12 +50,6 @@ def facts_of(z1: Tensor, z2: Tensor, targets: tuple[Tensor, Tensor] | None = Non
             facts["positive_cosine"] = own / (2 * n)
             facts["negative_cosine"] = (cosines.sum() - own) / max(1, 2 * n * (n - 1))
     return facts
-
-
-def _cosines(both: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of 2n unit vectors: cosines of positives [2n], all cosines [2n, 2n], and which are with other images."""
-    place = torch.arange(2 * n, device=both.device)
-    return (both * both.roll(n, 0)).sum(1), both @ both.T, (place[:, None] - place) % n != 0
 
 
 def alignment(z1: Tensor, z2: Tensor) -> Tensor:
@@ -78,11 +74,9 @@ def effective_rank(features: Tensor) -> float:
 
 @torch.no_grad()
 def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
-    """Facts of embeddings [n, D], effective rank of features [n, F], cosines in bins; FovealError if not finite."""
+    """Facts of embeddings [n, D] and the effective rank of features [n, F]; FovealError if not finite."""
     if not all(bool(vectors.isfinite().all()) for vectors in (z1, z2, features)):
         raise FovealError("training.diverged", "some features or embeddings are not finite numbers", fix=CALMER)
-    positive, cosines, others = _cosines(torch.cat([unit(z1), unit(z2)]), len(z1))
-    negative = cosines.flatten()[others.flatten()]
     with apart():
         facts = {name: float(value) for name, value in facts_of(z1, z2).items()}
     return {
@@ -90,13 +84,7 @@ def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
         "effective_rank": effective_rank(features),
         "highest_rank": min(len(features) - 1, features.shape[1]),
         **facts,
-        "positive_cosines": _bins(positive[: len(z1)]),
-        "negative_cosines": _bins(negative),
     }
-
-
-def _bins(cosines: Tensor) -> list[int]:
-    return torch.histc(cosines.clamp(-1, 1), bins=20, min=-1, max=1).int().tolist()
 
 
 def bounds_of(row: dict[str, Any], bounds: Bounds) -> Bounds:

@@ -100,4 +100,4 @@ def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Mod
     for reason in reasons:
         if reason.startswith(TOO_EASY) and row["epoch"] <= EARLY:
             warn(f"epoch {row['epoch']}: {reason}")
-    return {key: found[key] for key in ("effective_rank", "positive_cosines", "negative_cosines")} | {"verdict": word}
+    return {"effective_rank": found["effective_rank"], "verdict": word}

@@ -32,7 +32,7 @@ from foveal.report.travel import beside, is_comparison, read_cohort, travel
 # Details behind the summary, the figures and the charts that carry it.
 FOLDED = (
     "classes", "reliability", "stress", "doubts", "explanations", "missing", "data", "training",
-    "pretraining", "views", "provenance",
+    "pretraining", "provenance",
 )  # fmt: skip
 FOLDED_BESIDE = ("metrics", "misgraded")  # where several runs are compared
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
@@ -126,7 +126,6 @@ def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Se
         "data": making.data(runs, before),
         "training": training.training(graders),
         "pretraining": training.pretraining(pretrainings, introduced=runs),
-        "views": pictures.views(everyone),
         "provenance": everyone,
         "limits": making.limits(runs, findings),
     }, FOLDED if len(runs) == 1 else (*FOLDED, *FOLDED_BESIDE))  # fmt: skip

@@ -33,7 +33,6 @@ TABLES: dict[str, tuple[str, Sequence[str], str]] = {
     "misgraded": ("misgraded.csv", (), "train"),
     "seen": ("seen.csv", (), "train"),
     "doubts": ("label_noise.csv", ("id", "label", "probability", "suspicion", "likely"), "evaluate"),
-    "neighbours": ("cluster/neighbours.csv", ("id", "rank", "other", "similarity", "label", "other_label"), "cluster"),
 }  # fmt: skip
 MOST_KNOWN = 0.5  # share of images with a group
 
@@ -57,7 +56,6 @@ class Evidence:
     seen: pd.DataFrame | None
     doubts: pd.DataFrame | None  # images whose label may be wrong (evaluate)
     explained: dict[str, Any]  # heat maps of where the grader looked (explain)
-    neighbours: pd.DataFrame | None  # the most similar images of each image (cluster)
 
     @property
     def name(self) -> str:

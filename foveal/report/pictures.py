@@ -1,10 +1,9 @@
-"""Pictures of single images: the worst errors, where the grader looked, doubtful labels, and random views.
+"""Pictures of single images: the worst errors, where the grader looked, and doubtful labels.
 
 A run folder holds pictures only of images that were misgraded; others come from the prepared set if it is still there.
 """
 
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,16 +14,14 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.page.parts import Cell, Picture, Shown
 from foveal.page.pictures import embedded, embedded_file
-from foveal.page.words import listed, number
+from foveal.page.words import number
 from foveal.report.evidence import Evidence
 from foveal.sets.records import open_prepared
 
 SIDE = 320  # pixels of a photograph in a gallery; larger ones are scaled down
-SHEET_SIDE = 1200  # the same for a sheet of views
 SMALL_SIDE = 96  # the same for doubtful labels: some 3 KB each
 MOST_PICTURES = 12  # of the worst errors of one run, and of heat maps
 MOST_DOUBTS = 20
-MOST_NEIGHBOURS = 5
 
 
 def worst_errors(graders: Sequence[Evidence], most: int = MOST_PICTURES) -> list[dict[str, Any]]:
@@ -113,7 +110,6 @@ def doubts(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
     """The most suspicious labels of every grader whose labels were checked."""
     runs, most = [], MOST_DOUBTS // max(1, len(graders))
     columns = ["image", "label", "given", "suggested", "probability of the label", "suspicion"]
-    similar = f"labels of the {MOST_NEIGHBOURS} most similar images"
     for run in graders:
         if run.doubts is not None:
             suspicion = pd.to_numeric(run.doubts["suspicion"], errors="coerce").fillna(0)
@@ -122,25 +118,17 @@ def doubts(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
             pictures = _thumbnails(run, list(shown["id"]))
             runs.append({
                 "name": run.name, "doubted": len(doubted), "data": shlex.quote(str(run.options.get("data", "DATA"))),
-                "columns": columns if run.neighbours is None else [*columns, similar],
-                "rows": [_doubt(run, row, pictures) for row in shown.to_dict("records")],
+                "columns": columns, "rows": [_doubt(run, row, pictures) for row in shown.to_dict("records")],
             })  # fmt: skip
     return runs
 
 
 def _doubt(run: Evidence, row: Mapping[Any, Any], pictures: Mapping[str, str]) -> list[Shown]:
     name, figures = str(row["id"]), pd.to_numeric([row["probability"], row["suspicion"]], errors="coerce")
-    found: list[Shown] = [
+    return [
         Cell(text=name, picture=pictures.get(name, "")), run.class_name(row["label"]),
         run.class_name(row["grade"]) if "grade" in row else "–", run.class_name(row["likely"]), *map(number, figures),
     ]  # fmt: skip
-    if run.neighbours is None:
-        return found
-    own = run.neighbours[run.neighbours["id"] == name]
-    rank = pd.to_numeric(own["rank"], errors="coerce").sort_values(kind="stable")
-    counts = Counter(run.class_name(label) for label in own.loc[rank.index, "other_label"].head(MOST_NEIGHBOURS))
-    near = listed([f"{count} {label}" for label, count in counts.most_common()])  # such as 4 no DR and 1 mild NPDR
-    return [*found, Cell(text=near, tone="words") if near else None]
 
 
 def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
@@ -154,15 +142,3 @@ def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
             pictures = zip(records["id"], prepared.pixels(records), strict=True)
             found |= {str(name): embedded(pixels, SMALL_SIDE) for name, pixels in pictures}
     return found
-
-
-def views(runs: Sequence[Evidence]) -> list[Picture]:
-    """The sheets of random views; runs with the same sheet (same recipe and images) show it once."""
-    sheets: dict[str, list[Evidence]] = {}
-    for run in runs:
-        if (run.path / "views.jpg").is_file():
-            sheets.setdefault(embedded_file(run.path / "views.jpg", SHEET_SIDE), []).append(run)
-    return [
-        Picture(source=source, id=f"recipe {own[0].options.get('views')}", text=", ".join(run.name for run in own))
-        for source, own in sheets.items()
-    ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from foveal.evaluate.show import SMALL_CLASS
-from foveal.evaluate.stress import CHANGES, limits
+from foveal.evaluate.stress import limits
 from foveal.page.charts import Line, Panel
 from foveal.page.parts import Cell, Shown, Strip, muted, percent_cell, value_cell
 from foveal.page.words import counted, interval, number, percent
@@ -16,7 +16,6 @@ CLASS_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "auc"
 BESIDE = ("precision", "recall")  # shown if there are several graders
 OF_GROUPS = {"sensitivity": "Sensitivity", "specificity": "Specificity"}  # after the headline figures of a subgroup
 MOST_FIGURES = 5  # of a subgroup
-FEW = 10  # answers in a bin of the reliability curve, below which its share says little
 EVERY, ONE = "coverage", "coverage of "  # entries of the sets of grades: over all grades, and of one true grade
 
 
@@ -147,16 +146,11 @@ def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
 
 
 def reliability(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Curve, table and prediction sets of every grader that has them."""
+    """Curve and prediction sets of every grader that has them."""
     runs = []
     for finding in findings:
         found, sets = finding.result.get("reliability") or {}, finding.result.get("sets")
         if bins := [one for one in found.get("bins", []) if one["n"]]:
-            rows = [
-                [f"{percent(one['low'])} to {percent(one['high'])}", percent(one["confidence"]),
-                 percent(one["accuracy"]), f"{one['n']:,}{' (few)' if one['n'] < FEW else ''}"]
-                for one in bins
-            ]  # fmt: skip
             curve, right = [one["confidence"] for one in bins], [one["accuracy"] for one in bins]
             lines = [Line(label="grader", x=curve, y=right, dotted=True),
                      Line(label="perfectly calibrated", x=[0, 1], y=[0, 1], look="dashed muted")]  # fmt: skip
@@ -164,7 +158,7 @@ def reliability(findings: Sequence[Finding]) -> list[dict[str, Any]]:
                           y_label="share that was right", lines=lines, square=True)  # fmt: skip
             beyond = sum(one["n"] * (one["confidence"] - one["accuracy"]) for one in bins)
             runs.append({
-                "name": finding.name, "luck": found.get("luck"), "rows": rows, "panel": panel,
+                "name": finding.name, "luck": found.get("luck"), "panel": panel,
                 "gap": beyond / sum(one["n"] for one in bins), "classes": len(finding.evidence.classes),
                 "error": finding.metrics.get("expected_calibration_error", {}).get("value"),
                 "brier": finding.metrics.get("brier", {}).get("value"),
@@ -197,30 +191,19 @@ def kept(entry: Mapping[str, Any], promised: float | None) -> tuple[str, str]:
 
 
 def stress(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """How grades change as photographs get worse: limits and all figures of every grader with a stress test."""
-    runs, names_of = [], METRIC_NAMES | {"auc": "Area under ROC"}
+    """How much worse photographs may get before grades change, of every grader with a stress test."""
+    runs = []
     for finding in findings:
         if found := (finding.evidence.result or {}).get("stress"):
-            names = list(found["untouched"])
-            whole = [shown for name in names for shown in (found["untouched"][name], muted("reference"))]
-            rows: list[list[Shown]] = [["unaltered", *whole, None, None]]
-            for one in found["levels"]:
-                figures = [shown for name in names for shown in (one[name], one["differences"][name])]
-                holds = Cell(text="yes", tone="good") if one["holds"] else Cell(text="no", tone="bad")
-                level = f"{CHANGES[one['change']].title}: {one['words']}"
-                rows.append([level, *figures, percent_cell(one["changed"]), holds])
-            columns = [column for name in names for column in (names_of[name], "minus unaltered")]
+            name = next(iter(found["untouched"]))
             lowest: list[list[Shown]] = []  # where grades hold, and the first level at which they do not
             for title, held, broken in limits(found):
                 if broken is None:
                     lowest.append([title, Cell(text=str(held), small="the harshest level", tone="good"), *[None] * 3])
                 else:
                     reached = held or Cell(text="unaltered only", tone="bad")
-                    change = broken["differences"][names[0]]
+                    change = broken["differences"][name]
                     lowest.append([title, reached, broken["words"], change, percent_cell(broken["changed"])])
-            runs.append({
-                "name": finding.name, "about": found["about"], "metric": SPOKEN[names[0]], "rows": rows,
-                "columns": ["", *columns, "grades changed", "grades hold"],
-                "limits": lowest,
-            })  # fmt: skip
+            metric = SPOKEN[name]
+            runs.append({"name": finding.name, "about": found["about"], "metric": metric, "limits": lowest})
     return runs

@@ -1,6 +1,6 @@
 """The line charts of a run: its training and its pre-training, epoch by epoch."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -59,7 +59,7 @@ def training_panels(run: Evidence) -> list[Panel]:
 
 
 def pretraining_panels(run: Evidence) -> list[Panel]:
-    """The loss between its bounds and measures of the embeddings by step; cosines of views; the probe by epoch."""
+    """The loss between its bounds and measures of the embeddings by step; the probe by epoch."""
     panels = []
     limits = [Level(label=f"{label}, {run.health[key]:.2f}", value=run.health[key], look=f"level {dashes}")
               for label, key, dashes in BOUNDS if key in run.health]  # fmt: skip
@@ -69,24 +69,9 @@ def pretraining_panels(run: Evidence) -> list[Panel]:
             levels = limits if key == "loss" else []
             panels.append(Panel(title="Contrastive loss" if levels else title, x_label="step", lines=[line],
                                 levels=levels))  # fmt: skip
-    if looks := [row for row in run.rows if row.get("positive_cosines")]:
-        panels.append(_cosines(looks))
     if run.probe is not None and len(run.probe):
         panels.append(_probe(run.probe))
     return panels
-
-
-def _cosines(looks: Sequence[Mapping[str, Any]]) -> Panel:
-    """Cosines between two views of one image, and between views of two images, at the first and last measured epoch."""
-    lines = []
-    for row, dashed in ((looks[0], "dashed "), (looks[-1], ""))[-len(looks) :]:
-        for key, label, colour in (("positive", "one image", "series-1"), ("negative", "two images", "series-2")):
-            counts = row[f"{key}_cosines"]
-            centres = [-1 + (2 * place + 1) / len(counts) for place in range(len(counts))]
-            shares = [count / max(1, sum(counts)) for count in counts]
-            named = f"{label}, epoch {row['epoch']}"
-            lines.append(Line(label=named, x=centres, y=shares, look=f"{dashed}{colour}"))
-    return Panel(title="Cosines of two views (share of pairs)", x_label="cosine", lines=lines)
 
 
 def _probe(table: pd.DataFrame) -> Panel:

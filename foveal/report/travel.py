@@ -127,7 +127,7 @@ def read_cohort(own: Evidence, source: Path) -> Evidence:
     return replace(
         own, path=folder, predictions=read_predictions(folder / FILE), result=read_json(folder / "metrics.json"),
         options=own.options | {"data": str(data)}, card=read_json(data / "card.json") | {"title": folder.name},
-        doubts=read_table(folder / "label_noise.csv", (), "evaluate"), misgraded=None, neighbours=None, explained={},
+        doubts=read_table(folder / "label_noise.csv", (), "evaluate"), misgraded=None, explained={},
     )  # fmt: skip
 
 

@@ -67,11 +67,7 @@ def lengthen(run: Path) -> None:
 
 
 def add_companions(run: Path) -> None:
-    """Neighbours, and overlays of the misgraded images, with names that cannot be broken."""
-    table = pd.read_csv(run / "predictions.csv", dtype=str, keep_default_na=False)
-    (run / "cluster").mkdir()
-    near = table[["id", "label"]].assign(rank=1, other=LONG, similarity=0.9, other_label=table["label"])
-    near.to_csv(run / "cluster" / "neighbours.csv", index=False)
+    """Overlays of the misgraded images, with names that cannot be broken."""
     shutil.copytree(run / "misgraded", run / "explain")
     ids = pd.read_csv(run / "misgraded.csv", dtype=str, keep_default_na=False)["id"].tolist()
     pictures = sorted(file.name for file in (run / "explain").iterdir())

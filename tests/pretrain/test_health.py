@@ -303,15 +303,11 @@ def test_no_right_loss_is_ever_stopped(d, temperature, noise):
 # The verdict
 
 
-def test_look_is_plain_and_counts_every_cosine():
+def test_look_is_plain():
     z1, z2 = pair(40, 8)
     final = look(z1, z2, torch.randn(40, 24, generator=torch.Generator().manual_seed(1)))
-    assert sum(final["positive_cosines"]) == 40 and sum(final["negative_cosines"]) == 80 * 78
-    assert all(len(final[name]) == 20 for name in ("positive_cosines", "negative_cosines"))
-    cosine = float(F.cosine_similarity(z1[:1], z2[:1]))
-    assert final["positive_cosines"][min(19, int((cosine + 1) * 10))] > 0
     assert final["highest_rank"] == 24 and 10 < final["effective_rank"] <= 24
-    assert set(map(type, final.values())) == {int, float, list}
+    assert set(map(type, final.values())) == {int, float}
 
 
 GOOD = {

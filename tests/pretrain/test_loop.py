@@ -78,7 +78,6 @@ def test_a_run_folder_has_all_that_the_plan_says(finished, phantom_set):
         "step", "epoch", "loss", "learning_rate", "images_per_second", "data_wait", "alignment", "uniformity",
         "feature_std", "instance_accuracy", "positive_cosine", "negative_cosine", "effective_rank", "verdict",
     }  # fmt: skip
-    assert sum(row["positive_cosines"]) == 40 and sum(row["negative_cosines"]) == 80 * 78
     assert wanted < set(row) and row["epoch"] == 2
     config = read_toml(finished / "config.toml", "pretrain")
     assert (

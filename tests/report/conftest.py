@@ -89,7 +89,6 @@ def write_mistakes(run: Path, table: pd.DataFrame) -> None:
     (run / "misgraded").mkdir()
     square = cv2.imencode(".jpg", np.full((400, 400, 3), 90, np.uint8))[1].tobytes()
     (run / "misgraded" / "00.jpg").write_bytes(square)
-    (run / "views.jpg").write_bytes(square)
 
 
 @pytest.fixture
@@ -172,14 +171,10 @@ def write_metrics(run: Path) -> None:
 
 
 def write_companions(run: Path) -> None:
-    """Doubts, neighbours and one explained image."""
+    """Doubts and one explained image."""
     rows = [("i1", 1, 0.05, 0.9512, 2), ("i2", 2, 0.7, 0.2, 2)]
     columns = ["id", "label", "probability", "suspicion", "likely"]
     pd.DataFrame(rows, columns=columns).to_csv(run / "label_noise.csv", index=False)
-    (run / "cluster").mkdir()
-    near = [("i1", 2, "i5", 0.8, 1, 1), ("i1", 1, "i4", 0.9, 1, 2), ("i1", 3, "i7", 0.7, 1, 2)]
-    columns = ["id", "rank", "other", "similarity", "label", "other_label"]
-    pd.DataFrame(near, columns=columns).to_csv(run / "cluster" / "neighbours.csv", index=False)
     write_explained(run)
 
 

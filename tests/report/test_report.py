@@ -40,8 +40,7 @@ def tones(*findings: Any) -> list[str]:
 def test_one_grader(tmp_path, write_grader, page_of):
     run = write_grader(tmp_path / "grader")
     page = page_of(run)
-    names = ["summary", "metrics", "confusion", "classes", "misgraded", "data", "training", "views", "provenance",
-             "limits"]  # fmt: skip
+    names = ["summary", "metrics", "confusion", "classes", "misgraded", "data", "training", "provenance", "limits"]
     places = [page.index(f'<section id="{name}">') for name in names]
     assert places == sorted(places)
     assert "60 test images in 30 groups" in page and "6 of 60 test images" in page and "2 files" in page
