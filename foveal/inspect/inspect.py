@@ -23,7 +23,7 @@ class InspectConfig:
 
     # Prepared sets; several sets are compared to find copies.
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
-    # HTML page to write, with tables, distributions and sample pictures; by default none.
+    # HTML page to write, with tables and sample pictures; by default none.
     page: Path | None = None
     # Folder in which to write inspect.json with all numbers; by default none.
     out: Path | None = None

@@ -1,4 +1,4 @@
-"""The page of an inspection: findings, tables, distributions, and rows of small pictures from the prepared pixels."""
+"""The page of an inspection: findings, tables, and rows of small pictures from the prepared pixels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 
 from foveal.inspect.findings import class_totals, of_pair, side_by_side, tables_of
-from foveal.inspect.summary import COLOURS, named, read_copies
-from foveal.page.charts import Scale, outline
-from foveal.page.parts import SPLITS, Columns, Gallery, Heading, Html, Part, Picture, Section
+from foveal.inspect.summary import named, read_copies
+from foveal.page.parts import SPLITS, Columns, Gallery, Heading, Part, Picture, Section
 from foveal.page.pictures import embedded
 from foveal.page.render import page, section
-from foveal.page.render import render as render_template
 from foveal.page.words import counted, listed
 from foveal.sets.records import PreparedSet
 
@@ -22,20 +20,6 @@ MOST_CLASSES = 20  # most classes to show
 EXTREMES = {  # measure -> (title, whether the highest values are shown)
     "brightness": ("Darkest", False), "clipped": ("Most overexposed", True), "sharpness": ("Blurriest", False),
     "contrast": ("Lowest contrast", False), "field": ("Smallest visible part of the round field", False),
-}  # fmt: skip
-BINS = 48
-MOST_ROWS = 12  # classes in one chart
-FEWEST = 10  # images of a class; with fewer, no histogram
-MOST_IN_ONE = 0.95  # share of the images in one bin, above which there is nothing to draw
-OUTLIERS = 0.002  # share of the images at each end to clip, so that a single one does not squeeze the others
-WIDTH, HEIGHT = 240, 26  # units of the drawing
-MEANINGS = {
-    "width": "px of the original", "height": "px of the original", "aspect ratio": "width over height",
-    "border": "share of the frame outside the disc",
-    **dict.fromkeys((*COLOURS, "grey"), "mean of the frame, 0 to 255"),
-    "sharpness": "fine detail in the retina", "brightness": "of the retina, 0 to 1", "contrast": "in the retina",
-    "dark": "share of the retina underexposed", "clipped": "share of the retina overexposed",
-    "field": "share of the round field in the picture",
 }  # fmt: skip
 
 
@@ -53,18 +37,14 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
         sections.append(Section(name="across", title="Across sets", parts=parts))
     for number, (one, prepared, table) in enumerate(zip(summaries, sets, described, strict=True), start=1):
         name = f"{one['name']}: " if len(sets) > 1 else ""
-        parts = [Columns([[own] for own in tables_of(one)], "tables")]
-        if drawn := charts(table, prepared.classes):
-            parts.append(
-                Html(render_template("spreads.html", drawn=drawn, meanings=MEANINGS, width=WIDTH, height=HEIGHT))
-            )
+        tables = Columns([[own] for own in tables_of(one)], "tables")
         sections += [
-            Section(name=f"set-{number}", title=f"{name}Content", parts=parts),
+            Section(name=f"set-{number}", title=f"{name}Content", parts=[tables]),
             Section(name=f"pictures-{number}", title=f"{name}Pictures", parts=_pictures(one, prepared, table)),
         ]
     return page(
         sections, title=listed([one["name"] for one in summaries]), kind="Foveal inspection",
-        subtitle=counted(len(sets), "prepared set"), style="inspect.css",
+        subtitle=counted(len(sets), "prepared set"),
         about=" · ".join(dict.fromkeys(one["title"] for one in summaries)),
     )  # fmt: skip
 
@@ -127,23 +107,3 @@ def _pair_gallery(first: PreparedSet, second: PreparedSet, shown: Sequence[dict[
         for one, other, row in zip(left, right, shown, strict=True)
     ]  # fmt: skip
     return Gallery(pictures, "small")
-
-
-def charts(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """For each measure that varies between images its name, the range that is drawn, and a histogram per class."""
-    drawn = []
-    for name in (name for name in MEANINGS if name in table):
-        values = table[name].dropna()
-        several = len(values) >= FEWEST and values.nunique() > 1
-        if several and np.histogram(values, BINS)[0].max() < MOST_IN_ONE * len(values):
-            low, high = np.quantile(values, [OUTLIERS, 1 - OUTLIERS])
-            parts = [(label, values[table["label"].loc[values.index] == k]) for k, label in enumerate(classes)]
-            parts = [(label, part) for label, part in parts if len(part) >= FEWEST][:MOST_ROWS]
-            rows = []
-            for label, part in parts if len(parts) > 1 else [("all images", values)]:
-                shown = part.to_numpy(float).clip(low, high)
-                path = outline(np.histogram(shown, BINS, (low, high))[0], WIDTH, HEIGHT)
-                middle = float(np.median(shown))
-                rows.append({"name": label, "path": path, "median": middle, "at": Scale(low, high, 0, WIDTH)(middle)})
-            drawn.append({"name": name, "rows": rows, "low": low, "high": high})
-    return drawn

@@ -179,14 +179,6 @@ def fitted(places: np.ndarray, side: float, edge: float, outliers: float) -> np.
     return np.asarray(centred * (side - 2 * edge) + side / 2)
 
 
-def outline(counts: np.ndarray, width: float, height: float) -> str:
-    """A histogram [bins] as an SVG path, scaled to its own peak."""
-    tops = height - 1 - (height - 3) * counts / max(1, counts.max())
-    right = np.linspace(0, width, len(counts) + 1)[1:]
-    steps = "".join(f"V{top:.1f}H{x:.1f}" for top, x in zip(tops, right, strict=True))
-    return f"M0 {height - 1:g}{steps}V{height - 1:g}Z"
-
-
 def _padded(values: Sequence[float], share: float) -> tuple[float, float]:
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = share * (high - low) or max(0.05 * abs(low), 1e-3)

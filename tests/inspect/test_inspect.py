@@ -12,7 +12,6 @@ import pytest
 import foveal
 from foveal.inspect.findings import find, of_pair, side_by_side, strongest, tables_of
 from foveal.inspect.inspect import InspectConfig
-from foveal.inspect.page import charts
 from foveal.inspect.shortcut import as_grades, is_found, probe
 from foveal.inspect.summary import compare, described, probe_set, summarise
 from foveal.page.parts import Verdict
@@ -272,13 +271,6 @@ def test_every_table_has_a_cell_per_column(phantom_set, writable):
     one, pair = summary_of(writable), compare(open_prepared(phantom_set), open_prepared(writable), ("a", "b"))
     for table in [*tables_of(one), side_by_side([one, one]), *of_pair(pair)]:
         assert table.caption and table.rows and all(len(row) == len(table.columns) for row in table.rows)
-
-
-def test_charts_skip_constant_measures(phantom_set):
-    prepared = open_prepared(phantom_set)
-    table = described(prepared).assign(red=1.0)
-    names = [one["name"] for one in charts(table, prepared.classes)]
-    assert "green" in names and "red" not in names
 
 
 @pytest.mark.slow

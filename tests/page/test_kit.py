@@ -9,7 +9,7 @@ import pytest
 from markupsafe import Markup
 from PIL import Image
 
-from foveal.page.charts import SHAPES, Level, Line, Mark, Panel, fitted, outline, ticks
+from foveal.page.charts import SHAPES, Level, Line, Mark, Panel, fitted, ticks
 from foveal.page.parts import (
     Cell,
     Columns,
@@ -134,10 +134,6 @@ def test_places_keep_their_proportions_and_stay_inside():
     squeezed = fitted(far, 400, 10, 0.002)
     assert squeezed[:1000, 0].std() > 20 and squeezed.max() <= 390
     assert np.isfinite(fitted(np.zeros((3, 2)), 400, 10, 0.0)).all()
-
-
-def test_an_outline_is_as_high_as_its_peak():
-    assert outline(np.array([0, 4, 2]), 30, 13) == "M0 12V12.0H10.0V2.0H20.0V7.0H30.0V12Z"
 
 
 def opened(address):
