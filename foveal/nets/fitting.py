@@ -1,4 +1,7 @@
-"""Fit weights from a file to the keys and sizes of an encoder, and find the encoders that they fit."""
+"""Fit weights from a file to the keys and sizes of an encoder, and find the encoders that they fit.
+
+fitting.toml lists the networks of timm that are tried.
+"""
 
 import contextlib
 import io
@@ -6,11 +9,13 @@ import math
 import re
 import sys
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,28 +32,8 @@ MOST_SECONDS = 10  # to look for a network among all of timm's
 COUNTER = "num_batches_tracked"
 CLASSIFIER = re.compile(r"(fc|_fc|classifier|head\.classifier)\.")
 SMALL = 32  # px: an image size at which a ResNet gets a 3x3 stem
-VITS = (
-    "vit_{}_patch16_224", "vit_{}_patch14_dinov2", "vit_{}_patch14_reg4_dinov2", "vit_{}_patch16_dinov3",
-    "vit_{}_patch16_dinov3_qkvb", "vit_{}_patch8_224", "vit_{}_patch32_224", "deit_{}_distilled_patch16_224",
-    "vit_{}_patch16_clip_224", "vit_{}_patch32_clip_224", "vit_{}_patch14_clip_224",
-)  # fmt: skip
-WIDTHS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
-# Channels of an EfficientNet's stem -> ends of the names of networks to try.
-ENDS = {24: "v2_s v2_m", 32: "_b0 _b1 _b2 _lite0 _lite1 _lite2 v2_b0 v2_l", 40: "_b3", 48: "_b4 _b5", 56: "_b6",
-        64: "_b7"}  # fmt: skip
 STEM = re.compile(r"(patch_embed\.proj|conv1(\.0)?|_?conv_stem|stem\.(0|conv)|\w+\.0\.0)\.weight")
-# A key of the file -> networks to try.
-FAMILIES = {
-    r"^(layer\d|[4-7])\.\d+\.conv\d": "resnet10t resnet18 resnet34 resnet26 resnet50 resnet101 resnet152 "
-    "wide_resnet50_2 wide_resnet101_2 resnext50_32x4d resnext101_32x8d resnet50d seresnet50",
-    r"^features\.denseblock\d": "densenet121 densenet169 densenet201",
-    r"^stages\.\d\.(blocks\.)?\d+\.(conv_dw|dwconv)": " ".join(
-        f"convnext{version}_{size}" for version in ("", "v2")
-        for size in ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge", "huge")),
-    r"^visual\.attnpool\.": "resnet50_clip resnet101_clip", r"^Mixed_7c\.": "inception_v3",
-    r"relative_position_bias_table": "swin_tiny_patch4_window7_224 swin_small_patch4_window7_224 "
-    "swin_base_patch4_window7_224 swinv2_tiny_window8_256",
-}  # fmt: skip
+_KNOWN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[str, int], list[str]]:
@@ -225,17 +210,18 @@ def _candidates(state: State, side: int) -> list[str]:
     keys = "\n".join(state)
     norms = [value for key, value in state.items() if re.fullmatch(r"blocks\.\d+\.norm[12]\.weight", key)]
     if norms:
-        width = WIDTHS.get(norms[0].shape[0], "base")
-        names = [name.format(width) for name in VITS]
+        width = _KNOWN["widths"].get(str(norms[0].shape[0]), "base")
+        names = [name.format(width) for name in _KNOWN["vits"]]
         names += [f"vit_{width}_plus_patch16_dinov3", "vit_huge_patch14_224"]
         pooled = AVERAGE * ("fc_norm.weight" in state)
         return [name + pooled for name in names if f"patch{side or ''}" in name]
     stems = re.compile(r"(_?conv_stem|features\.0\.[01]|stem\.(conv|bn)|_bn0|bn1)\.weight")
     stem = next((value.shape[0] for key, value in state.items() if stems.fullmatch(key)), 0)
     if stem and re.search(r"^(_?blocks|features)\.\d+\.", keys, re.MULTILINE):
-        both = [f"{kind}efficientnet{end}" for end in ENDS.get(stem, "").split() for kind in ("", "tf_")]
+        both = [f"{kind}efficientnet{end}" for end in _KNOWN["ends"].get(str(stem), "").split() for kind in ("", "tf_")]
         return [name for name in both if not re.match("efficientnet(_lite|v2_b)", name)]  # only TensorFlow's
-    return [name for sign, names in FAMILIES.items() if re.search(sign, keys, re.MULTILINE) for name in names.split()]
+    families = _KNOWN["families"].items()
+    return [name for sign, names in families if re.search(sign, keys, re.MULTILINE) for name in names]
 
 
 @cache
