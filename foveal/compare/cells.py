@@ -17,7 +17,7 @@ from foveal.compare.probe import PENALTIES, best_penalty, judged_part
 from foveal.console import hushed, say
 from foveal.errors import FovealError
 from foveal.files import replacing, write_table
-from foveal.nets.probes import LogisticRegression
+from foveal.nets.probes import logistic_regression
 from foveal.page.words import counted
 from foveal.predict.features import encode
 from foveal.predict.predictor import Predictor
@@ -169,8 +169,8 @@ def _probe(
         generator = torch.Generator().manual_seed(config.seed + cell.repetition)
         part = torch.randperm(len(labels), generator=generator).to(device) % INNER_FOLDS
         penalty = best_penalty(inside, labels, classes, [part == fold for fold in range(INNER_FOLDS)])
-    logits = LogisticRegression(inside, labels, classes).fit(penalty).logits(asked)
-    probabilities = logits.softmax(1).cpu().numpy().astype(float)
+    (found,) = logistic_regression(inside, labels, asked, classes, [penalty])
+    probabilities = found.numpy().astype(float)
     judged = judged.reset_index(drop=True)
     table = judged[["id", "label"]].join(pd.DataFrame(probabilities.round(6)).add_prefix("p"))
     table = table.assign(grade=probabilities.argmax(1), referable="").join(judged[["group", "split"]])

@@ -23,7 +23,7 @@ from foveal.errors import FovealError
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.files import check_file, write_table
-from foveal.nets.probes import LogisticRegression, nearest_neighbours
+from foveal.nets.probes import logistic_regression, nearest_neighbours
 from foveal.page.render import print_template
 from foveal.predict.features import encode
 from foveal.sets.leaks import read_seen, refuse_seen
@@ -135,17 +135,16 @@ def _readouts(
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(config.seed)).to(labels.device)
         held_out = torch.zeros_like(labels, dtype=torch.bool).index_fill(0, order[::EVERY], True)
     penalty = best_penalty(both[0], both[1], classes, [held_out])
-    linear = LogisticRegression(features, labels, classes).fit(penalty).logits(asked).argmax(1)
-    return [(f"{config.neighbours} nearest", near.cpu().numpy()), ("linear", linear.cpu().numpy())]
+    (linear,) = logistic_regression(features, labels, asked, classes, [penalty])
+    return [(f"{config.neighbours} nearest", near.cpu().numpy()), ("linear", linear.argmax(1).numpy())]
 
 
 def best_penalty(features: Tensor, labels: Tensor, classes: int, held_out: Sequence[Tensor]) -> float:
     """The penalty with the most correct predictions on held-out images. held_out: bool [n] for each split."""
     right = np.zeros(len(PENALTIES))
     for own in held_out:
-        regression = LogisticRegression(features[~own], labels[~own], classes)
-        for number, penalty in enumerate(PENALTIES):
-            right[number] += int((regression.fit(penalty).logits(features[own]).argmax(1) == labels[own]).sum())
+        answers = logistic_regression(features[~own], labels[~own], features[own], classes, PENALTIES)
+        right += [int((answer.argmax(1) == labels[own].cpu()).sum()) for answer in answers]
     return PENALTIES[int(right.argmax())]
 
 

@@ -4,6 +4,7 @@ They take features [n, D] and labels of `known` images, and features [m, D] of i
 """
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -59,38 +60,20 @@ def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
     return (others @ weights + centre).float()
 
 
-class LogisticRegression:
-    """Multinomial logistic regression on standardised features, fitted to all images with L-BFGS.
+def logistic_regression(
+    known: Tensor, labels: Tensor, asked: Tensor, classes: int, penalties: Sequence[float]
+) -> Iterator[Tensor]:
+    """Probabilities [m, K] by scikit-learn's logistic regression on standardised features, for one penalty at a time.
 
-    penalty: factor on half the squared weights, per image (scikit-learn's C is 1 / (n penalty)). Each fit starts from
-    the weights of the previous one. In float64 where there is any: with few labels, float32 depends on the threads.
+    penalties: factors on half the squared weights, per image. Each fit starts from the weights of the previous one.
     """
+    from sklearn.linear_model import LogisticRegression
 
-    def __init__(self, known: Tensor, labels: Tensor, classes: int) -> None:
-        known = known if known.device.type == "mps" else known.double()
-        self.mean, self.spread = mean_and_spread(known)
-        self.known, self.labels = (known - self.mean) / self.spread, labels
-        self.weight = known.new_zeros(classes, known.shape[1])
-        self.bias = known.new_zeros(classes)
-
-    def fit(self, penalty: float, steps: int = 100) -> "LogisticRegression":
-        """Minimise; returns itself."""
-        parameters = [self.weight.requires_grad_(), self.bias.requires_grad_()]
-        optimiser = torch.optim.LBFGS(
-            parameters, max_iter=steps, tolerance_change=1e-7, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
-        )
-
-        def closure() -> Tensor:
-            optimiser.zero_grad()
-            logits = F.linear(self.known, self.weight, self.bias)
-            loss = F.cross_entropy(logits, self.labels) + 0.5 * penalty * self.weight.square().sum()
-            loss.backward()
-            return loss
-
-        optimiser.step(closure)
-        self.weight, self.bias = self.weight.detach(), self.bias.detach()
-        return self
-
-    def logits(self, asked: Tensor) -> Tensor:
-        """float32 [m, K]."""
-        return F.linear((asked - self.mean) / self.spread, self.weight, self.bias).float()
+    mean, spread = mean_and_spread(known.cpu().double())
+    inputs, others = ((part.cpu().double() - mean) / spread for part in (known, asked))
+    model = LogisticRegression(max_iter=1000, tol=1e-5, warm_start=True)
+    for penalty in penalties:
+        model.set_params(C=1 / (penalty * len(inputs))).fit(inputs.numpy(), labels.cpu().numpy())
+        answer = torch.zeros(len(others), classes)  # a class without an image has probability 0
+        answer[:, model.classes_] = torch.from_numpy(model.predict_proba(others.numpy())).float()
+        yield answer

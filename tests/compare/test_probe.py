@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.linear_model import RidgeClassifierCV
 
 import foveal
-from foveal.nets.probes import PENALTIES, LogisticRegression, nearest_neighbours, ridge
+from foveal.nets.probes import PENALTIES, logistic_regression, nearest_neighbours, ridge
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def blobs():
 
 def test_logistic_regression_is_that_of_scikit_learn(blobs):
     known, labels, asked, _ = blobs
-    ours = LogisticRegression(known, labels, 3).fit(0.01).logits(asked).softmax(1)
+    (ours,) = logistic_regression(known, labels, asked, 3, [0.01])
     mean, spread = known.mean(0), known.std(0)
     reference = Reference(C=1 / (180 * 0.01), tol=1e-8, max_iter=1000).fit((known - mean) / spread, labels)
     assert np.abs(ours.numpy() - reference.predict_proba((asked - mean) / spread)).max() < 2e-3
@@ -29,14 +29,23 @@ def test_logistic_regression_is_that_of_scikit_learn(blobs):
 def test_a_feature_that_hardly_varies_decides_nothing(blobs):
     known, labels, asked, _ = blobs
     still = 1e-4 * torch.sin(torch.arange(len(known)))  # among the known; then it moves
-    regression = LogisticRegression(torch.cat([known, still[:, None]], 1), labels, 3).fit(0.01)
-    answers = [regression.logits(torch.cat([asked, torch.full((60, 1), value)], 1)) for value in (0.0, 0.1)]
-    assert (answers[0].softmax(1) - answers[1].softmax(1)).abs().max() < 0.01
+    moved = torch.cat([torch.cat([asked, torch.full((60, 1), value)], 1) for value in (0.0, 0.1)])
+    (answers,) = logistic_regression(torch.cat([known, still[:, None]], 1), labels, moved, 3, [0.01])
+    assert (answers[:60] - answers[60:]).abs().max() < 0.01
 
 
 def test_features_that_do_not_vary_at_all_give_an_answer():
     known = torch.full((20, 4), 0.3)
-    assert LogisticRegression(known, torch.arange(20) % 2, 2).fit(0.01).logits(known).isfinite().all()
+    (answers,) = logistic_regression(known, torch.arange(20) % 2, known, 2, [0.01])
+    assert answers.isfinite().all()
+
+
+def test_a_class_without_an_image_has_probability_0(blobs):
+    known, labels, asked, _ = blobs
+    (answers,) = logistic_regression(known, labels + (labels > 0), asked, 5, [0.01])  # classes 0, 2 and 3
+    (three,) = logistic_regression(known, labels, asked, 3, [0.01])
+    np.testing.assert_allclose(answers[:, [0, 2, 3]], three, rtol=1e-5)
+    assert not answers[:, [1, 4]].any()
 
 
 def test_ridge_in_closed_form_agrees_with_scikit_learn(blobs):
