@@ -7,7 +7,7 @@ in threads of its own and with a time limit.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar
 import pandas as pd
 from fastapi import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import Engine, bindparam, func, insert, or_, select
+from sqlalchemy import ColumnElement, Engine, RowMapping, Select, bindparam, func, insert, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
@@ -34,6 +34,7 @@ PAGE = 1000  # reviews in one answer
 LARGEST = 1 << 16  # bytes: more than the longest review with every character escaped
 TABLE = (*COLUMNS, "file_sha256")
 NEWEST_FIRST = (REVIEWS.c.when.desc(), REVIEWS.c.id.desc())
+REVIEWER = func.lower(func.trim(REVIEWS.c.reviewer))
 THREADS = 4  # for the database only: a database that hangs blocks nothing else
 Found = TypeVar("Found")
 
@@ -85,8 +86,7 @@ class Reviews:
         key: of the model that gave it. The grade must be that of the answer, and so must the probabilities, if given.
         """
         found = select(LINES.c.content).where(LINES.c.image == review.image)
-        with self._told("read"), self._engine.connect() as connection:
-            lines = [json.loads(content) for content in connection.execute(found).scalars()]
+        lines = [json.loads(row["content"]) for row in self._rows(found)]
         answers = [line for line in lines if line["kind"] == "answer" and line["key"] == key]
         reviewed = [line["probabilities"] for line in answers if line["grade"] == review.given]
         if not reviewed or review.probabilities not in (None, *reviewed):
@@ -131,39 +131,26 @@ class Reviews:
         fields = (REVIEWS.c.name, REVIEWS.c.reviewer, REVIEWS.c.note)
         found = select(REVIEWS).where(or_(*(field.icontains(_storable(search), autoescape=True) for field in fields)))
         newest = found.order_by(*NEWEST_FIRST).limit(limit).offset(offset)
-        with self._told("read"), self._engine.connect() as connection:
-            total = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
-            rows = connection.execute(newest).mappings().all()
-        return total, [Review(**row) for row in rows]
+        total = self._rows(select(func.count().label("total")).select_from(found.subquery()))[0]["total"]
+        return total, [Review(**row) for row in self._rows(newest)]
 
     def opinions(self, image: str) -> list[tuple[int | None, str, str]]:
         """Grade, reviewer and time of the newest review of each reviewer of an image, oldest first."""
-        found = select(REVIEWS).where(REVIEWS.c.image == image).order_by(REVIEWS.c.when, REVIEWS.c.id)
-        newest = dict[str, tuple[int | None, str, str]]()
-        with self._told("read"), self._engine.connect() as connection:
-            for row in connection.execute(found).mappings():
-                name = row["reviewer"].strip().lower()
-                newest.pop(name, None)
-                newest[name] = (row["grade"], row["reviewer"], row["when"])
-        return list(newest.values())
+        newest = self._newest(REVIEWER, REVIEWS.c.image == image)
+        return [(row["grade"], row["reviewer"], row["when"]) for row in newest]
 
     def images(self) -> set[str]:
         """The digests of all reviewed images."""
-        with self._told("read"), self._engine.connect() as connection:
-            return set(connection.execute(select(REVIEWS.c.image).distinct()).scalars())
+        return {row["image"] for row in self._rows(select(REVIEWS.c.image).distinct())}
 
     def of_images(self, images: list[str]) -> dict[str, Review]:
         """The newest review of each of these digests that has one."""
-        found = select(REVIEWS).where(REVIEWS.c.image.in_(images)).order_by(*NEWEST_FIRST)
-        with self._told("read"), self._engine.connect() as connection:
-            rows = connection.execute(found).mappings().all()
-        return {row["image"]: Review(**row) for row in reversed(rows)}
+        newest = self._newest(REVIEWS.c.image, REVIEWS.c.image.in_(images))
+        return {row["image"]: Review(**row) for row in newest}
 
     def all(self) -> list[Review]:
         """All reviews, oldest first."""
-        with self._told("read"), self._engine.connect() as connection:
-            rows = connection.execute(select(REVIEWS).order_by(REVIEWS.c.id)).mappings().all()
-        return [Review(**row) for row in rows]
+        return [Review(**row) for row in self._rows(select(REVIEWS).order_by(REVIEWS.c.id))]
 
     def corrections(self, everything: bool = False) -> pd.DataFrame:
         """The newest review of each corrected image, oldest first, as text in `TABLE`, which has the digest last.
@@ -172,12 +159,7 @@ class Reviews:
         name of the photograph. If different images share a name, the id is `NAME (sha256 …)`, so that it cannot match
         an image of a set by mistake.
         """
-        parts = [REVIEWS.c.image] + [func.lower(func.trim(REVIEWS.c.reviewer))] * everything
-        rank = func.row_number().over(partition_by=parts, order_by=NEWEST_FIRST).label("rank")
-        ranked = select(REVIEWS, rank).subquery()
-        newest = select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.when, ranked.c.id)
-        with self._told("read"), self._engine.connect() as connection:
-            rows = connection.execute(newest).mappings().all()
+        rows = self._newest([REVIEWS.c.image, *[REVIEWER] * everything])
         # Counts all reviews: a confirmed image may share the name.
         images = Counter(name for name, _ in {(row["name"], row["image"]) for row in rows})
         table = []
@@ -187,6 +169,17 @@ class Reviews:
                 old, new = (UNGRADABLE if grade is None else str(grade) for grade in (row["given"], row["grade"]))
                 table.append((name, old, new, row["reviewer"], row["when"], row["note"], row["image"]))
         return pd.DataFrame(table, columns=list(TABLE), dtype=str)
+
+    def _newest(self, of_each: Any, *only: ColumnElement[bool]) -> Sequence[RowMapping]:
+        """The newest review of each value of some columns, oldest first."""
+        rank = func.row_number().over(partition_by=of_each, order_by=NEWEST_FIRST).label("rank")
+        ranked = select(REVIEWS.c.id, rank).where(*only).subquery()
+        newest = REVIEWS.c.id.in_(select(ranked.c.id).where(ranked.c.rank == 1))
+        return self._rows(select(REVIEWS).where(newest).order_by(REVIEWS.c.when, REVIEWS.c.id))
+
+    def _rows(self, found: Select[Any]) -> Sequence[RowMapping]:
+        with self._told("read"), self._engine.connect() as connection:
+            return connection.execute(found).mappings().all()
 
     def close(self) -> None:
         """Close all connections."""
