@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy import URL, Column, Connection, Engine, Integer, MetaData, String, Table, Text, bindparam, event, select
+from sqlalchemy import URL, Column, Connection, Engine, Integer, MetaData, String, Table, Text, event, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from foveal.errors import FovealError
-from foveal.serve.log import LINES, append, lines_of
+from foveal.serve.log import LINES, append
 from foveal.version import VERSION as PROGRAM
 
 WAIT = 30  # seconds for another process that writes
@@ -45,7 +45,7 @@ REVIEWS = Table(
     sqlite_autoincrement=True,  # never reuse an id
 )
 # Of the tables; a change of them needs a new revision, and a step that upgrades databases of the older one.
-REVISION, WITHOUT_IMAGES, WITHOUT_LOG = "0003", "0002", "0001"
+REVISION, WITHOUT_LOG = "0003", "0001"
 VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
@@ -167,20 +167,8 @@ def make_tables(engine: Engine) -> None:
             LINES.create(connection)
             before = connection.scalar(select(sql.func.max(REVIEWS.c.id))) or 0
             append(connection, [{"kind": "begin", "foveal": PROGRAM, "reviews_before": before}])
-        elif found == [WITHOUT_IMAGES]:
-            _add_images(connection)
         elif found != [REVISION]:
             what = f"the reviews have revision {', '.join(found)}: they were made by a newer Foveal or another program"
             fix = "update Foveal or give another database"
             raise FovealError("reviews.revision", what, expected=REVISION, fix=fix)
         connection.execute(VERSION.update().values(version_num=REVISION))
-
-
-def _add_images(connection: Connection) -> None:
-    """Add the column of the photographs to a log without it."""
-    connection.exec_driver_sql("ALTER TABLE log ADD COLUMN image VARCHAR(64)")
-    images = [{"line": line.number, "found": line.values().get("image")} for line in lines_of(connection)]
-    change = LINES.update().where(LINES.c.number == bindparam("line")).values(image=bindparam("found"))
-    connection.execute(change, images)
-    for index in LINES.indexes:
-        index.create(connection)

@@ -199,19 +199,3 @@ def test_kept_photographs_of_a_patient_are_deleted_once_the_server_has_stopped(s
     assert foveal.erase(place, patient="17", keep_images=kept, yes=True)["photographs"] == 2
     assert len(list(kept.glob("*.jpg"))) == 1 and not list((kept / ".waiting").iterdir())
     assert len((kept / "labels.csv").read_text().splitlines()) == 2
-
-
-def test_a_database_of_before_photographs_were_searched_for_is_upgraded(place, refuses):
-    change(place, "DROP INDEX log_by_image")
-    change(place, "ALTER TABLE log DROP COLUMN image")
-    change(place, "UPDATE alembic_version SET version_num = '0002'")
-    before = foveal.audit(place)
-    known = {line.number: line.values().get("image") for line in lines_in(place)}
-    open_reviews(place).close()
-    assert foveal.audit(place) == before
-    with closing(sqlite3.connect(place)) as connection:
-        assert dict(connection.execute("SELECT number, image FROM log").fetchall()) == known
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
-    foveal.erase(place, patient="4711", yes=True)
-    with closing(sqlite3.connect(place)) as connection:
-        assert connection.execute("SELECT count(image) FROM log").fetchone()[0] < sum(map(bool, known.values()))
