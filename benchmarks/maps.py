@@ -26,8 +26,15 @@ from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
-from foveal.explain.attribution import METHODS
-from foveal.explain.explainer import Explainer, randomised, rank_correlation, resized, with_grader, without_lesions
+from foveal.explain.explainer import (
+    METHODS,
+    Explainer,
+    randomised,
+    rank_correlation,
+    resized,
+    with_grader,
+    without_lesions,
+)
 from foveal.fundus.crop import crop_square
 from foveal.fundus.overlay import border_energy, retina_of
 from foveal.fundus.preparation import Preparation, locate, prepare_pixels
@@ -90,7 +97,7 @@ def try_maps(explainer: Explainer, count: int) -> None:
     for method in METHODS:
         try:
             explainer.check(method)
-        except FovealError as error:  # there is no feature map, which gradcam and similar methods need
+        except FovealError as error:  # gradcam does not work with every encoder
             say(str(error))
         else:
             scores[method], random[method], alike[method] = _scored(explainer, copies, drawn, method)

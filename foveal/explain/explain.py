@@ -16,8 +16,7 @@ import tyro
 from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
-from foveal.explain.attribution import MethodName
-from foveal.explain.explainer import MOST, Explained, Explainer, Explanation, alarm_of, check_maps
+from foveal.explain.explainer import GRADCAM, MOST, Explained, Explainer, Explanation, MethodName, alarm_of, check_maps
 from foveal.files import is_free, json_ready, sha256_of, write_bytes, write_json, write_text
 from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.decode import decode
@@ -36,7 +35,6 @@ from foveal.readout.predictions import probability_columns
 from foveal.runs import read_model
 from foveal.sets.records import PreparedSet, open_prepared
 
-SHOWN: MethodName = "gradcam"  # the maps that predict and serve show
 WORST = 24  # pictures of a set, and of the page, which stays small enough to send
 SIDE = 640  # pixels of a picture on the page; it links to the full one
 MISSED = 0.1  # error of the sum of a map, as a share of the change of the score, above which the note reports it
@@ -88,7 +86,7 @@ def explain(config: ExplainConfig) -> Path:
     explainer = Explainer(config.run, config.target, choose_device(config.device))
     explainer.check(config.method)
     entries, explained = _write_maps(config, holding, sets, explainer, out / "maps")
-    methods = dict.fromkeys([config.method, *[SHOWN] * explainer.looking.maps])
+    methods = dict.fromkeys([config.method, *[GRADCAM] * explainer.looking.maps])
     baseline = " with a blurred picture as baseline" if config.method == "integrated-gradients" else ""
     result = {"run": str(config.run), "method": f"{config.method}{baseline}", "target": config.target,
               "checks": check_maps(explainer, explained, list(methods)), "images": entries,

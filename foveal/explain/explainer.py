@@ -11,18 +11,19 @@ from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor
 
 from foveal.augment.views import plain_view
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
-from foveal.explain.attribution import WEIGHTED, Attribution, Scorer, attribute, class_activation, enlarged
+from foveal.explain.attribution import Attribution, Scorer, attribute
 from foveal.fundus.overlay import ALARM, border_energy, retina_of
 from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Grader, Looking
@@ -31,6 +32,9 @@ from foveal.page.words import counted
 from foveal.predict.predictor import Predictor, look
 from foveal.runs import read_model
 
+MethodName = Literal["gradcam", "integrated-gradients", "occlusion"]
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
+GRADCAM = METHODS[0]  # the maps that predict and serve show
 HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share of the side
 
 
@@ -114,15 +118,17 @@ class Explainer:
         """Explain the grade of one prepared picture uint8 [S, S, C]; `target` replaces the target of the explainer."""
         image = self.input(pixels)
         with torch.no_grad():
-            logits, _, *places = self.looking(image)  # of the image as it is: a map explains a single view
+            logits = self.grader(image)  # of the image as it is: a map explains a single view
             shares, *_ = look(self.looking, image, self.predictor.tta)
         readout = self.predictor.readout
         grade = int(readout.grades(readout.probabilities(shares.float().cpu().numpy()))[0])
         target, retina = target or self.target or of_class(grade, self.classes), retina_of(pixels)
-        likely = of_class(int(logits.argmax()), self.classes)
-        shown = likely if self.looking.decision == "most_probable" else EXPECTED
-        if method == "gradcam" and places and target == shown:  # the map that predict and serve show
-            found = Attribution(*enlarged(places[0][0], image.shape[3]))
+        if method == GRADCAM:
+            looking = Looking(self.grader, self.predictor.decision, maps=True, score=target.score)
+            with torch.no_grad():
+                places = looking(image)[2][None]
+            enlarged = F.interpolate(places, tuple(image.shape[2:]), mode="bilinear", align_corners=False)
+            found = Attribution(enlarged[0, 0], places.shape[3])
         else:
             empty = self.input(without_lesions(pixels, retina))
             found = attribute(method, Scorer(self.grader, target.score), image, empty)
@@ -133,10 +139,10 @@ class Explainer:
         )  # fmt: skip
 
     def check(self, method: str) -> None:
-        """Raise FovealError if the method does not work with the encoder; takes one pass."""
-        if method in WEIGHTED:
-            scorer = Scorer(self.grader, (self.target or of_class(0, self.classes)).score)
-            class_activation(method, scorer, self.input(self.predictor.blank(1)[0]).requires_grad_())
+        """Raise FovealError if the method does not work with the encoder."""
+        if method == GRADCAM and not self.looking.maps:
+            what = f"--method {method}: the features of this encoder are not the mean of its last map"
+            raise FovealError("run.no_maps", what, fix="use --method integrated-gradients")
 
     def input(self, pixels: np.ndarray) -> Tensor:
         """The network input float32 [1, C, s, s] for a prepared picture uint8 [S, S, C], on the device."""

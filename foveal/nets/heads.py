@@ -6,7 +6,7 @@ and spreads of maps describe the style of a picture (Huang and Belongie, 2017). 
 Legend: B images, D features, O outputs of the head, K classes, h and w places of the last map.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os.path import commonpath
 from typing import Any
@@ -19,6 +19,7 @@ from foveal.errors import FovealError
 from foveal.losses.grading import expected_grade, to_logits
 from foveal.nets.encoder import stage_of_parameters
 
+Score = Callable[[Tensor], Tensor]
 STEP = 0.05  # step of an output to measure its effect on the score; outputs vary by about 1
 
 
@@ -114,11 +115,12 @@ class Looking(nn.Module):
     The map is a class activation map (Zhou et al. 2016, https://arxiv.org/abs/1512.04150): the last map of features,
     whose mean the head must use, weighted by the effect of each feature on the score: the expected grade, or the
     log-odds of the answer. It equals Grad-CAM (Selvaraju et al. 2017) without a backward pass, so it can be exported.
+    score: another score, a function of logits [B, K] -> [B].
     """
 
-    def __init__(self, grader: Grader, decision: str, maps: bool) -> None:
+    def __init__(self, grader: Grader, decision: str, maps: bool, score: Score | None = None) -> None:
         super().__init__()
-        self.grader, self.decision, self.maps = grader, decision, maps
+        self.grader, self.decision, self.maps, self.score = grader, decision, maps, score
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(logits, features) or (logits, features, places)."""
@@ -145,6 +147,8 @@ class Looking(nn.Module):
 
     def _score(self, outputs: Tensor, given: Tensor) -> Tensor:
         logits = self.grader.logits(outputs)
+        if self.score is not None:
+            return self.score(logits)
         if self.decision == "most_probable":
             rest = logits.masked_fill(given, -torch.inf).logsumexp(1)
             return (logits * given).sum(1) - rest

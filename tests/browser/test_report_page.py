@@ -46,7 +46,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, grader_run: Path, phantom_se
         (copy / "config.toml").write_text(lines, encoding="utf-8")
     lengthen(second)
     add_companions(second)
-    maps = foveal.explain(grader_run, phantom_set, out=folder / "maps", method="gradcam")
+    maps = foveal.explain(grader_run, phantom_set, out=folder / "maps", method="occlusion")
     return {
         "full": foveal.report(second, out=folder / "full.html"),
         "one": foveal.report(first, out=folder / "one.html"),

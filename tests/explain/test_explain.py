@@ -38,9 +38,9 @@ def photograph(tmp_path):
 
 def test_a_part_of_a_set_the_worst_mistakes_first(grader_run, phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "WORST", 3)
-    out = foveal.explain(grader_run, phantom_set, out=tmp_path / "maps", method="gradcam")
+    out = foveal.explain(grader_run, phantom_set, out=tmp_path / "maps", method="occlusion")
     result = read(out)
-    assert (result["method"], result["target"], result["cannot_show"]) == ("gradcam", "grade", CANNOT_SHOW)
+    assert (result["method"], result["target"], result["cannot_show"]) == ("occlusion", "grade", CANNOT_SHOW)
     table = pd.read_csv(grader_run / "predictions.csv").query("split == 'test'").set_index("id")
     distances = (table["grade"] - table["label"]).abs()
     assert [distances[image["id"]] for image in result["images"]] == sorted(distances, reverse=True)[:3]
@@ -63,7 +63,7 @@ def test_the_value_is_that_of_the_prediction_and_the_overlay_is_the_photograph(g
     expected = {"grade": sum(k * row[f"p{k}"] for k in range(5)), "referable": row["p2"] + row["p3"] + row["p4"]}
     for target, value in expected.items():
         (image,) = read(
-            foveal.explain(grader_run, photograph.parent, out=tmp_path / "o", method="gradcam", target=target)
+            foveal.explain(grader_run, photograph.parent, out=tmp_path / "o", method="occlusion", target=target)
         )["images"]
         assert image["value"] == pytest.approx(value, abs=1e-4) and image["label"] is None
         assert image["grade"] == given["grade"]
@@ -75,7 +75,7 @@ def test_the_value_is_that_of_the_prediction_and_the_overlay_is_the_photograph(g
 def test_a_later_call_replaces_the_maps(grader_run, photograph, phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "WORST", 3)
     for images, count in ((phantom_set, 3), (photograph, 1)):
-        result = read(foveal.explain(grader_run, images, out=tmp_path / "o", method="gradcam"))
+        result = read(foveal.explain(grader_run, images, out=tmp_path / "o", method="occlusion"))
         assert len(result["images"]) == len(list((tmp_path / "o" / "maps").iterdir())) == count
 
 
@@ -119,7 +119,7 @@ def test_wrong_use_is_refused(grader_run, phantom_set, tmp_path, options, code, 
 
 def test_a_folder_with_other_files_is_refused(grader_run, photograph, refuses):
     with refuses("output.exists", photograph.parent):
-        foveal.explain(grader_run, photograph, out=photograph.parent, method="gradcam")
+        foveal.explain(grader_run, photograph, out=photograph.parent, method="occlusion")
 
 
 def test_a_set_without_the_part_is_refused(grader_run, phantom_set, tmp_path, refuses):
@@ -147,7 +147,7 @@ def test_an_unreadable_photograph_has_its_place(tmp_path):
 def test_photographs_in_an_archive_are_explained(grader_run, photograph, tmp_path):
     with ZipFile(tmp_path / "eyes.zip", "w") as archive:
         archive.write(photograph, "eye.png")
-    (image,) = read(foveal.explain(grader_run, tmp_path / "eyes.zip", out=tmp_path / "o", method="gradcam"))["images"]
+    (image,) = read(foveal.explain(grader_run, tmp_path / "eyes.zip", out=tmp_path / "o", method="occlusion"))["images"]
     assert image["id"].endswith("eyes.zip/eye.png") and (tmp_path / "o" / image["overlay"]).is_file()
 
 
@@ -159,8 +159,14 @@ def test_grad_cam_is_the_map_that_predict_lays_over_photographs(looking_run, pha
     found = explainer.explain(pixels[0], "gradcam")
     assert found.cells == len(places) == 2 and found.heat.shape == (64, 64)
     assert found.heat.max() == pytest.approx(places.max(), rel=1e-5)
-    other = explainer.explain(pixels[0], "gradcam", EXPECTED)  # by gradients where the target is another
+    other = explainer.explain(pixels[0], "gradcam", EXPECTED)
     assert explainer.predictor.decision != "most_probable" or other.heat.max() != found.heat.max()
+
+
+def test_grad_cam_of_an_encoder_without_maps_is_refused(grader_run, photograph, tmp_path, refuses):
+    with refuses("run.no_maps", "--method gradcam"):
+        foveal.explain(grader_run, photograph, out=tmp_path / "o", method="gradcam")
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_map_with_a_large_error_gets_a_warning():
