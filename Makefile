@@ -21,7 +21,7 @@ setup: .venv/.ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Foveal needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,weights,docs,dicom,hospital,excel,parquet,ray,explain,umap,mlflow,tensorboard,wandb,serve,postgresql,export]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,weights,docs,dicom,hospital,excel,parquet,ray,explain,mlflow,tensorboard,wandb,serve,postgresql,export]'
 	@touch $@
 
 demo: setup

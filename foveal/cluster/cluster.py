@@ -72,7 +72,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     count = count or max(tried, key=tried.__getitem__, default=2)
     looks = [look(features, images, judged, count) for features in kinds]
     first = looks[0]
-    say("maps: PCA, t-SNE and, if it is installed, UMAP", "dim")
+    say("maps: PCA and t-SNE", "dim")
     maps = draw_maps(kinds[0].components[0])
     about = {
         "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),

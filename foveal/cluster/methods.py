@@ -4,7 +4,6 @@ The search for the nearest, by cosine of all features, is exact. It leaves out i
 they are similar for trivial reasons.
 """
 
-import importlib.util
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ MOST_PROPOSED, SUBSTANTIAL = 12, 0.25  # clusters; mean silhouette above which t
 PERPLEXITY = 30
 FEW = 1000  # points; with fewer, several threads are slower than one
 CHECKED = 10  # neighbours of each point to compare between map and features
-MOST = 5_000  # points of t-SNE and UMAP: more take minutes and overlap
-NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+MOST = 5_000  # points of t-SNE: more take minutes and overlap
+NAMES = {"pca": "PCA", "tsne": "t-SNE"}
 
 
 def propose(points: np.ndarray) -> dict[int, float]:
@@ -80,19 +79,12 @@ def draw_maps(points: np.ndarray) -> list[Map]:
     """All maps of float [n, d], principal components first, of at most `MOST` points drawn at random."""
     rows = np.sort(np.random.default_rng(SEED).permutation(len(points))[:MOST])
     made = {"pca": points[rows][:, :2], "tsne": _tsne(points[rows])}
-    if umap_is_installed():
-        made["umap"] = _umap(points[rows])
     near = neighbour_graph(points[rows])
     return [
         Map(name=name, rows=rows, places=places, kept=near.multiply(neighbour_graph(places)).sum() / near.nnz,
             by_chance=near.nnz / len(rows) / (len(rows) - 1))
         for name, places in made.items()
     ]  # fmt: skip
-
-
-def umap_is_installed() -> bool:
-    """True if the extra `umap` is installed."""
-    return importlib.util.find_spec("umap") is not None
 
 
 def map_listing(
@@ -119,16 +111,6 @@ def _tsne(points: np.ndarray) -> np.ndarray:
     with threadpool_limits(1 if len(points) < FEW else None):
         found = TSNE(2, perplexity=perplexity, init="pca", random_state=SEED).fit_transform(points)
     return np.asarray(found, float)
-
-
-def _umap(points: np.ndarray) -> np.ndarray:
-    """UMAP (McInnes et al. 2018) on one thread: with several, results differ despite the same seed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns that TensorFlow is missing, which is not needed
-        from umap import UMAP
-
-        near = min(15, len(points) - 1)
-        return np.asarray(UMAP(n_neighbors=near, random_state=SEED, n_jobs=1).fit_transform(points), float)
 
 
 def neighbour_graph(points: np.ndarray) -> Any:

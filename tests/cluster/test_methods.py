@@ -1,7 +1,5 @@
 """Clusterings and maps of points whose clusters are known."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
@@ -76,18 +74,4 @@ def test_tsne_keeps_balls_apart_and_is_the_same_each_time():
     assert (first == second).all()
     middles = np.array([first[labels == k].mean(0) for k in range(3)])
     nearest = np.linalg.norm(first[:, None] - middles, axis=2).argmin(1)
-    assert (nearest == labels).all()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="the extra umap is not installed")
-def test_umap_keeps_balls_apart_and_is_the_same_each_time(monkeypatch):
-    monkeypatch.setattr(methods, "umap_is_installed", lambda: True)
-    points, labels = blobs(each=30)
-    first, second = (methods.draw_maps(points) for _ in range(2))
-    assert [one.name for one in first] == ["pca", "tsne", "umap"]
-    places = first[2].places
-    assert (places == second[2].places).all() and first[2].kept > 2 * first[2].by_chance
-    middles = np.array([places[labels == k].mean(0) for k in range(3)])
-    nearest = np.linalg.norm(places[:, None] - middles, axis=2).argmin(1)
     assert (nearest == labels).all()
