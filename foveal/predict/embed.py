@@ -1,7 +1,7 @@
 """embed: write the features of each photograph, a vector, to a table that other programs can show and search.
 
     foveal embed RUN photographs/ --out embeddings.parquet
-    foveal embed tf_efficientnet_lite0 clinic/labels.csv --out embeddings.npz
+    foveal embed tf_efficientnet_lite0 clinic/labels.csv --out embeddings.csv
 
 RUN is a grader, a pre-trained encoder, or the name of a network. Photographs are prepared like those of the run, and
 for a network by its name as `prepare` does it. Photographs that cannot be read have no row.
@@ -34,7 +34,7 @@ from foveal.sets.prepare import read
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sources.source import PICTURES
 
-ENDINGS = (".parquet", ".csv", ".npz")
+ENDINGS = (".parquet", ".csv")
 COLUMNS = ["id", "file", "label", "class", "split", "group", "eye", "flags"]
 Batch = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # COLUMNS, prepared images [n, S, S, C], diameters of the discs [n]
 
@@ -47,7 +47,7 @@ class EmbedConfig:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Photographs: a folder, a table, a zip archive, a "pattern", or a prepared set.
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    # Table to write: .parquet, .csv or .npz.
+    # Table to write: .parquet or .csv.
     out: Path | None = Path("embeddings.parquet")
     # Weights of a network given by its name: imagenet, random or a file of weights.
     init: str = "imagenet"
@@ -59,7 +59,7 @@ class EmbedConfig:
             return
         check(self, "out", self.out.suffix.lower() in ENDINGS, f"a file that ends in {', '.join(ENDINGS)}")
         if self.out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-            fix = "pip install 'foveal[parquet]', or choose an --out that ends in .csv or .npz"
+            fix = "pip install 'foveal[parquet]', or choose an --out that ends in .csv"
             raise FovealError("package.missing", f"--out {self.out} needs the package pyarrow", fix=fix)
 
 
@@ -101,19 +101,14 @@ def embed(config: EmbedConfig) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, out: Path) -> None:
-    """Replace the table: .parquet with a column `vector`, .csv with v0, v1, …, .npz with an array for each column."""
+    """Replace the table: .parquet with a column `vector`, .csv with v0, v1, …"""
     out.parent.mkdir(parents=True, exist_ok=True)
-    vectors, known = np.stack(list(table["vector"])), table.drop(columns="vector")
     with replacing(out) as partial:
         if out.suffix.lower() == ".parquet":
             table.to_parquet(partial, engine="pyarrow", index=False)
-        elif out.suffix.lower() == ".csv":
-            numbers = pd.DataFrame(vectors, columns=[f"v{number}" for number in range(vectors.shape[1])])
-            known.join(numbers).to_csv(partial, index=False, lineterminator="\n")
         else:
-            words: dict[str, Any] = {name: known[name].to_numpy(str) for name in known.columns.drop(["label", "file"])}
-            words["path"] = known["file"].to_numpy(str)  # numpy keeps the name `file` for itself
-            np.savez(partial, vector=vectors, label=known["label"].fillna(-1).to_numpy(np.int64), **words)
+            numbers = pd.DataFrame(np.stack(list(table["vector"]))).add_prefix("v")
+            table.drop(columns="vector").join(numbers).to_csv(partial, index=False, lineterminator="\n")
 
 
 def _opened(source: Path | Given, model: dict[str, Any]) -> tuple[Preparation, int, Iterator[Batch]]:
