@@ -39,10 +39,9 @@ def is_comparison(folder: Path) -> bool:
 def travel(
     findings: Sequence[Finding], graders: Sequence[Evidence], compared: Sequence[Path] = ()
 ) -> dict[str, Any] | None:
-    """The matrix of the runs, a table of the sources of each, and comparisons: those given and those in the runs."""
-    found = [finding for finding in findings if finding.result.get("sources")]
+    """A table of the sources of each run, and comparisons: those given and those in the runs."""
     runs = []
-    for finding in found:
+    for finding in [one for one in findings if one.result.get("sources")]:
         rows = [one | {"value": one["source"] + " (held out)" * one["held_out"]} for one in finding.result["sources"]]
         runs.append({"name": finding.name, "finding": finding, "table": by_column(finding, rows)})
     folders = [*compared, *(folder for run in graders if is_comparison(folder := run.path / FOLDER))]
@@ -51,21 +50,7 @@ def travel(
         table = pd.read_csv(folder / TABLE, dtype={"tested_on": str, "labels": str, "init": str}, keep_default_na=False,
                             na_values={name: [""] for name in NUMBERS})  # fmt: skip
         tables.append({"name": "/".join(folder.parts[-2:]), "matrices": _matrices(table), **_means(table)})
-    return {"matrix": _matrix(found), "runs": runs, "compared": tables} if runs or tables else None
-
-
-def _matrix(findings: Sequence[Finding]) -> dict[str, Any] | None:
-    """Runs by sources, with the first headline metric; None without any."""
-    if not findings:
-        return None
-    name = findings[0].evidence.headline_names[0]
-    columns = list(dict.fromkeys(one["source"] for finding in findings for one in finding.result["sources"]))
-    rows: list[list[Shown]] = []
-    for finding in findings:
-        own = {one["source"]: _square(one["metrics"][name], one["held_out"])
-               for one in finding.result["sources"] if name in one["metrics"]}  # fmt: skip
-        rows.append([finding.name, *map(own.get, columns)])
-    return {"title": f"{METRIC_NAMES[name]} of each source", "columns": ["", *columns], "rows": rows}
+    return {"runs": runs, "compared": tables} if runs or tables else None
 
 
 def _matrices(table: pd.DataFrame) -> list[dict[str, Any]]:

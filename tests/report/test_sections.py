@@ -234,12 +234,12 @@ def test_it_is_shown_how_a_grader_travels(full_run, write_grader, page_of, tmp_p
     page = page_of(full_run)
     shown = section(page, "travel")
     assert all(word in shown for word in ("north", "0.712", "0.612", "0.312", "25 groups", "25 groups, few"))
-    assert shown.count("n = 50") == 3 and shown.count('class="abroad"') == 1
+    assert shown.count("(held out)") == 1
     assert "south" in section(page, "summary") and "0.31" in section(page, "summary")
     other = write_grader(tmp_path / "other", right=0.6)
     read_evidence(other)
     change(other, sources=[{**one, "held_out": False} for one in SOURCES[1:]])
-    assert section(page_of(full_run, other), "travel").count("n = 50") == 5
+    assert section(page_of(full_run, other), "travel").count("25 groups") == 5
 
 
 def test_a_comparison_in_the_folder_of_a_run_is_shown(full_run, page_of):
@@ -279,4 +279,4 @@ def test_sources_held_out_by_an_evaluation_are_held_out_on_the_page(write_grader
     table.to_csv(run / "predictions.csv", index=False)
     foveal.evaluate(run, hold_out=("south",))
     page = page_of(run)
-    assert section(page, "travel").count('class="abroad"') == 1 and "45 test images" in section(page, "summary")
+    assert section(page, "travel").count("(held out)") == 1 and "45 test images" in section(page, "summary")
