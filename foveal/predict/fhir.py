@@ -14,16 +14,9 @@ from typing import Any
 from foveal.errors import FovealError
 from foveal.files import write_text
 from foveal.predict.model import Model
-from foveal.predict.studies import GRADES, INSUFFICIENT, QUESTIONS, Eye, Study
+from foveal.predict.studies import CODES, GRADES, INSUFFICIENT, QUESTIONS, Eye, Study
 from foveal.version import VERSION
 
-LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
-BODY_SITES = {"right": ("18944008", "Right eye structure"), "left": ("8966001", "Left eye structure")}
-REPORT = ("18748-4", "Diagnostic imaging study")
-_CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
-_SECTIONS = "http://terminology.hl7.org/CodeSystem/v2-0074"
-_ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
-_IDENTIFIERS = "http://terminology.hl7.org/CodeSystem/v2-0203"
 NOTICE = "Computed by software and not reviewed. Research use; not a medical device."
 _URI = "urn:ietf:rfc:3986"
 
@@ -75,18 +68,18 @@ def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) ->
     observation = {
         "resourceType": "Observation",
         **_common(study, names[eye.side]),
-        "category": [_concept(_CATEGORIES, "imaging", "Imaging")],
-        "code": _concept(LOINC, *QUESTIONS[eye.side]),
-        "bodySite": _concept(SNOMED, *BODY_SITES[eye.side]),
+        "category": [_concept("category", "imaging", "Imaging")],
+        "code": _concept("loinc", *QUESTIONS[eye.side]),
+        "bodySite": _concept("snomed", *CODES["body_sites"][eye.side]),
         "device": {"reference": names["grader"]},
         "derivedFrom": [_imaging_study(study)],
     }
     if eye.grade is None:
-        absent = _concept(_ABSENT, "unknown", "Unknown")
-        absent["coding"].append({"system": LOINC, "code": INSUFFICIENT[0], "display": INSUFFICIENT[1]})
+        absent = _concept("absent", "unknown", "Unknown")
+        absent["coding"] += _concept("loinc", *INSUFFICIENT)["coding"]
         return {**observation, "dataAbsentReason": {**absent, "text": f"Ungradable: {eye.why}"}}
-    value = {**_concept(LOINC, *GRADES[eye.grade]), "text": f"{eye.grade} {model.classes[eye.grade]}"}
-    share = {"value": round(eye.share, 4), "unit": "1", "system": UCUM, "code": "1"}
+    value = {**_concept("loinc", *GRADES[eye.grade]), "text": f"{eye.grade} {model.classes[eye.grade]}"}
+    share = {"value": round(eye.share, 4), "unit": "1", "system": CODES["systems"]["ucum"], "code": "1"}
     components = [
         {"code": {"text": "Referral advised"}, "valueBoolean": eye.referable},
         {"code": {"text": "Probability of moderate or worse retinopathy"}, "valueQuantity": share},
@@ -100,8 +93,8 @@ def _report(study: Study, names: dict[str, str]) -> dict[str, Any]:
     return {
         "resourceType": "DiagnosticReport",
         **_common(study, names["report"]),
-        "category": [_concept(_SECTIONS, "IMG", "Diagnostic Imaging")],
-        "code": {**_concept(LOINC, *REPORT), "text": "Diabetic retinopathy, graded from fundus photographs"},
+        "category": [_concept("section", "IMG", "Diagnostic Imaging")],
+        "code": {**_concept("loinc", *CODES["report"]), "text": "Diabetic retinopathy, graded from fundus photographs"},
         "issued": datetime.now(UTC).isoformat(timespec="seconds"),
         "result": [{"reference": names[eye.side]} for eye in study.eyes],
         "imagingStudy": [_imaging_study(study)],
@@ -134,7 +127,7 @@ def _common(study: Study, name: str) -> dict[str, Any]:
         "subject": {"type": "Patient", "identifier": patient},
     }
     if order := str(study.source.get("AccessionNumber") or ""):
-        kind = _concept(_IDENTIFIERS, "ACSN", "Accession ID")
+        kind = _concept("identifier", "ACSN", "Accession ID")
         common["basedOn"] = [{"type": "ServiceRequest", "identifier": {"type": kind, "value": order}}]
     day = str(study.source.get("AcquisitionDate") or study.source.get("StudyDate") or "")
     return {**common, "effectiveDateTime": f"{day[:4]}-{day[4:6]}-{day[6:]}"} if re.fullmatch(r"\d{8}", day) else common
@@ -145,4 +138,4 @@ def _imaging_study(study: Study) -> dict[str, Any]:
 
 
 def _concept(system: str, code: str, display: str) -> dict[str, Any]:
-    return {"coding": [{"system": system, "code": code, "display": display}]}
+    return {"coding": [{"system": CODES["systems"][system], "code": code, "display": display}]}

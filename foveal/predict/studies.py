@@ -5,6 +5,7 @@ are read here, names and birth dates included, go nowhere but into those reports
 """
 
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,18 +23,9 @@ from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import REFERABLE_FROM
 
 SCALE, CLASSES = "icdr", 5  # the only grades that have codes
-# The answer list LL2117-1 of LOINC, and the answer that stands for an ungradable eye in list LL6202-7.
-GRADES = (
-    ("LA18643-9", "No apparent retinopathy"), ("LA18644-7", "Mild non-proliferative retinopathy"),
-    ("LA18645-4", "Moderate non-proliferative retinopathy"), ("LA18646-2", "Severe non-proliferative retinopathy"),
-    ("LA18648-8", "Proliferative retinopathy"),
-)  # fmt: skip
-INSUFFICIENT = ("LA34400-4", "Insufficient image quality to support autonomous analysis")
+CODES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("codes.toml").read_text(encoding="utf-8"))
+GRADES, INSUFFICIENT, QUESTIONS = CODES["grades"], CODES["insufficient"], CODES["questions"]
 SIDES = {"R": "right", "L": "left"}
-QUESTIONS = {
-    "right": ("71491-5", "Right eye Diabetic retinopathy severity level by Ophthalmoscopy"),
-    "left": ("71490-7", "Left eye Diabetic retinopathy severity level by Ophthalmoscopy"),
-}
 SHOWN = 3  # names of photographs that are left out
 _UID = re.compile(r"[0-9.]{1,64}")
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
