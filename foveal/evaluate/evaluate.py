@@ -5,7 +5,6 @@ foveal evaluate NEW --versus OLD
 
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets,
                 second, subgroups, sources (with several, see columns.py), stress, about
-confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
 comparison.json with --versus: the run compared with others, and changes.csv (difference.py)
 """
@@ -183,9 +182,6 @@ def _write(config: EvaluateConfig, out: Path, result: dict[str, Any], everything
     """Write and print the results, corrections.csv and label_noise.csv."""
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, result)
-    names = result["about"]["classes"]
-    confusion = pd.DataFrame(result["confusion"], index=pd.Index(names, name="true \\ given"), columns=names)
-    write_table(out.with_name("confusion.csv"), confusion.reset_index())
     show(result)
     if config.corrections is not None:  # a report can apply those of these images as well
         kept, beside = read_corrections(config.corrections), out.with_name(CORRECTIONS)

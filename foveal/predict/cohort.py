@@ -49,7 +49,7 @@ FOLDER, FILE, ABOUT = "cohorts", "predictions.csv", "cohort.json"
 USUAL_TABLES = ("labels.csv", "train.csv")
 DOCUMENTS = "documents"  # of foveal document
 EARLIER = (
-    "metrics.json", "confusion.csv", "label_noise.csv", "comparison.json", "changes.csv", "corrections.csv",
+    "metrics.json", "label_noise.csv", "comparison.json", "changes.csv", "corrections.csv",
     "stress.csv", "report.html",
 )  # fmt: skip
 PARENT = "parent.csv"  # in the folder of an adapted run: what its parent predicts for the same photographs
