@@ -7,6 +7,7 @@ web service answers with it, and tests check it. `FovealError` is a ValueError, 
 to catch it.
 """
 
+import importlib.util
 from functools import partial
 
 
@@ -36,3 +37,10 @@ class FovealError(ValueError):
     def subject(self) -> str:
         """What the error is about: `image` of `image.damaged`."""
         return self.code.partition(".")[0]
+
+
+def check_packages(what: str, extra: str, *modules: str) -> None:
+    """FovealError unless these modules, which an extra of Foveal installs, are there. what: what needs them."""
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        fix = f"pip install 'foveal[{extra}]'"
+        raise FovealError("package.missing", f"{what} needs {', '.join(missing)}, which is not installed", fix=fix)

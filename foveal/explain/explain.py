@@ -1,7 +1,6 @@
 """explain: heat maps of what the answers of a grader depend on."""
 
 import hashlib
-import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import tyro
 
 from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
-from foveal.errors import FovealError
+from foveal.errors import FovealError, check_packages
 from foveal.explain.explainer import GRADCAM, MOST, Explained, Explainer, Explanation, MethodName, alarm_of, check_maps
 from foveal.files import is_free, json_ready, sha256_of, write_bytes, write_json, write_text
 from foveal.fundus.crop import Disc, whole_frame
@@ -74,8 +73,7 @@ class ExplainConfig:
 
 def explain(config: ExplainConfig) -> Path:
     """Write explain.json, maps/*.jpg and the page explain.html; returns explain.json. A later call replaces them."""
-    if importlib.util.find_spec("captum") is None:
-        raise FovealError("package.missing", "foveal explain needs captum", fix="pip install 'foveal[explain]'")
+    check_packages("explain", "explain", "captum")
     read_model(config.run)
     out = config.out or config.run / "explain"
     made = {"maps", "explain.html", "explain.json"}

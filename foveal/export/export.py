@@ -6,7 +6,6 @@ FOLDER/model.safetensors  config.json                   the encoder for timm
 FOLDER/foveal.json  README.md  seen.csv  requirements.txt
 """
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from foveal.console import say, show_table, warn
-from foveal.errors import FovealError
+from foveal.errors import FovealError, check_packages
 from foveal.export.card import about, write_card
 from foveal.export.encoder import CONFIG, WEIGHTS, write_encoder
 from foveal.export.graph import Graph, Work, check, describe, refusing, whole_graph, write_graph, write_half
@@ -39,10 +38,8 @@ def export(config: ExportConfig) -> Path:
     """Write the files and check each against the run; returns their folder. A failed export leaves no files."""
     shown = config.out or config.run / "export"
     out = shown.resolve()
-    needed = ("onnx", "onnxruntime", "onnxscript") if any(name.startswith("onnx") for name in config.formats) else ()
-    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
-        what = f"ONNX files need {', '.join(missing)}"
-        raise FovealError("package.missing", what, fix="pip install 'foveal[export]'")
+    if any(name.startswith("onnx") for name in config.formats):
+        check_packages("an ONNX file", "export", "onnx", "onnxruntime", "onnxscript")
     if out.exists() and not out.is_dir():
         raise FovealError("option.value", f"--out {out} is a file", expected="a folder")
     check_free(out, made=ABOUT)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import FovealError
 from foveal.files import write_text
 from foveal.predict.model import Model
 from foveal.predict.studies import CODES, GRADES, INSUFFICIENT, QUESTIONS, Eye, Study
@@ -19,14 +18,6 @@ from foveal.version import VERSION
 
 NOTICE = "Computed by software and not reviewed. Research use; not a medical device."
 _URI = "urn:ietf:rfc:3986"
-
-
-def check_fhir() -> None:
-    """FovealError if the package that checks the resources is missing."""
-    try:
-        import fhir.resources.R4B  # noqa: F401
-    except ImportError:
-        raise FovealError("package.missing", "--fhir needs fhir.resources: pip install 'foveal[hospital]'") from None
 
 
 def write_fhir(study: Study, model: Model, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from foveal.errors import FovealError
+from foveal.errors import FovealError, check_packages
 from foveal.evaluate.operating import BY_GRADE, IN_USE
 from foveal.files import read_json
 from foveal.fundus.preparation import at_size
@@ -123,11 +123,9 @@ def _read_about(file: Path) -> dict[str, Any]:
 
 
 def _session(file: Path, device: str, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        what = "an exported model needs ONNX Runtime, which is not installed"
-        raise FovealError("package.missing", what, fix="pip install 'foveal[export]'") from None
+    check_packages("an exported model", "export", "onnxruntime")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads  # 0: as many as there are cores
     options.log_severity_level = 3

@@ -21,18 +21,18 @@ import pandas as pd
 import tyro
 
 from foveal.console import progress_bar, say, warn
-from foveal.errors import FovealError
+from foveal.errors import FovealError, check_packages
 from foveal.files import check_file, write_bytes
 from foveal.fundus.decode import decode
 from foveal.fundus.overlay import overlay, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate
 from foveal.fundus.quality import UNGRADABLE, check_flags
-from foveal.predict.fhir import check_fhir, write_fhir
+from foveal.predict.fhir import write_fhir
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
 from foveal.predict.model import Model, Read, batches, check_preparation, set_ungradable
 from foveal.predict.opened import is_model, open_model
 from foveal.predict.output import Tally, Writer
-from foveal.predict.structured import check_structured, write_structured
+from foveal.predict.structured import write_structured
 from foveal.predict.studies import Study, check_codes, check_dicom, studies_of
 from foveal.predict.workers import tables_on_ray
 from foveal.sets.leaks import find_seen, read_seen
@@ -132,13 +132,13 @@ def _check_out(out: Path, images: list[Path]) -> None:
 
 def _reports(config: PredictConfig, model: Model, photographs: list[Photograph]) -> dict[Path, list[Report]]:
     """The folders for reports and what writes them; FovealError if that would fail, before anything is graded."""
-    wanted = {"--fhir": (config.fhir, check_fhir, write_fhir),
-              "--dicom-sr": (config.dicom_sr, check_structured, write_structured)}  # fmt: skip
+    kinds = [("--fhir", config.fhir, "fhir", write_fhir)]
+    kinds += [("--dicom-sr", config.dicom_sr, "highdicom", write_structured)]
     reports: dict[Path, list[Report]] = {}
-    for option, (folder, check, write) in wanted.items():
+    for option, folder, package, write in kinds:
         if folder is None:
             continue
-        check()
+        check_packages(option, "hospital", package)
         check_codes(model, option)
         check_dicom(photographs, option)
         check_file(folder / "report", option)

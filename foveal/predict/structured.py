@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import FovealError
 from foveal.files import replacing
 from foveal.predict.model import Model
 from foveal.predict.studies import GRADES, INSUFFICIENT, QUESTIONS, Eye, Study
@@ -22,14 +21,6 @@ _INHERITED = (
     "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime", "AccessionNumber",
     "ReferringPhysicianName",
 )  # fmt: skip
-
-
-def check_structured() -> None:
-    """FovealError if the package that writes the reports is missing."""
-    try:
-        import highdicom  # noqa: F401
-    except ImportError:
-        raise FovealError("package.missing", "--dicom-sr needs highdicom: pip install 'foveal[hospital]'") from None
 
 
 def write_structured(study: Study, model: Model, folder: Path) -> Path:

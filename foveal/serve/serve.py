@@ -6,7 +6,6 @@ foveal serve exported/ --cases DATA --reviews postgresql://user@host/reviews --h
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.console import say, warn
-from foveal.errors import FovealError
+from foveal.errors import FovealError, check_packages
 from foveal.predict.model import Model
 from foveal.predict.opened import Exported, open_model, record_of
 from foveal.readout.scales import referable_from
@@ -65,9 +64,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
     """The app for a run or an exported file, warmed up; FovealError if something is missing."""
-    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        what = f"serve needs the packages {', '.join(missing)}"
-        raise FovealError("package.missing", what, fix="pip install 'foveal[serve]'")
+    check_packages("serve", "serve", *PACKAGES)
     from foveal.predict.model import ALL
     from foveal.serve.app import create_app
     from foveal.serve.reviews import open_reviews

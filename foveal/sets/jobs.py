@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from foveal.console import progress_bar, say
-from foveal.errors import FovealError
+from foveal.errors import FovealError, check_packages
 from foveal.fundus.preparation import Preparation
 from foveal.page.words import counted
 from foveal.sets.shards import ShardJob, read_facts, shard_numbers, write_shard
@@ -93,10 +93,9 @@ def _with_images(job: ShardJob, source: Source) -> ShardJob:
 def ray_cluster(address: str) -> Iterator[Any]:
     """The module ray, connected to "auto", "local" or another address; a FovealError in a task is raised as itself."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent that nobody asked for
-    try:
-        import ray
-    except ImportError:
-        raise FovealError("package.missing", "--ray needs Ray", fix="run pip install 'foveal[ray]'") from None
+    check_packages("--ray", "ray", "ray")
+    import ray
+
     host, _, port = address.rpartition(":")
     try:
         if port.isdigit() and "/" not in host:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from foveal.errors import FovealError
+from foveal.errors import FovealError, check_packages
 from foveal.sources.columns import USUAL, row_per_picture, usual_columns
 from foveal.sources.names import WORDS, is_missing
 from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
@@ -119,11 +119,9 @@ def _decoded(data: bytes, file: Path, errors: str = "strict") -> str:
 
 def _read_sheet(file: Path) -> pd.DataFrame:
     """The first sheet of an Excel file; 17.0 is 17, as the sheet shows it."""
-    try:
-        from python_calamine import CalamineError, CalamineWorkbook
-    except ImportError as error:
-        what = f"{file} needs python-calamine"
-        raise FovealError("package.missing", what, fix="run pip install 'foveal[excel]'") from error
+    check_packages(str(file), "excel", "python_calamine")
+    from python_calamine import CalamineError, CalamineWorkbook
+
     try:
         cells = CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()
     except (CalamineError, OSError) as error:

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -174,7 +175,7 @@ def test_what_cannot_be_exported_is_told_before_any_work(grader_run, phantom_set
 
 
 def test_a_missing_package_is_told_before_any_work(grader_run, tmp_path, monkeypatch, idle, refuses):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with refuses("package.missing", "onnx", "onnxruntime", "onnxscript"):
         foveal.export(grader_run, out=tmp_path / "new")
 
