@@ -1,6 +1,7 @@
 """explain: heat maps of what the answers of a grader depend on."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ from foveal.page.pictures import embedded_file
 from foveal.page.render import page, section
 from foveal.page.words import counted
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
-from foveal.predict.predict import file_name
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import probability_columns
 from foveal.runs import read_model
@@ -73,7 +73,8 @@ class ExplainConfig:
 
 def explain(config: ExplainConfig) -> Path:
     """Write explain.json, maps/*.jpg and the page explain.html; returns explain.json. A later call replaces them."""
-    check_packages("explain", "explain", "captum")
+    if config.method != GRADCAM:
+        check_packages(f"--method {config.method}", "explain", "captum")
     read_model(config.run)
     out = config.out or config.run / "explain"
     made = {"maps", "explain.html", "explain.json"}
@@ -118,7 +119,9 @@ def _write_maps(
                     old.unlink()
             found = explainer.explain(picture.pixels, config.method)
             explained += [(picture.pixels, found)] if len(explained) < MOST else []
-            file = folder / f"{len(entries):03d}_{file_name(Photograph(picture.id, Path(picture.id)))}.jpg"
+            name = re.sub(r"[^\w.-]+", "_", Path(picture.id).stem)[:80]
+            digest = hashlib.sha256(picture.id.encode()).hexdigest()[:8]
+            file = folder / f"{len(entries):03d}_{name}.{digest}.jpg"
             frame, square = picture.frame(predictor.preparation)
             write_bytes(file, to_jpeg(overlay(frame, square, found.heat, found.retina)))
             entries.append({

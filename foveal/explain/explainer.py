@@ -34,7 +34,7 @@ from foveal.runs import read_model
 
 MethodName = Literal["gradcam", "integrated-gradients", "occlusion"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
-GRADCAM = METHODS[0]  # the maps that predict and serve show
+GRADCAM = METHODS[0]  # the maps that serve shows
 HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share of the side
 
 

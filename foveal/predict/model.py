@@ -138,11 +138,11 @@ class Model(ABC):
         images = [result.pixels for _, result in batch if isinstance(result, Prepared)]
         return self.answer(np.stack(images), want) if images else self.nothing()
 
-    def table_of_photographs(self, batch: Sequence[Read], answers: Answers | None = None) -> pd.DataFrame:
-        """One row for each photograph from `read`; answers: from `answer_batch`, if they are known already."""
+    def table_of_photographs(self, batch: Sequence[Read]) -> pd.DataFrame:
+        """One row for each photograph from `read`."""
         graded = {photograph.id: result for photograph, result in batch if isinstance(result, Prepared)}
         failed = {photograph.id: str(result) for photograph, result in batch if isinstance(result, FovealError)}
-        table = self.rows(list(graded), answers or self.answer_batch(batch), list(graded.values()))
+        table = self.rows(list(graded), self.answer_batch(batch), list(graded.values()))
         table = table.set_index("id").reindex([photograph.id for photograph, _ in batch])
         words = ["group", "split", "flags", "set", "unlike", "answer", "reason", "advice", *(self.second or ())[:1]]
         text = table.columns.intersection(words)

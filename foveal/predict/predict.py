@@ -9,9 +9,7 @@ foveal predict exported/model.onnx folder/ --out predictions.csv
 Rows are written while images are graded: of all photographs, only the names are in memory. The same command resumes.
 """
 
-import hashlib
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,14 +20,11 @@ import tyro
 
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError, check_packages
-from foveal.files import check_file, write_bytes
-from foveal.fundus.decode import decode
-from foveal.fundus.overlay import overlay, retina_of, to_jpeg
-from foveal.fundus.preparation import Prepared, locate
+from foveal.files import check_file
 from foveal.fundus.quality import UNGRADABLE, check_flags
 from foveal.predict.fhir import write_fhir
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
-from foveal.predict.model import Model, Read, batches, check_preparation, set_ungradable
+from foveal.predict.model import Model, batches, check_preparation, set_ungradable
 from foveal.predict.opened import is_model, open_model
 from foveal.predict.output import Tally, Writer
 from foveal.predict.structured import write_structured
@@ -38,7 +33,6 @@ from foveal.predict.workers import tables_on_ray
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.records import PreparedSet, open_prepared
 
-SIDE = 1024  # px: short side to decode photographs to for overlays, if they are large enough
 Report = Callable[[Study, Model, Path], Path]  # writes the report of a study into a folder
 Part = tuple[PreparedSet, pd.DataFrame]  # a prepared set, and its records to grade
 
@@ -59,8 +53,6 @@ class PredictConfig:
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
     # A photograph with one of these quality flags is reported as ungradable and gets no grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
-    # Folder to write overlays to: each photograph with the places highlighted that support its grade.
-    overlays: Path | None = None
     # Folder for FHIR reports: a DiagnosticReport for each study of DICOM files, with an Observation per eye.
     fhir: Path | None = None
     # Folder for DICOM structured reports (TID 1500), one for each study of DICOM files.
@@ -72,8 +64,6 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         check_flags(self.ungradable, "--ungradable")
-        if self.ray and self.overlays is not None:
-            raise FovealError("option.conflict", "--overlays cannot be used with --ray", fix="leave out one of them")
 
 
 def predict(config: PredictConfig) -> Path:
@@ -90,16 +80,11 @@ def predict(config: PredictConfig) -> Path:
     model = open_model(runs, config.device, config.tta)
     for prepared, _ in sets:
         check_preparation(prepared, model.preparation)
-    if config.overlays is not None and not model.has_maps:
-        what, fix = f"--overlays: {model.name} cannot compute maps", "use foveal explain with --method occlusion"
-        expected = "a single grader, such as RUN/fold1, that averages maps"
-        raise FovealError("run.no_maps", what, expected=expected, fix=fix)
     reports = _reports(config, model, photographs)
     if len(runs) > 1:
         say(f"ensemble of {len(runs)} runs: averages their probabilities and cutoffs; no prediction sets")
     made_with = {"model": model.key, "images": list(map(str, images)), "split": config.split,
-                 "ungradable": list(config.ungradable), "overlays": config.overlays and str(config.overlays)
-                 }  # fmt: skip
+                 "ungradable": list(config.ungradable)}  # fmt: skip
     tally = Tally()
     with Writer(config.out, made_with) as writer:
         for table in writer.earlier():
@@ -202,7 +187,7 @@ def _tables_of_photographs(
     if config.ray:
         tables = tables_on_ray(listed, runs, config.device, config.tta, config.ray)
     else:
-        tables = (_table_of(model, batch, config) for batch in batches(model.read(listed)))
+        tables = map(model.table_of_photographs, batches(model.read(listed)))
     known = {photograph.id: photograph for photograph in photographs if photograph.group or photograph.eye}
     with_eyes = not of_sets and any(photograph.eye for photograph in known.values())
     with progress_bar("predict", len(photographs), done=len(done)) as bar:
@@ -215,30 +200,6 @@ def _tables_of_photographs(
                 )
             yield table
             bar.advance(len(table))
-
-
-def _table_of(model: Model, batch: Sequence[Read], config: PredictConfig) -> pd.DataFrame:
-    """The table of a batch; writes OVERLAYS/NAME.jpg for each of its photographs that gets a grade."""
-    overlays, without = config.overlays, set(config.ungradable)
-    if overlays is None:
-        return model.table_of_photographs(batch)
-    answers = model.answer_batch(batch, ("probabilities", "map"))
-    overlays.mkdir(parents=True, exist_ok=True)
-    readable = [(photograph, result) for photograph, result in batch if isinstance(result, Prepared)]
-    for (photograph, result), heat in zip(readable, [] if answers.maps is None else answers.maps, strict=True):
-        if without & set(result.flags):
-            continue
-        decoded = decode(photograph.source(), SIDE, name=photograph.id)
-        frame, square = locate(decoded.pixels, model.preparation)
-        picture = overlay(frame, square, heat, retina_of(result.square))
-        write_bytes(overlays / f"{file_name(photograph)}.jpg", to_jpeg(picture))
-    return model.table_of_photographs(batch, answers)
-
-
-def file_name(photograph: Photograph) -> str:
-    """A unique name without folders: the name of the file, and the start of a digest of its id."""
-    stem = re.sub(r"[^\w.-]+", "_", Path(photograph.member or photograph.file.name).stem)[:80]
-    return f"{stem}.{hashlib.sha256(photograph.id.encode()).hexdigest()[:8]}"
 
 
 def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Path]) -> pd.DataFrame:

@@ -112,16 +112,3 @@ def test_no_images_have_no_answers(opened, name, request):
     model = opened(request.getfixturevalue(name))
     answers = model.answer(model.blank(0), ALL)
     assert answers.probabilities.shape == (0, 5) and answers.features is answers.maps is None
-
-
-def test_overlays_cost_no_further_pass(looking_run, photographs, tmp_path, monkeypatch):
-    made, forward = [], nn.Conv2d.forward
-
-    def counting(layer, images):
-        if images.shape[1] == 3:  # only the first layer sees colours
-            made.append(len(images))
-        return forward(layer, images)
-
-    monkeypatch.setattr(nn.Conv2d, "forward", counting)
-    foveal.predict(looking_run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o", tta="flips")
-    assert [rows for rows in made if rows > 1] == [12] and len(list((tmp_path / "o").iterdir())) == 3

@@ -115,13 +115,6 @@ def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monke
     assert table in capsys.readouterr().out and "1 of 4" in table
 
 
-def test_overlays_need_a_last_map_and_are_one_a_photograph(grader_run, looking_run, photographs, tmp_path, refuses):
-    with refuses("run.no_maps", "--overlays"):
-        foveal.predict(grader_run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o")
-    foveal.predict(looking_run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o")
-    assert [file.name.split(".")[0] for file in sorted((tmp_path / "o").iterdir())] == ["0", "1", "2"]
-
-
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_table(grader_run, photographs, tmp_path, refuses):
     (photographs / "bad.png").write_text("no picture")

@@ -136,7 +136,6 @@ def test_a_set_that_was_prepared_differently_is_refused(grader_run, tmp_path, re
         ([], {}, "image.none", ""),
         (["{run}"], {}, "image.none", "grader"),
         (["{set}"], {"split": "unlabelled"}, "set.empty", "unlabelled"),
-        (["{set}"], {"ray": "local", "overlays": "maps"}, "option.conflict", "--overlays"),
     ],
 )
 def test_wrong_inputs_are_named(grader_run, tmp_path, refuses, images, options, code, value):
