@@ -265,10 +265,10 @@ def document(run: PathLike, **options: Any) -> Path:
 
 
 def load(
-    *runs: PathLike, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None,
+    run: PathLike, *, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None,
     encoder: nn.Module | None = None,
 ) -> LoadedGrader:  # fmt: skip
     """Load a grader: `foveal.load(RUN).predict(photographs)` gives a DataFrame. See `foveal.predict.loaded`."""
     from foveal.predict.loaded import load
 
-    return load(*map(Path, runs), device=device, tta=tta, ungradable=ungradable, encoder=encoder)
+    return load(Path(run), device=device, tta=tta, ungradable=ungradable, encoder=encoder)

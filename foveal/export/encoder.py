@@ -32,7 +32,7 @@ def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> str
     import timm
     from timm.models import save_for_hf
 
-    encoder, name = predictor.grader.encoder, read_model(predictor.runs[0])["encoder"]
+    encoder, name = predictor.grader.encoder, read_model(predictor.run)["encoder"]
     checkpoint.save_weights(encoder, folder / WEIGHTS)
     if name in OWN:
         return f"{name} is Foveal's own network; load it with --init {WEIGHTS}"

@@ -41,7 +41,7 @@ class Graph(nn.Module):
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
-        members = predictor.ensembles[0]
+        members = predictor.members
         self.single, self.tta, readout = predictor.has_features, predictor.tta, predictor.readout
         self.temperature, self.stepped = readout.temperature, readout.steps is not None
         steps = torch.tensor(readout.steps or [[1.0, 0.0]] * (len(predictor.classes) - 1))
@@ -89,7 +89,7 @@ class Graph(nn.Module):
 
 def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
     """The graph of one run, whose folds have one image size, and pixels uint8 [2, s, s, C] to trace it."""
-    size = predictor.ensembles[0][0].input.image_size
+    size = predictor.members[0].input.image_size
     return Graph(predictor).eval(), torch.zeros(2, size, size, predictor.preparation.channels, dtype=torch.uint8)
 
 

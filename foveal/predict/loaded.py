@@ -37,39 +37,37 @@ TENSORS = "uint8 [3, h, w] or [n, 3, h, w]"
 
 
 def load(
-    *runs: str | Path,
+    run: str | Path,
+    *,
     device: str = "auto",
     tta: str = "auto",
     ungradable: Iterable[str] | None = None,
     encoder: torch.nn.Module | None = None,
 ) -> LoadedGrader:
-    """Load a grader: a run folder of `foveal train`, several of them as an ensemble, or a file of `foveal export`.
+    """Load a grader: a run folder of `foveal train`, or a file of `foveal export`.
 
     device: auto, cpu, cuda or mps. tta: auto (as in the run), none, flips or turns. ungradable: a photograph with one
     of these quality flags gets no grade; None uses the default of `foveal predict`, () no flags. encoder: the network
     that was given to `foveal.train`, if it was not a name; its weights are those of the run.
     """
-    if not runs:
-        raise FovealError("run.missing", "load needs a grader", fix="give a run folder or an exported file")
     words = sorted(UNGRADABLE) if ungradable is None else list(ungradable)
     check_flags(words, "ungradable")
-    paths = [Path(run) for run in runs]
     given = "" if encoder is None else Given(encoder)
-    return LoadedGrader(open_model(paths, device, tta, encoder=given), paths, words)
+    return LoadedGrader(open_model(Path(run), device, tta, encoder=given), Path(run), words)
 
 
 class LoadedGrader:
     """A grader in memory, created by `load`. Not thread-safe: use it from one thread at a time."""
 
-    def __init__(self, model: Model, runs: Sequence[Path], ungradable: Sequence[str]) -> None:
-        self._model, self._runs, self._ungradable = model, list(runs), tuple(ungradable)
+    def __init__(self, model: Model, run: Path, ungradable: Sequence[str]) -> None:
+        self._model, self._run, self._ungradable = model, run, tuple(ungradable)
 
     def __repr__(self) -> str:
         return f"LoadedGrader({self.name!r}, classes={self.classes})"
 
     @property
     def name(self) -> str:
-        """The name of the run (or runs), or of the exported file."""
+        """The name of the run or of the exported file."""
         return self._model.name
 
     @property
@@ -106,7 +104,7 @@ class LoadedGrader:
                 for path in group:
                     assert isinstance(path, Path)
                     prepared = open_prepared(path)
-                    records = without_learned(prepared, prepared.records, self._runs)
+                    records = without_learned(prepared, prepared.records, self._run)
                     yield from self._model.tables_of_set(prepared, records)
             else:
                 for batch in batches(self._model.read(_photographs(group, numbers, seen))):

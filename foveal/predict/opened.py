@@ -1,4 +1,4 @@
-"""Open a grader: run folders (with torch), or a file of `foveal export`, run by ONNX Runtime (without torch).
+"""Open a grader: a run folder (with torch), or a file of `foveal export`, run by ONNX Runtime (without torch).
 
 FOLDER/model.onnx, model.fp16.onnx                      pixels to probabilities
 FOLDER/foveal.json                                      the rest: classes, preparation, readout, digests, parity
@@ -7,7 +7,7 @@ FOLDER/foveal.json                                      the rest: classes, prepa
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,30 +39,25 @@ def is_exported(path: Path) -> bool:
     return (path / "foveal.json").is_file() if path.is_dir() else path.suffix.lower() == ".onnx"
 
 
-def open_model(
-    paths: Sequence[Path], device: str = "auto", tta: str = "auto", threads: int = 0, encoder: str = ""
-) -> Model:
-    """The model of one or more run folders, or of one exported file; FovealError if something is missing or wrong.
+def open_model(path: Path, device: str = "auto", tta: str = "auto", threads: int = 0, encoder: str = "") -> Model:
+    """The model of a run folder or of an exported file; FovealError if something is missing or wrong.
 
     tta: auto is as in the run. threads: for an exported file; 0 uses all cores. encoder: see `Predictor`.
     """
     if tta not in AUGMENTATIONS:
         raise FovealError("option.value", f"--tta {tta} is unknown", expected=", ".join(AUGMENTATIONS))
-    exported = [path for path in paths if is_exported(path)]
-    if exported:
-        return _open_exported(exported[0], paths, device, tta, threads)
+    if is_exported(path):
+        return _open_exported(path, device, tta, threads)
     if importlib.util.find_spec("torch") is None:
         fix = "pip install torch timm safetensors, or on a machine with torch: foveal export RUN --out exported"
-        raise FovealError("package.missing", f"{paths[0]} is a run folder, which needs torch", fix=fix)
+        raise FovealError("package.missing", f"{path} is a run folder, which needs torch", fix=fix)
     from foveal.distributed import choose_device
     from foveal.predict.predictor import Predictor
 
-    return Predictor(paths, choose_device(device), None if tta == "auto" else tta, encoder)
+    return Predictor(path, choose_device(device), None if tta == "auto" else tta, encoder)
 
 
-def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, threads: int) -> Model:
-    if len(paths) > 1:
-        raise FovealError("option.conflict", f"{file} cannot be part of an ensemble", fix="give only it, or only runs")
+def _open_exported(file: Path, device: str, tta: str, threads: int) -> Model:
     if device not in ("auto", "cpu", "cuda"):
         raise FovealError("option.value", f"--device {device}: {file} is exported", expected="auto, cpu or cuda")
     model = Exported(file, device, threads)

@@ -1,8 +1,7 @@
-"""predict: grade pictures with a trained run, an ensemble of runs, or an exported file.
+"""predict: grade pictures with a trained run or an exported file.
 
 foveal predict RUN photograph.jpg folder/ archive.zip list.csv --out predictions.csv
 foveal predict RUN DATA --split test --out predictions.csv
-foveal predict RUN RUN2 RUN3 folder/ --tta flips
 foveal predict RUN dicom/ --fhir reports --dicom-sr reports
 foveal predict exported/model.onnx folder/ --out predictions.csv
 
@@ -43,7 +42,7 @@ class PredictConfig:
 
     # Grader: a run folder of `foveal train` (folds work as an ensemble), or a file of `foveal export`.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Files, folders, zip archives, "patterns", lists (.csv) or prepared sets; more run folders make an ensemble.
+    # Files, folders, zip archives, "patterns", lists (.csv) or prepared sets.
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
     # Table to write, a CSV file.
     out: Path = Path("predictions.csv")
@@ -68,29 +67,28 @@ class PredictConfig:
 
 def predict(config: PredictConfig) -> Path:
     """Grade pictures and write predictions.csv, with a row for every picture, even if unreadable; return its path."""
-    more = [path for path in config.images if is_model(path)]
-    runs, images = [config.run, *more], [path for path in config.images if path not in more]
+    run, images = config.run, list(config.images)
+    if graders := [path for path in images if is_model(path)]:
+        fix = "grade with one at a time; train --folds makes several that grade together"
+        raise FovealError("image.grader", f"{graders[0]} is a grader, not a picture", fix=fix)
     if not images:
-        what = f"there are no images to grade, only the models {', '.join(map(str, runs))}"
-        raise FovealError("image.none", what, fix="name pictures, a folder or a prepared set")
+        raise FovealError("image.none", "there are no images to grade", fix="name pictures, a folder or a prepared set")
     containers, paths = sort_inputs(images)
     photographs = list_photographs(containers)  # only once, since folders may be large and on a network
     _check_out(config.out, images)
     sets = _chosen(paths, config.split)
-    model = open_model(runs, config.device, config.tta)
+    model = open_model(run, config.device, config.tta)
     for prepared, _ in sets:
         check_preparation(prepared, model.preparation)
     reports = _reports(config, model, photographs)
-    if len(runs) > 1:
-        say(f"ensemble of {len(runs)} runs: averages their probabilities and cutoffs; no prediction sets")
     made_with = {"model": model.key, "images": list(map(str, images)), "split": config.split,
                  "ungradable": list(config.ungradable)}  # fmt: skip
     tally = Tally()
     with Writer(config.out, made_with) as writer:
         for table in writer.earlier():
             tally.count(table)
-        of_sets = _tables_of_sets(model, runs, sets, writer.done, with_source=not photographs)
-        for table in chain(of_sets, _tables_of_photographs(config, model, runs, photographs, writer.done, bool(sets))):
+        of_sets = _tables_of_sets(model, run, sets, writer.done, with_source=not photographs)
+        for table in chain(of_sets, _tables_of_photographs(config, model, photographs, writer.done, bool(sets))):
             judged = set_ungradable(table, config.ungradable)
             writer.write(judged)
             tally.count(judged)
@@ -161,12 +159,12 @@ def _chosen(paths: list[Path], split: str) -> list[Part]:
 
 
 def _tables_of_sets(
-    model: Model, runs: list[Path], sets: list[Part], done: set[str], with_source: bool
+    model: Model, run: Path, sets: list[Part], done: set[str], with_source: bool
 ) -> Iterator[pd.DataFrame]:
     """Tables of predictions for prepared sets, in batches; with a column `source` if a set was joined from several."""
     with_source &= any(prepared.records["source"].nunique() > 1 for prepared, _ in sets)
     for prepared, records in sets:
-        known = without_learned(prepared, records, runs)
+        known = without_learned(prepared, records, run)
         left = known[~known["id"].isin(done)]
         with progress_bar("predict", len(known), done=len(known) - len(left)) as bar:
             for table in model.tables_of_set(prepared, left):
@@ -178,14 +176,14 @@ def _tables_of_sets(
 
 
 def _tables_of_photographs(
-    config: PredictConfig, model: Model, runs: list[Path], photographs: list[Photograph], done: set[str], of_sets: bool
+    config: PredictConfig, model: Model, photographs: list[Photograph], done: set[str], of_sets: bool
 ) -> Iterator[pd.DataFrame]:
     """Tables of predictions for photographs, in batches; with a column `eye` if a list has it and not `of_sets`."""
     if not photographs:
         return
     listed = (photograph for photograph in photographs if photograph.id not in done)
     if config.ray:
-        tables = tables_on_ray(listed, runs, config.device, config.tta, config.ray)
+        tables = tables_on_ray(listed, config.run, config.device, config.tta, config.ray)
     else:
         tables = map(model.table_of_photographs, batches(model.read(listed)))
     known = {photograph.id: photograph for photograph in photographs if photograph.group or photograph.eye}
@@ -202,12 +200,11 @@ def _tables_of_photographs(
             bar.advance(len(table))
 
 
-def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Path]) -> pd.DataFrame:
-    """The records, with split 'train' for images that the runs were trained on, so that `evaluate` skips them."""
-    learned_from = pd.concat([read_seen(str(run)) for run in runs])
+def without_learned(prepared: PreparedSet, records: pd.DataFrame, run: Path) -> pd.DataFrame:
+    """The records, with split 'train' for images that the run was trained on, so that `evaluate` skips them."""
     judged = records["split"].isin(("val", "test"))
-    learned = judged & records["id"].isin(find_seen(prepared, records[judged], learned_from)["id"])
+    learned = judged & records["id"].isin(find_seen(prepared, records[judged], read_seen(str(run)))["id"])
     if learned.any():
         counts = f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {prepared.path}"
-        warn(f"{counts} were used to train {', '.join(map(str, runs))}: foveal evaluate will skip them")
+        warn(f"{counts} were used to train {run}: foveal evaluate will skip them")
     return records.assign(split=records["split"].where(~learned, "train"))

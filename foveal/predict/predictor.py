@@ -1,6 +1,5 @@
-"""Predictor: grade images with one or more trained runs.
+"""Predictor: grade images with a trained run, treated as in its training (model.json). A run of folds is an ensemble.
 
-Images are treated as in the training of each run (model.json). A run of folds is an ensemble, and so are several runs.
 Test-time augmentation grades the flips and turns of an image in the same batch and averages the probabilities.
 
 Legend: N images, C channels, s pixels a side, K classes.
@@ -12,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +28,11 @@ from foveal.nets.heads import Grader, Looking, has_map, texture_of, watching
 from foveal.predict.likeness import FILE as LIKENESS
 from foveal.predict.likeness import read_likeness
 from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined
-from foveal.readout.decisions import half_way
 from foveal.readout.readout import FILE as READOUT
-from foveal.readout.readout import Readout, read_readout
+from foveal.readout.readout import read_readout
 from foveal.runs import read_model
 from foveal.sets.records import PreparedSet
 
-# Keys of model.json that must be equal for all runs of an ensemble.
-ALIKE = ("classes", "scale", "task", "preparation", "decision", "second", "second_classes")
 VIEWS = {"none": 1, "flips": 4, "turns": 8}
 
 
@@ -50,38 +45,28 @@ class Member:
 
 
 class Predictor(Model):
-    """Graders loaded from run folders of `train`; weights must match exactly. tta: None is as in the first run.
+    """The graders loaded from a run folder of `train`; weights must match exactly. tta: None is as in the run.
 
-    encoder: the network of a program that the runs were made with, if any.
+    encoder: the network of a program that the run was made with, if any.
     """
 
     def __init__(
-        self, run: Path | Sequence[Path], device: torch.device | None = None, tta: str | None = None, encoder: str = ""
+        self, run: Path, device: torch.device | None = None, tta: str | None = None, encoder: str = ""
     ) -> None:
-        self.runs = [run] if isinstance(run, Path) else list(run)
-        models = [_grader_model(path) for path in self.runs]
-        model = models[0]
-        for path, other in zip(self.runs, models, strict=True):
-            if different := [key for key in ALIKE if other.get(key) != model.get(key)]:
-                raise FovealError("run.mismatch", f"{self.runs[0]} and {path} differ in {', '.join(different)}")
+        self.run, model = run, _grader_model(run)
         self.device = device or torch.device("cpu")
-        made_by = zip(self.runs, models, strict=True)
-        self.ensembles = [_members(path, made, self.device, encoder) for path, made in made_by]
-        self.has_features = len(self.ensembles) == 1 and len(self.ensembles[0]) == 1
-        self.likeness = read_likeness(self.runs[0] / model.get("members", ["."])[0])  # of folds, that of the first
-        self.readouts = [
-            read_readout(path, made["decision"], made["task"] == "grading", made.get("readout", False))
-            for path, made in zip(self.runs, models, strict=True)
-        ]
-        name = " + ".join(path.resolve().name for path in self.runs)
-        super().__init__(name, model, _together(self.readouts, len(model["classes"])), tta or model.get("tta", "none"))
+        self.members = _members(run, model, self.device, encoder)
+        self.has_features = len(self.members) == 1
+        self.likeness = read_likeness(run / model.get("members", ["."])[0])  # of folds, that of the first
+        readout = read_readout(run, model["decision"], model["task"] == "grading", model.get("readout", False))
+        super().__init__(run.resolve().name, model, readout, tta or model.get("tta", "none"))
 
     @cached_property
     def key(self) -> str:
-        """A digest of models, readouts, weights and test-time augmentation."""
+        """A digest of models, readout, weights and test-time augmentation."""
         digest = hashlib.sha256(self.tta.encode())
-        for run, name in product(self.runs, ("model.json", READOUT, "best.pt", LIKENESS)):
-            for file in sorted(run.rglob(name)):
+        for name in ("model.json", READOUT, "best.pt", LIKENESS):
+            for file in sorted(self.run.rglob(name)):
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
 
@@ -104,7 +89,7 @@ class Predictor(Model):
     def _only(self) -> Member:
         if not self.has_features:
             raise FovealError("run.several", f"{self.name} has several graders", fix="choose one, such as RUN/fold1")
-        return self.ensembles[0][0]
+        return self.members[0]
 
     @cached_property
     def looking(self) -> Looking:
@@ -114,24 +99,20 @@ class Predictor(Model):
         return Looking(self.grader, self.decision, has_map(self.grader, plain_view(black, self.input, self.device)))
 
     def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
-        """See `Model.answer`; with several runs, the probabilities after each run's readout are averaged."""
+        """See `Model.answer`; the probabilities of folds are averaged before the readout."""
         if "probabilities" not in want:
             return self._pass(self._only, pixels, want) if self.has_features else Answers()
-        passes = [[self._pass(member, pixels, want) for member in members] for members in self.ensembles]
-        first = passes[0][0]
-        second = _mean([one for of_run in passes for one in of_run], "second") if self.second else None
-        whole = replace(first, probabilities=self._read(passes).astype(np.float32), second=second)
+        passes = [self._pass(member, pixels, want) for member in self.members]
+        second = _mean(passes, "second") if self.second else None
+        probabilities = self.readout.probabilities(_mean(passes)).astype(np.float32)
+        whole = replace(passes[0], probabilities=probabilities, second=second)
         return whole if self.has_features else replace(whole, features=None, maps=None)
 
     def of_fold(self, number: int) -> "Predictor":
         """The grader of one fold (from 1), with the readout of the run."""
         one = copy.copy(self)
-        one.ensembles = [self.ensembles[0][number - 1 : number]]
+        one.members = self.members[number - 1 : number]
         return one
-
-    def _read(self, passes: Sequence[Sequence[Answers]]) -> np.ndarray:
-        read = [readout.probabilities(_mean(of_run)) for of_run, readout in zip(passes, self.readouts, strict=True)]
-        return np.asarray(np.mean(read, axis=0))
 
     def _pass(self, member: Member, pixels: np.ndarray, want: Want = GRADE) -> Answers:
         """The answers of one network, with probabilities before the readout."""
@@ -156,8 +137,8 @@ class Predictor(Model):
         return joined(parts) if parts else self.nothing()
 
     def raw_answers(self, pixels: np.ndarray) -> Answers:
-        """Probabilities of both tasks before the readout: the mean over the graders of the first run."""
-        passes = [self._pass(member, pixels) for member in self.ensembles[0]]
+        """Probabilities of both tasks before the readout: the mean over the graders."""
+        passes = [self._pass(member, pixels) for member in self.members]
         return Answers(probabilities=_mean(passes), second=_mean(passes, "second") if self.second else None)
 
     def raw_answers_of(self, prepared: PreparedSet, records: pd.DataFrame) -> Answers:
@@ -168,35 +149,16 @@ class Predictor(Model):
         """Probabilities [n, K] of records, and bool [n]: whether all graders agree on the most probable class."""
         probabilities, agreed = [], []
         for _, images in self.images_of(prepared, records):
-            passes = [[self._pass(member, images) for member in members] for members in self.ensembles]
-            likeliest = np.stack([_mean([one]).argmax(1) for of_run in passes for one in of_run])
+            passes = [self._pass(member, images) for member in self.members]
+            likeliest = np.stack([_mean([one]).argmax(1) for one in passes])
             agreed.append((likeliest == likeliest[0]).all(0))
-            probabilities.append(self._read(passes))
+            probabilities.append(self.readout.probabilities(_mean(passes)))
         return np.concatenate(probabilities), np.concatenate(agreed)
 
 
 def _mean(passes: Sequence[Answers], task: str = "probabilities") -> np.ndarray:
     """The mean over graders of the probabilities for a task: float32 [n, K]."""
     return np.asarray(np.mean([getattr(one, task) for one in passes], axis=0))
-
-
-def _together(readouts: Sequence[Readout], classes: int) -> Readout:
-    """The readout of one run; for several runs, one with their mean cutoffs and threshold, without sets."""
-    first = readouts[0]
-    if len(readouts) == 1:
-        return first
-    if any(readout.adjustment is not None for readout in readouts):
-        raise FovealError("run.adapted", "a run of foveal adapt cannot be part of an ensemble", fix="use it alone")
-    cutoffs, referral = None, None
-    if any(readout.cutoffs for readout in readouts):
-        cutoffs = tuple(np.mean([readout.cutoffs or half_way(classes) for readout in readouts], axis=0).tolist())
-    found = [readout.referral for readout in readouts if readout.referral is not None]
-    if found:
-        if len(found) < len(readouts) or len({(one.least, one.lowest) for one in found}) > 1:
-            raise FovealError("run.referral", "the runs have different --refer-at", fix="train them with the same one")
-        threshold = float(np.mean([one.threshold for one in found]))
-        referral = replace(found[0], threshold=threshold, sensitivity={}, specificity={})
-    return Readout(decision=first.decision, ordered=first.ordered, cutoffs=cutoffs, referral=referral)
 
 
 def _grader_model(run: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class SelectConfig:
 def select(config: SelectConfig) -> pd.DataFrame:
     """Choose photographs to grade; writes and returns the worklist."""
     check_file(config.out)
-    model = open_model([config.run], config.device, "none")
+    model = open_model(config.run, config.device, "none")
     prepared = cohort_set(config.run, config.data, graded=False)
     records = prepared.records[~prepared.records["flags"].str.contains("|".join(UNGRADABLE))]
     if lost := len(prepared.records) - len(records):

@@ -51,7 +51,7 @@ def write_stress(config: EvaluateConfig, run: Path, table: pd.DataFrame) -> None
     chosen = chosen.assign(fold=folds)  # that held the photograph out; 0 for none
     prepared = _checked(run, config.records, chosen)
     pixels = prepared.pixels(prepared.records.set_index("id").loc[chosen["id"]])
-    whole = open_model([run])
+    whole = open_model(run)
     models = {fold: whole.of_fold(fold) if fold else whole  # type: ignore[attr-defined]  # of a run folder
               for fold in map(int, chosen["fold"].unique())}  # fmt: skip
     began = time.monotonic()

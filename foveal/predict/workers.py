@@ -25,14 +25,14 @@ WAITING = 2  # batches queued per worker: the current one and the next
 class Worker:
     """One process of a cluster with its own model, on a GPU if the cluster has any, else on one CPU core."""
 
-    def __init__(self, paths: list[Path], device: str, tta: str, gpu: bool) -> None:
+    def __init__(self, path: Path, device: str, tta: str, gpu: bool) -> None:
         cv2.setNumThreads(1)
         if not gpu:
             with suppress(ImportError):  # exported models need no torch
                 import torch
 
                 torch.set_num_threads(1)
-        self.model = open_model(paths, device, tta, threads=0 if gpu else 1)
+        self.model = open_model(path, device, tta, threads=0 if gpu else 1)
 
     def grade(self, photographs: list[Photograph]) -> pd.DataFrame:
         """The table of predictions for one batch."""
@@ -40,15 +40,14 @@ class Worker:
 
 
 def tables_on_ray(
-    photographs: Iterable[Photograph], paths: list[Path], device: str, tta: str, address: str
+    photographs: Iterable[Photograph], path: Path, device: str, tta: str, address: str
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Tables of predictions in the order of the photographs; each batch is graded by one worker."""
     with ray_cluster(address) as ray:
         gpus, cores = int(ray.cluster_resources().get("GPU", 0)), int(ray.cluster_resources().get("CPU", 1))
         count = gpus or max(cores, 1)
         kind = ray.remote(Worker).options(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=5, max_task_retries=5)
-        places = [path.absolute() for path in paths]
-        actors = [kind.remote(places, device if gpus else "cpu", tta, bool(gpus)) for _ in range(count)]
+        actors = [kind.remote(path.absolute(), device if gpus else "cpu", tta, bool(gpus)) for _ in range(count)]
         waiting, remaining, turns = deque[Any](), iter(photographs), cycle(actors)
         while batch := list(islice(remaining, BATCH)):
             shared = [replace(photograph, file=photograph.file.absolute()) for photograph in batch]

@@ -77,7 +77,7 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
         _check_folder(folder_of(config.keep_images))
         warn(f"reviewed photographs are kept in {folder_of(config.keep_images)}, all others are deleted after a day")
     worklist = None if config.worklist is None else read_worklist(config.worklist)
-    model = open_model([config.run], config.device, config.tta)
+    model = open_model(config.run, config.device, config.tta)
     second = None if config.second is None else _second(config, model)
     reviews = open_reviews(config.reviews_address) if config.reviews_address else None
     cases = None if config.cases is None else open_cases(config.cases, model)
@@ -92,7 +92,7 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
 
 def _second(config: ServeConfig, first: Model) -> Model:
     """The second grader; FovealError if it has other classes than the first."""
-    second = open_model([Path(str(config.second))], config.device, config.tta)
+    second = open_model(Path(str(config.second)), config.device, config.tta)
     if (second.classes, second.scale) != (first.classes, first.scale):
         what = f"--second {config.second} has different classes or a different scale than {config.run}"
         raise FovealError("option.conflict", what, fix="give a grader with the same scale")

@@ -87,7 +87,7 @@ def test_photographs_of_a_single_grade_are_refused(run, clinic, tmp_path, refuse
     assert not run.with_name("run-healthy").exists()
 
 
-def test_an_adapted_run_is_not_adapted_again_nor_part_of_an_ensemble(run, clinic, tmp_path, refuses):
+def test_an_adapted_run_is_not_adapted_again_nor_grades_beside_another(run, clinic, tmp_path, refuses):
     adapted = shutil.copytree(run, tmp_path / "run-clinic")
     said = read_json(run / "model.json") | {"parent": "run", "readout": True}
     (adapted / "model.json").write_text(json.dumps(said))
@@ -95,7 +95,7 @@ def test_an_adapted_run_is_not_adapted_again_nor_part_of_an_ensemble(run, clinic
     write_readout(adapted, Readout(decision=said["decision"], ordered=True, adjustment=adjustment))
     with refuses("run.adapted", "run"):
         foveal.adapt(adapted, to=clinic)
-    with refuses("run.adapted"):
+    with refuses("image.grader"):
         foveal.predict(adapted, run, clinic, out=tmp_path / "p.csv")
 
 

@@ -26,7 +26,7 @@ def watched(predictor):
     """The number of rows in each pass of each encoder, appended to lists as passes are made."""
     assert predictor.has_maps in (True, False)  # a pass of one black image when it is first asked
     counts = []
-    for member in (one for members in predictor.ensembles for one in members):
+    for member in predictor.members:
         first = next(layer for layer in member.grader.encoder.modules() if isinstance(layer, nn.Conv2d))
         rows = []
         first.register_forward_hook(lambda _, given, __, rows=rows: rows.append(len(given[0])))
@@ -50,18 +50,6 @@ def test_one_pass_of_a_run_gives_all(run, tta, views, images, request):
         assert answers.maps.shape[:1] == (len(images),) and answers.maps.min() >= 0 < answers.maps.max()
     else:
         assert not predictor.has_maps and answers.maps is alone["map"].maps is None
-
-
-@pytest.mark.parametrize(("tta", "views"), [("none", 1), ("flips", 4)])
-def test_an_ensemble_makes_one_pass_a_member_and_shares_no_features(grader_run, looking_run, tta, views, images):
-    predictor = Predictor([grader_run, looking_run], tta=tta)
-    passes = watched(predictor)
-    answers = predictor.answer(images, ALL)
-    assert passes == [[views * len(images)]] * 2
-    assert not predictor.has_features and answers.features is answers.maps is None
-    alone = [Predictor(run, tta=tta).answer(images).probabilities for run in (grader_run, looking_run)]
-    assert answers.probabilities == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
-    assert predictor.answer(images, ("features", "map")) == type(answers)() and passes == [[views * len(images)]] * 2
 
 
 def test_a_pass_has_no_more_rows_with_flips_than_without(grader_run, images):

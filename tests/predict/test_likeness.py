@@ -92,7 +92,7 @@ def test_train_keeps_the_likeness_and_predict_says_it(tmp_path):
     assert (run / FILE).is_file()
     own = pd.read_csv(foveal.predict(run, data, out=tmp_path / "own.csv"), keep_default_na=False)
     assert (own["unlike"] == "").mean() > 0.85 and "unlike" in own
-    prepared, model = open_prepared(data), open_model([run], "cpu")
+    prepared, model = open_prepared(data), open_model(run, "cpu")
     images = 255 - prepared.pixels(prepared.records)
     looks = looks_of(images, np.full(len(own), 4000.0), int(model.likeness.side))
     strange = model.likeness.unlike(looks, model.answer(images, model.wanted).texture)
@@ -102,7 +102,7 @@ def test_train_keeps_the_likeness_and_predict_says_it(tmp_path):
 
 
 def test_folds_use_the_likeness_of_the_first(grader_run, photographs, tmp_path):
-    model = open_model([grader_run], "cpu")
+    model = open_model(grader_run, "cpu")
     image = np.full((1, 32, 32, 3), 100, np.uint8)
     texture = np.repeat(model.answer(image, ("texture",)).texture, 40, axis=0)
     looks = np.repeat(looks_of(image, np.array([80.0]), 32), 40, axis=0)

@@ -140,9 +140,9 @@ def test_pictures_are_turned_upright(pixels):
 
 
 def test_options_are_those_of_the_verb(grader_run, photographs, tmp_path, refuses):
-    flips = foveal.load(grader_run, grader_run, tta="flips", ungradable=())
+    flips = foveal.load(grader_run, tta="flips", ungradable=())
     table = as_text(flips.predict(photographs))
-    expected = of_verb(grader_run, grader_run, photographs, out=tmp_path / "p.csv", tta="flips", ungradable=())
+    expected = of_verb(grader_run, photographs, out=tmp_path / "p.csv", tta="flips", ungradable=())
     assert table == expected
     with refuses("option.value", "dull", "no-disc"):
         foveal.load(grader_run, ungradable=["dull"])
@@ -150,7 +150,7 @@ def test_options_are_those_of_the_verb(grader_run, photographs, tmp_path, refuse
         foveal.load(grader_run, tta="many")
     with refuses("run.not_a_run", tmp_path):
         foveal.load(tmp_path)
-    with refuses("run.missing"):
+    with pytest.raises(TypeError, match="run"):
         foveal.load()
 
 

@@ -134,7 +134,7 @@ def test_a_set_that_was_prepared_differently_is_refused(grader_run, tmp_path, re
     [
         (["nowhere.jpg"], {}, "image.missing", "nowhere.jpg"),
         ([], {}, "image.none", ""),
-        (["{run}"], {}, "image.none", "grader"),
+        (["{run}"], {}, "image.grader", "grader"),
         (["{set}"], {"split": "unlabelled"}, "set.empty", "unlabelled"),
     ],
 )

@@ -60,9 +60,9 @@ def test_its_failures_are_not_seen(serving, grader_run, photographs, tmp_path, m
 def test_a_grader_of_another_scale_is_refused(serving, grader_run, tmp_path, refuses, monkeypatch):
     from foveal.serve import serve as module
 
-    opened = module.open_model([grader_run], "cpu", "auto")
+    opened = module.open_model(grader_run, "cpu", "auto")
     monkeypatch.setattr(opened, "scale", "another")
-    models = iter([module.open_model([grader_run], "cpu", "auto"), opened])
+    models = iter([module.open_model(grader_run, "cpu", "auto"), opened])
     monkeypatch.setattr(module, "open_model", lambda *given: next(models))
     with refuses("option.conflict", "--second"):
         serving(second=grader_run)

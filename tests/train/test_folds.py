@@ -8,6 +8,7 @@ import pytest
 
 import foveal
 from foveal.evaluate.operating import folds_in
+from foveal.predict.model import ALL
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import read_predictions
 from foveal.report.evidence import read_evidence
@@ -101,27 +102,41 @@ def test_evaluation_chooses_thresholds_on_other_folds(folds_run, tmp_path):
     assert result["sets"]["coverage"]["n"] == result["about"]["images"]
 
 
-def test_several_runs_grade_together_and_single_maps_need_one(folds_run, graded_set, tmp_path, refuses):
-    out = foveal.predict(folds_run / "fold1", folds_run / "fold2", graded_set, split="test", out=tmp_path / "p.csv")
-    table, columns = pd.read_csv(out), [f"p{k}" for k in range(5)]
-    alone = []
-    for n in (1, 2):
-        single = foveal.predict(folds_run / f"fold{n}", graded_set, split="test", out=tmp_path / f"p{n}.csv")
-        alone.append(pd.read_csv(single)[columns].to_numpy())
-    assert table[columns].to_numpy() == pytest.approx(np.mean(alone, axis=0), abs=2e-6)
+@pytest.mark.parametrize(("tta", "views"), [("none", 1), ("flips", 4)])
+def test_folds_make_one_pass_each_and_share_no_features(folds_run, graded_set, tta, views, monkeypatch):
+    images = open_prepared(graded_set).pixels(open_prepared(graded_set).part("test").head(6))
+    predictor, passes = Predictor(folds_run, tta=tta), []
+    for member in predictor.members:
+        monkeypatch.setattr(member.grader.encoder, "forward", counted(member.grader.encoder.forward, passes))
+    answers = predictor.answer(images, ALL)
+    assert passes == [views * len(images)] * 3
+    assert not predictor.has_features and answers.features is answers.maps is None
+    assert predictor.answer(images, ("features", "map")) == type(answers)() and len(passes) == 3
+
+
+def counted(forward, passes):
+    def counting(images):
+        passes.append(len(images))
+        return forward(images)
+
+    return counting
+
+
+def test_maps_need_a_single_grader(folds_run, graded_set, tmp_path, refuses):
     with refuses("run.several", folds_run.name):
         foveal.explain(folds_run, graded_set, out=tmp_path / "e")
     assert read_model(folds_run)["members"] == ["fold1", "fold2", "fold3"]
 
 
-def test_runs_of_other_classes_do_not_grade_together(folds_run, tmp_path, refuses):
+@pytest.mark.parametrize("second", ["fold2", "other"])
+def test_runs_do_not_grade_together(folds_run, graded_set, tmp_path, refuses, second):
     other = tmp_path / "other"
     other.mkdir()
     model = read_model(folds_run / "fold1")
-    model["classes"] = model["classes"][::-1]
-    (other / "model.json").write_text(json.dumps(model))
-    with refuses("run.mismatch", "classes"):
-        Predictor([folds_run / "fold1", other])
+    (other / "model.json").write_text(json.dumps(model | {"classes": model["classes"][::-1]}))
+    more = {"fold2": folds_run / "fold2", "other": other}[second]
+    with refuses("image.grader", more):
+        foveal.predict(folds_run / "fold1", more, graded_set, out=tmp_path / "p.csv")
 
 
 def test_folds_need_enough_groups_and_encoders_that_saw_none_of_them(graded_set, tmp_path, refuses):

@@ -27,7 +27,7 @@ def test_one_threshold_for_train_predict_export_and_report(tmp_path, refuses):
     records = open_prepared(data).part("test")
     exported = foveal.export(run, out=tmp_path / "exported")
     for path in (run, exported):
-        again = open_model([path], "cpu").predict_prepared(open_prepared(data), records).set_index("id")
+        again = open_model(path, "cpu").predict_prepared(open_prepared(data), records).set_index("id")
         assert (again["referable"] == test["referable"].reindex(again.index)).all()
         assert (again["grade"] == test["grade"].reindex(again.index)).all()
     assert json.loads((exported / "foveal.json").read_text())["readout"]["referral"] == kept
