@@ -17,10 +17,6 @@ from foveal.sets.records import PreparedSet
 SEED = 0  # of the images that are drawn
 ACROSS = 8  # pictures in a row
 MOST_CLASSES = 20  # most classes to show
-EXTREMES = {  # measure -> (title, whether the highest values are shown)
-    "brightness": ("Darkest", False), "clipped": ("Most overexposed", True), "sharpness": ("Blurriest", False),
-    "contrast": ("Lowest contrast", False), "field": ("Smallest visible part of the round field", False),
-}  # fmt: skip
 
 
 def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Sequence[pd.DataFrame]) -> str:
@@ -50,7 +46,7 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
 
 
 def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
-    """Random pictures of each class, copies, random pictures of each flag, and the worst by each quality measure."""
+    """Random pictures of each class, copies, and random pictures of each flag."""
     generator = np.random.default_rng(SEED)
     licence = f"Licence of the pictures: {prepared.card['licence']}. It also applies to this page."
     shown: list[Part] = [f"Prepared pictures, reduced in size. {licence}", Heading("Random pictures")]
@@ -68,13 +64,7 @@ def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -
     for flag in one["flags"]:
         has = words.map(lambda own, flag=flag: flag["flag"] in own)
         shown += _drawn(prepared, table[has], flag["flag"], grades[has], generator, flag["sentence"])
-    extremes: list[Part] = []
-    for name, (title, highest) in EXTREMES.items():
-        if name in table and table[name].nunique() > 1:
-            part = table.sort_values(name, ascending=not highest, kind="stable").head(ACROSS)
-            extremes += [Heading(title, f"{'highest' if highest else 'lowest'} {name}", 4),
-                         _gallery(prepared, part, part[name].map("{:.3g}".format))]  # fmt: skip
-    return [*shown, Heading("Extremes"), *extremes] if extremes else shown
+    return shown
 
 
 def _drawn(
