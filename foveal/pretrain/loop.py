@@ -110,7 +110,7 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
             _write_views(run.path / "views.jpg", feed)
             write_json(run.path / "auto.json", why)
         training.train()
-        finish(run, sets[0], built, training.kept, feed)
+        finish(run, sets[0], built, feed)
     run.close()
     barrier()
     return run.path

@@ -25,7 +25,7 @@ LOWEST = {
     "simclr.projection_hidden": 0, "simclr.projection_size": 1,
 }  # fmt: skip
 POSITIVE = ("learning_rate", "simclr.temperature", "supcon.temperature")
-SHARES = ("warm_up", "ema", "byol.momentum")  # 0 or more, and below 1
+SHARES = ("warm_up", "byol.momentum")  # 0 or more, and below 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +120,6 @@ class PretrainConfig:
     freeze_stages: int = 0
     # Train earlier stages more slowly: factor on the learning rate from each stage to the one before it; 1 is off.
     layer_decay: float = 1.0
-    # Save a running average of the encoder's weights; this is its momentum, such as 0.99. 0 saves the last weights.
-    ema: float = 0.0
     # Numerical precision: auto is bf16 if the hardware supports it, otherwise fp32.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Compile the encoder; this makes long runs on a GPU faster.

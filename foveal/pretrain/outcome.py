@@ -1,19 +1,16 @@
 """The results of pre-training: the encoder, what it needs, and whether a fault was found."""
 
-import itertools
 import math
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from foveal import checkpoint
 from foveal.augment.views import plain_view
 from foveal.console import is_first_process, warn
 from foveal.files import write_json
-from foveal.nets.encoder import feature_size, freeze_stages
-from foveal.nets.layers import re_estimate
+from foveal.nets.encoder import feature_size
 from foveal.page.render import print_template
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, NO_FAULT, TOO_EASY, bounds_of, look, verdict
@@ -23,13 +20,13 @@ from foveal.runs import Run, read_metrics
 from foveal.sets.loader import epoch_batches
 from foveal.sets.records import PreparedSet
 
-HEALTH_IMAGES, STATISTICS_IMAGES = 512, 1024
+HEALTH_IMAGES = 512
 LOOKED_AT_ONCE = 64  # images
 
 
-def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, feed: Feed) -> None:
-    """Write the files of `encoder`, the method's own or its average, and print the verdict; all processes call this."""
-    final, config = examine(built, encoder, feed), feed.config
+def finish(run: Run, prepared: PreparedSet, built: Built, feed: Feed) -> None:
+    """Write the files of the encoder, and print the verdict; all processes call this."""
+    final, config, encoder = examine(built, feed), feed.config, built.method.encoder
     if not is_first_process():
         return
     checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
@@ -51,15 +48,6 @@ def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, fe
     )  # fmt: skip
 
 
-def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:
-    """Recompute the batch statistics of averaged weights, from random views of the pool; all processes call this."""
-    averaged.train()
-    for norm in freeze_stages(averaged, feed.config.freeze_stages):
-        norm.eval()
-    batches = itertools.islice(feed.epoch(feed.config.epochs - 1), max(1, STATISTICS_IMAGES // feed.config.batch_size))
-    re_estimate(averaged, (torch.cat(pair) for views, _ in batches for pair in views))
-
-
 def judged(rows: list[dict[str, Any]], found: dict[str, Any], built: Built, feed: Feed) -> tuple[str, list[str]]:
     """The verdict on the rows of a run and a last look."""
     config, method = feed.config, built.method
@@ -68,7 +56,7 @@ def judged(rows: list[dict[str, Any]], found: dict[str, Any], built: Built, feed
 
 
 @torch.inference_mode()
-def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
+def examine(built: Built, feed: Feed) -> dict[str, Any]:
     """`health.look` at the features and embeddings of 512 images of the pool, always the same ones.
 
     Features are those of whole images in evaluation mode. Embeddings are those of random views in training mode: in a
@@ -81,7 +69,7 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
     at_once = min(LOOKED_AT_ONCE, held)  # no more than a step holds
     features, embedded = [], []
     for number, part in enumerate(np.array_split(chosen, math.ceil(len(chosen) / at_once))):
-        encoder.eval()
+        encoder = built.method.encoder.eval()
         features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
         built.training_mode()
         with running_statistics_still(built.method):
@@ -91,9 +79,9 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
     return look(*(torch.cat(column).float().cpu() for column in (first, second, features)))
 
 
-def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
+def look_on_the_way(run: Run, row: dict[str, Any], built: Built, feed: Feed) -> dict[str, Any]:
     """Facts to add to a row of metrics.jsonl at the end of an epoch; warns if the task is too easy."""
-    found = examine(built, encoder, feed)
+    found = examine(built, feed)
     if not is_first_process():
         return {}
     word, reasons = judged([*read_metrics(run.path), row], found, built, feed)

@@ -26,7 +26,7 @@ from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import step_memory
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.outcome import HEALTH_IMAGES, STATISTICS_IMAGES
+from foveal.pretrain.outcome import HEALTH_IMAGES
 from foveal.pretrain.step import Built, gradients
 from foveal.schedule import growing_sizes, set_learning_rate, thirds
 from foveal.sets.loader import prefetch
@@ -121,7 +121,7 @@ def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, lear
     """learning: seconds that an image takes in a step, which is about six passes forward."""
     encoder = built.method.encoder.eval()
     each = seconds_of_pass(encoder, feed.store, feed.spec, feed.device, max(2, int(3 * FORWARD_SECONDS / learning)))
-    images = 3 * min(HEALTH_IMAGES, len(feed.store)) + (2 * STATISTICS_IMAGES if feed.config.ema else 0)
+    images = 3 * min(HEALTH_IMAGES, len(feed.store))
     if probe is None or not is_first_process():
         return images * each
     fewer = replace(probe, labels=probe.labels[:JUDGED], folds=probe.folds[:JUDGED], units=probe.units[:JUDGED])

@@ -14,13 +14,12 @@ from foveal.console import is_first_process, progress_bar
 from foveal.distributed import barrier, decided_by_first, from_first_process, mean_over_processes
 from foveal.errors import FovealError
 from foveal.hardware import give_back_memory, in_precision
-from foveal.nets.weights import target_of, update_average
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
 from foveal.pretrain.faults import check_first, check_loss
 from foveal.pretrain.feed import Feed, MicroBatches, Views
 from foveal.pretrain.health import CALMER, bounds_of
-from foveal.pretrain.outcome import estimate_statistics, look_on_the_way
+from foveal.pretrain.outcome import look_on_the_way
 from foveal.pretrain.plan import epochs_between_looks
 from foveal.pretrain.step import Built, gradients
 from foveal.runs import Run
@@ -60,8 +59,6 @@ class Training:
     def __init__(self, built: Built, feed: Feed, run: Run, probe: probing.Probe | None) -> None:
         self.config, self.built, self.feed, self.run, self.probe = feed.config, built, feed, run, probe
         self.method, config = built.method, feed.config
-        self.averaged = target_of(self.method.encoder) if config.ema else None
-        self.kept = self.method.encoder if self.averaged is None else self.averaged  # to save and to judge
         self.step, self.log_every, self.total_steps = 0, LOG_EVERY[0], config.epochs * feed.steps
         self.autocast = in_precision(config.precision, feed.device)
         self.bounds = self.method.bounds(config.batch_size)
@@ -75,8 +72,6 @@ class Training:
         if state is not None:
             checkpoint.load_strict(self.method, state["method"], str(file))
             self.built.optimiser.load_state_dict(state["optimiser"])
-            if self.averaged is not None:
-                checkpoint.load_strict(self.averaged, state["averaged"], str(file))
             self.step, self.log_every = state["step"], state.get("log_every", self.log_every)
         self.run.forget_after(self.step)  # rows that were logged after the last checkpoint, if any
         return self.step == self.total_steps and decided_by_first((self.run.path / "health.json").is_file)
@@ -132,9 +127,6 @@ class Training:
         optimiser.step()
         self.step += 1
         method.after_step(self.step / self.total_steps)
-        if self.averaged is not None:
-            # A young average follows quickly, so that a short run does not keep its starting weights.
-            update_average(self.averaged, method.encoder, min(config.ema, (1 + self.step) / (10 + self.step)))
         span.add({"loss": loss, **facts})
         return rate
 
@@ -149,9 +141,7 @@ class Training:
             self.log_every = steps_between_looks(from_first_process(seconds))
         if last and self._looks(epoch + 1):
             give_back_memory()  # looking has other shapes
-            if self.averaged is not None:
-                estimate_statistics(self.averaged, self.feed)
-            row |= look_on_the_way(self.run, row, self.built, self.kept, self.feed)
+            row |= look_on_the_way(self.run, row, self.built, self.feed)
             self.built.training_mode()
             give_back_memory()
         self.run.log(row)
@@ -176,7 +166,6 @@ class Training:
         if is_first_process():
             state = {"method": self.method.state_dict(), "optimiser": self.built.optimiser.state_dict(),
                      "step": self.step, "log_every": self.log_every}  # fmt: skip
-            state |= {} if self.averaged is None else {"averaged": self.averaged.state_dict()}
             checkpoint.save(state, self.run.checkpoint)
         self.saved_at = time.perf_counter()
         self.saving = self.saved_at - began
@@ -185,7 +174,7 @@ class Training:
         """Probe the encoder; with labels of the pool itself, only before and after the run."""
         wanted = self.config.probe is not None or epoch in (0, self.config.epochs)
         if self.probe is not None and wanted and is_first_process():
-            features = encode(self.kept.eval(), self.probe.store, self.feed.spec, self.feed.device)
+            features = encode(self.method.encoder.eval(), self.probe.store, self.feed.spec, self.feed.device)
             probing.record(self.run.path, epoch, self.probe, features)
         barrier()
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import foveal
 from foveal import checkpoint
 from foveal.augment.recipes import RECIPES, Recipe
-from foveal.augment.views import NetworkInput, plain_view
+from foveal.augment.views import NetworkInput
 from foveal.config import read_toml
 from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of, stage_of_parameters
 from foveal.pretrain import loop, outcome, plan, training
@@ -78,7 +78,7 @@ def test_a_run_folder_has_all_that_the_plan_says(finished, phantom_set):
         "step", "epoch", "loss", "learning_rate", "images_per_second", "data_wait", "alignment", "uniformity",
         "feature_std", "instance_accuracy", "positive_cosine", "negative_cosine", "effective_rank", "verdict",
     }  # fmt: skip
-    assert wanted < set(row) and row["epoch"] == 2
+    assert wanted <= set(row) and row["epoch"] == 2
     config = read_toml(finished / "config.toml", "pretrain")
     assert (
         "auto" not in [config[name] for name in ("views", "precision", "compile", "micro_batch")]
@@ -247,20 +247,6 @@ def test_micro_batches_end_with_the_numbers_of_whole_batches(finished, phantom_s
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
-@pytest.mark.slow
-def test_a_running_average_is_what_is_saved_and_resumed(phantom_set, tmp_path, monkeypatch):
-    whole = foveal.pretrain(phantom_set, out=tmp_path / "whole", **OPTIONS, ema=0.5)
-    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        interrupt_after(patch, 1)
-        foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, ema=0.5)
-    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, ema=0.5)
-    state = checkpoint.load(run / "checkpoint.pt")
-    saved = load_file(run / "encoder.safetensors")
-    assert torch.equal(saved["conv1.weight"], state["averaged"]["conv1.weight"])
-    assert not torch.equal(saved["conv1.weight"], state["method"]["encoder.conv1.weight"])
-    assert torch.equal(saved["conv1.weight"], load_file(whole / "encoder.safetensors")["conv1.weight"])
-
-
 def test_a_probe_leaves_out_images_whose_labels_the_encoder_learns(phantom_set, tmp_path, capsys, refuses):
     prepared = open_prepared(phantom_set)
     records = prepared.part("train", "val")
@@ -355,22 +341,6 @@ def test_a_network_that_has_diverged_is_never_a_checkpoint(phantom_set, tmp_path
 def test_features_that_are_not_finite_are_a_divergence(refuses):
     with refuses("training.diverged"):
         look(torch.ones(8, 4), torch.ones(8, 4), torch.full((8, 4), math.inf))
-
-
-@pytest.mark.slow
-def test_statistics_of_an_averaged_encoder_are_its_own(phantom_set, tmp_path, monkeypatch):
-    options = OPTIONS | {"encoder": "strided_conv", "learning_rate": 0.1, "epochs": 3}
-    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options, ema=0.99)
-    averaged = create_encoder("strided_conv", 3, 32)
-    checkpoint.load_strict(averaged, load_file(run / "encoder.safetensors"), "run")
-    prepared = open_prepared(phantom_set)
-    store = ImageStore([(prepared, pool_of(prepared))])
-    pictures = plain_view(store.gather(np.arange(len(store))), NetworkInput(32, (0.5,) * 3, (0.5,) * 3), CPU)
-    with torch.no_grad():
-        shifts = averaged.stem[0](pictures).mean((0, 2, 3)) - averaged.stem[1].running_mean
-        last = checkpoint.load(run / "checkpoint.pt")["method"]["encoder.stem.1.running_mean"]
-        others = averaged.stem[0](pictures).mean((0, 2, 3)) - last
-    assert shifts.norm() < 0.5 * others.norm()
 
 
 @pytest.mark.slow
@@ -601,7 +571,7 @@ def test_a_run_whose_batches_are_of_one_group_is_judged_by_its_own_bounds(phanto
 @pytest.mark.slow
 def test_a_compiled_encoder_is_saved_under_its_own_names(finished, phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", eagerly_compiled)
-    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, compile="yes", ema=0.5)
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, compile="yes")
     one, two = (load_file(r / "encoder.safetensors") for r in (finished, run))
     assert set(one) == set(two)
     assert read_metrics(run)[0]["loss"] == pytest.approx(read_metrics(finished)[0]["loss"], rel=1e-4)
