@@ -57,8 +57,6 @@ class PseudolabelConfig:
     top_share: float | None = None
     # Train on the probabilities (soft labels) instead of the grade.
     soft: bool = False
-    # Keep only images that all folds of the grader give the same grade.
-    agreement: bool = False
     # Rounds of labelling and training; 0 only assigns labels.
     rounds: int = 1
     # Device: auto, cpu, cuda or mps.
@@ -139,9 +137,6 @@ def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainCon
         what = f"{prepared.path} has no test part to measure whether the labels help"
         raise FovealError("set.missing_part", what, fix="prepare it with --test, or use --rounds 0 to label only")
     check(config, "threshold", len(config.threshold) in (1, classes), f"1 value, or {classes}: one for each class")
-    if config.agreement and not model.get("members"):
-        what = f"--agreement needs several graders, but {config.run} is a single one"
-        raise FovealError("option.conflict", what, fix="train it with --folds")
     options = {"data": config.data[0], "out": config.out, "device": config.device}
     return build(TrainConfig, read_options(file, "train", TrainConfig) | options, str(file))
 
@@ -150,10 +145,11 @@ def label(config: PseudolabelConfig, teacher: Path, pool: Pool, number: int, dev
     """The pseudo-labels of one round, the most confident first in each class; FovealError if none is kept."""
     predictor, tables = Predictor(teacher, device), []
     for prepared, records in pool:
-        probabilities, agreed = predictor.answers_of(prepared, records)
+        parts = [predictor.probabilities(images) for _, images in predictor.images_of(prepared, records)]
+        probabilities = np.concatenate(parts)
         grades = predictor.readout.grades(probabilities)  # as `predict` would give them
         scores = probabilities[np.arange(len(grades)), grades]
-        taken = chosen(grades, scores, config) & (agreed if config.agreement else True)
+        taken = chosen(grades, scores, config)
         targets = probabilities if config.soft else np.eye(probabilities.shape[1])[grades]
         table = records[["id"]].assign(set=str(prepared.path.resolve()), sha256=records["sha256"], grade=grades)
         table["class"] = np.array(predictor.classes)[grades]

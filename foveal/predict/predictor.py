@@ -145,16 +145,6 @@ class Predictor(Model):
         """`raw_answers` for records of a prepared set."""
         return joined([self.nothing(), *(self.raw_answers(images) for _, images in self.images_of(prepared, records))])
 
-    def answers_of(self, prepared: PreparedSet, records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities [n, K] of records, and bool [n]: whether all graders agree on the most probable class."""
-        probabilities, agreed = [], []
-        for _, images in self.images_of(prepared, records):
-            passes = [self._pass(member, images) for member in self.members]
-            likeliest = np.stack([_mean([one]).argmax(1) for one in passes])
-            agreed.append((likeliest == likeliest[0]).all(0))
-            probabilities.append(self.readout.probabilities(_mean(passes)))
-        return np.concatenate(probabilities), np.concatenate(agreed)
-
 
 def _mean(passes: Sequence[Answers], task: str = "probabilities") -> np.ndarray:
     """The mean over graders of the probabilities for a task: float32 [n, K]."""

@@ -140,7 +140,6 @@ def test_a_run_of_another_set_is_refused(teacher, tmp_path, refuses):
         ({"threshold": (0.9, 0.8)}, "option.value", "--threshold"),
         ({"threshold": (1.5,)}, "option.value", "--threshold"),
         ({"threshold": (1.0,), "rounds": 0}, "label.none_sure", "--threshold"),
-        ({"agreement": True}, "option.conflict", "--agreement"),
         ({"top_share": 0.3, "threshold": (0.9,)}, "option.conflict", "--top-share"),
         ({"top_share": 0.0}, "option.value", "--top-share"),
         ({"rounds": -1}, "option.value", "--rounds"),
