@@ -4,8 +4,10 @@ Several graders are compared on the images that all of them graded. Every differ
 resampled groups (evaluate/difference.py).
 """
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,22 +22,9 @@ from foveal.readout.scales import Scale
 from foveal.report.evidence import Evidence, confusion_of
 from foveal.sets.splits import HELD_OUT, group_codes
 
-METRIC_NAMES = {
-    "quadratic_kappa": "Quadratic kappa", "accuracy": "Accuracy",
-    "referable_auc": "Referable: area under ROC",
-    "referable_average_precision": "Referable: average precision",
-    "sight_threatening_auc": "Sight-threatening: area under ROC",
-    "sight_threatening_average_precision": "Sight-threatening: average precision",
-    "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1",
-    "linear_kappa": "Linear kappa", "unweighted_kappa": "Unweighted kappa",
-    "mean_absolute_error": "Mean error in grades", "expected_calibration_error": "Calibration error (ECE)",
-    "brier": "Brier score",
-}  # fmt: skip
+NAMES: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
+METRIC_NAMES, SPOKEN = NAMES["metrics"], NAMES["spoken"]
 LOWER_IS_BETTER = ("mean_absolute_error", "expected_calibration_error", "brier")
-SPOKEN = {
-    "quadratic_kappa": "quadratic kappa", "accuracy": "accuracy", "macro_f1": "macro F1",
-    "referable_auc": "area under the ROC curve for referable disease",
-}  # fmt: skip
 PARTS = SPLITS | {"all": "labelled", HELD_OUT: "held-out"}
 
 

@@ -7,17 +7,10 @@ import pandas as pd
 
 from foveal.page.charts import Level, Line, Panel, series
 from foveal.report.evidence import Evidence
+from foveal.report.findings import NAMES
 from foveal.report.summary import verdicts
 
 MOST_CLASSES = 6  # most lines that a reader can tell apart in one panel
-PRETRAINING = {
-    "loss": "Loss",
-    "alignment": "Alignment (low is good)",
-    "uniformity": "Uniformity (low is even)",
-    "instance_accuracy": "Share of images whose nearest neighbour is their other view",
-    "feature_std": "Spread of embeddings (1 even, 0 collapsed)",
-    "effective_rank": "Effective rank of the features (1 collapsed)",
-}
 BOUNDS = (("nothing learned", "loss_chance", "dotted"), ("lowest possible", "loss_floor", "dashed"))
 
 
@@ -63,7 +56,7 @@ def pretraining_panels(run: Evidence) -> list[Panel]:
     panels = []
     limits = [Level(label=f"{label}, {run.health[key]:.2f}", value=run.health[key], look=f"level {dashes}")
               for label, key, dashes in BOUNDS if key in run.health]  # fmt: skip
-    for key, title in PRETRAINING.items():
+    for key, title in NAMES["pretraining"].items():
         if rows := [row for row in run.rows if row.get(key) is not None]:
             line = Line(label=key, x=[row["step"] for row in rows], y=[row[key] for row in rows])
             levels = limits if key == "loss" else []
