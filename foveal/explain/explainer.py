@@ -118,17 +118,17 @@ class Explainer:
         """Explain the grade of one prepared picture uint8 [S, S, C]; `target` replaces the target of the explainer."""
         image = self.input(pixels)
         with torch.no_grad():
-            logits = self.grader(image)  # of the image as it is: a map explains a single view
             shares, *_ = look(self.looking, image, self.predictor.tta)
         readout = self.predictor.readout
         grade = int(readout.grades(readout.probabilities(shares.float().cpu().numpy()))[0])
         target, retina = target or self.target or of_class(grade, self.classes), retina_of(pixels)
-        if method == GRADCAM:
-            looking = Looking(self.grader, self.predictor.decision, maps=True, score=target.score)
-            with torch.no_grad():
-                places = looking(image)[2][None]
-            enlarged = F.interpolate(places, tuple(image.shape[2:]), mode="bilinear", align_corners=False)
-            found = Attribution(enlarged[0, 0], places.shape[3])
+        looking = Looking(self.grader, self.predictor.decision, maps=method == GRADCAM, score=target.score)
+        with torch.no_grad():
+            logits, _, *places = looking(image)  # of the image as it is: a map explains a single view
+        if places:
+            side = image.shape[3]
+            enlarged = F.interpolate(places[0][None], (side, side), mode="bilinear", align_corners=False)
+            found = Attribution(enlarged[0, 0], places[0].shape[2])
         else:
             empty = self.input(without_lesions(pixels, retina))
             found = attribute(method, Scorer(self.grader, target.score), image, empty)
