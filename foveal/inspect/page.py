@@ -74,13 +74,10 @@ def _drawn(
     """A row of random images of `part`, each with its line of text."""
     chosen = np.sort(generator.choice(len(part), min(ACROSS, len(part)), replace=False))
     shown = f"{len(chosen)} of {len(part):,}" if len(part) > len(chosen) else f"all {len(part)}"
-    heading = Heading(title, f"{shown}. {note}" if note else shown, 4)
-    return [heading, _gallery(prepared, part.iloc[chosen], lines.iloc[chosen])]
-
-
-def _gallery(prepared: PreparedSet, records: pd.DataFrame, lines: pd.Series) -> Gallery:
-    rows = zip(prepared.pixels(records), records["id"], lines, strict=True)
-    return Gallery([Picture(source=embedded(pixels), id=str(name), text=line) for pixels, name, line in rows], "small")
+    drawn = part.iloc[chosen]
+    rows = zip(prepared.pixels(drawn), drawn["id"], lines.iloc[chosen], strict=True)
+    pictures = [Picture(source=embedded(pixels), id=str(name), text=line) for pixels, name, line in rows]
+    return [Heading(title, f"{shown}. {note}" if note else shown, 4), Gallery(pictures, "small")]
 
 
 def _pair_gallery(first: PreparedSet, second: PreparedSet, shown: Sequence[dict[str, Any]]) -> Gallery:

@@ -24,7 +24,9 @@ def write_fhir(study: Study, model: Model, folder: Path) -> Path:
     """Write FOLDER/STUDY.json and return its path."""
     from fhir.resources.R4B.bundle import Bundle
 
-    names = {part: _uuid(study, part, model.key) for part in ("grader", "report", *(eye.side for eye in study.eyes))}
+    parts = ["grader", "report", *(eye.side for eye in study.eyes)]
+    uuids = [uuid.uuid5(uuid.NAMESPACE_URL, study.uuid_name(part, model.key)) for part in parts]
+    names = {part: f"urn:uuid:{each}" for part, each in zip(parts, uuids, strict=True)}
     resources = [_device(model, names["grader"])]
     resources += [_observation(eye, study, model, names) for eye in study.eyes]
     resources.append(_report(study, names))
@@ -33,10 +35,6 @@ def write_fhir(study: Study, model: Model, folder: Path) -> Path:
     path = folder / f"{study.uid}.json"
     write_text(path, bundle.model_dump_json(indent=1) + "\n")
     return path
-
-
-def _uuid(study: Study, part: str, grader: str) -> str:
-    return f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, study.uuid_name(part, grader))}"
 
 
 def _entry(resource: dict[str, Any]) -> dict[str, Any]:

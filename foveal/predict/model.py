@@ -132,17 +132,13 @@ class Model(ABC):
             answers, sizes = self.answer(images, self.wanted), diameters_of(part, prepared.measures)
             yield self._rows(part, answers, self.second_table(answers, prepared, part), images, sizes)
 
-    def answer_batch(self, batch: Sequence[Read], want: Want = GRADE) -> Answers:
-        """The answers for the readable photographs of a batch, with the texture if the rows need it."""
-        want = (*want, *(name for name in self.wanted if name not in want))
-        images = [result.pixels for _, result in batch if isinstance(result, Prepared)]
-        return self.answer(np.stack(images), want) if images else self.nothing()
-
     def table_of_photographs(self, batch: Sequence[Read]) -> pd.DataFrame:
         """One row for each photograph from `read`."""
         graded = {photograph.id: result for photograph, result in batch if isinstance(result, Prepared)}
         failed = {photograph.id: str(result) for photograph, result in batch if isinstance(result, FovealError)}
-        table = self.rows(list(graded), self.answer_batch(batch), list(graded.values()))
+        images = [result.pixels for result in graded.values()]
+        answers = self.answer(np.stack(images), self.wanted) if images else self.nothing()
+        table = self.rows(list(graded), answers, list(graded.values()))
         table = table.set_index("id").reindex([photograph.id for photograph, _ in batch])
         words = ["group", "split", "flags", "set", "unlike", "answer", "reason", "advice", *(self.second or ())[:1]]
         text = table.columns.intersection(words)

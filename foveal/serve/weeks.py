@@ -30,7 +30,8 @@ def cases_of(lines: Iterable[Line]) -> pd.DataFrame:
     """
     rows, origins = dict[tuple[Any, ...], tuple[Any, ...]](), dict[str, tuple[str, str]]()
     for line in lines:
-        values, week = line.values(), _monday(line.when)
+        day = date.fromisoformat(line.when[:10])
+        values, week = line.values(), (day - timedelta(days=day.weekday())).isoformat()
         kind, image = values.get("kind"), values.get("image", "")
         if kind == "answer":
             camera, patient = origins[image] = values["camera"] or "unknown", values["patient"] or image
@@ -57,11 +58,6 @@ def _hits(answer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
         yield "referral", answer["referable"]
     if answer["unlike"] is not None:
         yield "unlike", bool(answer["unlike"])
-
-
-def _monday(when: str) -> str:
-    day = date.fromisoformat(when[:10])
-    return (day - timedelta(days=day.weekday())).isoformat()
 
 
 def charted(cases: pd.DataFrame, baseline: int) -> pd.DataFrame:
