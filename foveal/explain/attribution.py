@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from foveal.nets.heads import Score
 
@@ -20,18 +20,6 @@ STEPS = 32  # steps of integrated gradients
 WINDOWS = 8  # occlusion windows per side; they move by half their width
 AT_ONCE = 32  # inputs per pass of the network
 SMOOTHING = 0.012  # as a share of the side: smooths the noise of single pixels
-
-
-class Scorer(nn.Module):
-    """A module from inputs [B, C, s, s] to scores [B]: a grader, and a function of its logits [B, K]."""
-
-    def __init__(self, grader: nn.Module, score: Score) -> None:
-        super().__init__()
-        self.grader, self.score = grader, score
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores float32 [B]."""
-        return self.score(self.grader(images))
 
 
 @dataclass(frozen=True)
@@ -45,7 +33,7 @@ class Attribution:
     delta: float | None = None
 
 
-def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
+def attribute(method: str, score: Score, image: Tensor, baseline: Tensor) -> Attribution:
     """The map of one normalised input [1, C, s, s]; `baseline`, of the same shape, is the picture without content."""
     from captum.attr import IntegratedGradients, Occlusion
 
@@ -53,13 +41,13 @@ def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> A
         width, channels = max(round(image.shape[3] / WINDOWS), 2), image.shape[1]
         window, step = (channels, width, width), (channels, width // 2, width // 2)
         with torch.no_grad():
-            falls = Occlusion(scorer).attribute(image, window, step, baseline, perturbations_per_eval=AT_ONCE)
+            falls = Occlusion(score).attribute(image, window, step, baseline, perturbations_per_eval=AT_ONCE)
         return Attribution(falls[0, 0].clamp_min(0).float(), 2 * WINDOWS)
-    pixels, missed = IntegratedGradients(scorer).attribute(
+    pixels, missed = IntegratedGradients(score).attribute(
         image, baseline, n_steps=STEPS, internal_batch_size=AT_ONCE, return_convergence_delta=True
     )
     with torch.no_grad():
-        change = float(abs(scorer(image) - scorer(baseline)))
+        change = float(abs(score(image) - score(baseline)))
     return _smoothed(pixels[0].sum(0), abs(float(missed)) / change if change > 0 else math.nan)
 
 

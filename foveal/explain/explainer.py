@@ -23,7 +23,7 @@ from torch import Tensor
 from foveal.augment.views import plain_view
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
-from foveal.explain.attribution import Attribution, Scorer, attribute
+from foveal.explain.attribution import Attribution, attribute
 from foveal.fundus.overlay import ALARM, border_energy, retina_of
 from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Grader, Looking
@@ -131,7 +131,7 @@ class Explainer:
             found = Attribution(enlarged[0, 0], places[0].shape[2])
         else:
             empty = self.input(without_lesions(pixels, retina))
-            found = attribute(method, Scorer(self.grader, target.score), image, empty)
+            found = attribute(method, lambda images: target.score(self.grader(images)), image, empty)
         heat = found.heat.cpu().numpy()
         return Explanation(
             heat=heat, retina=retina, target=target, grade=grade, value=float(target.value(logits)),

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from foveal.explain import attribution
-from foveal.explain.attribution import Scorer, attribute
+from foveal.explain.attribution import attribute
 from foveal.explain.explainer import Target, of_class, resolve
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
@@ -29,6 +29,10 @@ def linear():
     return grader.eval().requires_grad_(False)
 
 
+def scorer_of(grader, score):
+    return lambda images: score(grader(images))
+
+
 def grader_of(encoder, size):
     torch.manual_seed(0)
     made = create_encoder(encoder, 3, size)
@@ -38,21 +42,21 @@ def grader_of(encoder, size):
 @pytest.mark.parametrize("method", ["integrated-gradients", "occlusion"])
 def test_maps_highlight_what_the_answer_depends_on(linear, method):
     image = torch.rand(1, 3, 32, 32) + 0.5
-    found = attribute(method, Scorer(linear, Target("expected grade").score), image, torch.zeros_like(image))
+    found = attribute(method, scorer_of(linear, Target("expected grade").score), image, torch.zeros_like(image))
     assert found.heat.shape == (32, 32) and found.heat.min() >= 0 and not found.heat.requires_grad
     assert found.heat[:16, :16].sum() / found.heat.sum() > 0.85
 
 
 def test_what_lowers_the_score_is_not_shown(linear):
     image = torch.full((1, 3, 32, 32), -0.5)  # darker than the baseline: lowers the grade
-    scorer = Scorer(linear, Target("expected grade").score)
+    scorer = scorer_of(linear, Target("expected grade").score)
     for method in ("integrated-gradients", "occlusion"):
         assert attribute(method, scorer, image, torch.zeros_like(image)).heat.max() < 1e-6
 
 
 def test_integrated_gradients_report_the_error_of_their_sum(linear):
     image = torch.rand(1, 3, 32, 32)
-    scorer = Scorer(linear, Target("expected grade").score)
+    scorer = scorer_of(linear, Target("expected grade").score)
     assert attribute("integrated-gradients", scorer, image, torch.zeros_like(image)).delta < 0.01
     assert attribute("occlusion", scorer, image, torch.zeros_like(image)).delta is None
 
@@ -65,7 +69,10 @@ def test_no_gradients_or_hooks_stay_on_the_model(monkeypatch):
     before = {name: value.clone() for name, value in grader.state_dict().items()}
     for method in ("integrated-gradients", "occlusion"):
         attribute(
-            method, Scorer(grader, Target("expected grade").score), torch.randn(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+            method,
+            scorer_of(grader, Target("expected grade").score),
+            torch.randn(1, 3, 32, 32),
+            torch.zeros(1, 3, 32, 32),
         )
     assert all(torch.equal(before[name], value) for name, value in grader.state_dict().items())
     assert all(parameter.grad is None for parameter in grader.parameters())
@@ -74,7 +81,7 @@ def test_no_gradients_or_hooks_stay_on_the_model(monkeypatch):
 
 def test_occlusion_of_one_window_is_the_drop_of_the_score(linear, monkeypatch):
     monkeypatch.setattr(attribution, "WINDOWS", 2)
-    scorer, image = Scorer(linear, Target("expected grade").score), torch.ones(1, 3, 4, 4)
+    scorer, image = scorer_of(linear, Target("expected grade").score), torch.ones(1, 3, 4, 4)
     hidden = image.clone()
     hidden[:, :, :2, :2] = 0
     fall = scorer(image) - scorer(hidden)
