@@ -92,7 +92,9 @@ class LoadedGrader:
 
         FovealError, before grading starts, if a path does not exist, or if pixels are not uint8.
         """
-        items = _items(images)
+        single = isinstance(images, str | bytes | dict | Image.Image | np.ndarray) or _is_tensor(images)
+        given: Any = images if isinstance(images, Iterable) and not single else [images]
+        items = [item for image in given for item in _one(image)]
         sort_inputs([item for item in items if isinstance(item, Path)])
         tables = [set_ungradable(table, self._ungradable) for table in self._tables(items)]
         return pd.concat(tables, ignore_index=True) if tables else self._model.table_of_photographs([])
@@ -132,14 +134,8 @@ def _pixels(item: Image.Image | np.ndarray) -> np.ndarray | FovealError:
         return error
 
 
-def _items(images: Any) -> list[Item]:
-    """The input of `predict` as paths, PIL images and uint8 arrays [h, w, 3 or 1]."""
-    single = isinstance(images, str | bytes | dict | Image.Image | np.ndarray) or _is_tensor(images)
-    given = images if isinstance(images, Iterable) and not single else [images]
-    return [item for image in given for item in _one(image)]
-
-
 def _one(image: Any) -> list[Item]:
+    """An input of `predict` as a path, a PIL image, or uint8 arrays [h, w, 3 or 1]."""
     if isinstance(image, str | Path):
         return [Path(image)]
     if isinstance(image, Image.Image):
