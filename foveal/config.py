@@ -135,6 +135,15 @@ def check(config: object, name: str, fits: bool, expected: str) -> None:
         raise FovealError("option.value", f"{flag(name)} is {value}", expected=expected)
 
 
+def check_paths(paths: Sequence[Path], usage: str, needed: str) -> None:
+    """FovealError unless there are paths, each of them once. needed: what they are; usage: such as `inspect DATA`."""
+    if not paths:
+        raise FovealError("option.missing", f"{needed} is missing", fix=f"give one: foveal {usage}")
+    if len({path.resolve() for path in paths}) < len(paths):
+        what = f"{needed} is given twice: {' '.join(map(str, paths))}"
+        raise FovealError("option.repeated", what, fix="give each of them once")
+
+
 def check_numbers(
     config: object, lowest: Mapping[str, int], positive: Iterable[str], shares: Iterable[str], factors: Iterable[str]
 ) -> None:

@@ -16,6 +16,7 @@ from foveal.cluster.features import choose, computed, learned_from
 from foveal.cluster.look import differences, look, why_not
 from foveal.cluster.methods import draw_maps, listing, map_listing, propose
 from foveal.cluster.page import find, render, tables
+from foveal.config import check_paths
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import check_free, json_ready, write_json, write_table, write_text
@@ -42,11 +43,7 @@ class ClusterConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if not self.data:
-            raise FovealError("option.missing", "no prepared set is given", fix="give one: foveal cluster DATA")
-        if len({path.resolve() for path in self.data}) < len(self.data):
-            what = f"a prepared set is given twice: {' '.join(map(str, self.data))}"
-            raise FovealError("option.conflict", what, fix="give each set once")
+        check_paths(self.data, "cluster DATA", "a prepared set")
         if self.clusters == 1 or self.clusters < 0:
             raise FovealError("option.value", f"--clusters {self.clusters}", expected="2 or more, or 0")
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import tyro
 
-from foveal.config import read_toml
+from foveal.config import check_paths, read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.evaluate import columns, judged
@@ -78,10 +78,7 @@ class EvaluateConfig:
     stress: bool = False
 
     def __post_init__(self) -> None:
-        sources = [self.source, *self.versus]
-        names = ", ".join(map(str, sources))
-        if len({path.resolve() for path in sources}) < len(sources):
-            raise FovealError("option.value", f"a source is given more than once ({names})", fix="give each once")
+        check_paths([self.source, *self.versus], "evaluate RUN", "a run folder")
         if self.prevalence is not None and not 0 < self.prevalence < 1:
             raise FovealError("option.value", f"--prevalence is {self.prevalence}", expected="between 0 and 1")
 

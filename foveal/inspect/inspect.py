@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from foveal.config import check_paths
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import check_file, write_json, write_text
@@ -29,11 +30,7 @@ class InspectConfig:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.data:
-            raise FovealError("option.missing", "inspect needs a prepared set", fix="give one: foveal inspect DATA")
-        if len({path.resolve() for path in self.data}) < len(self.data):
-            what = f"a prepared set is given twice: {' '.join(map(str, self.data))}"
-            raise FovealError("option.repeated", what, fix="give each set once")
+        check_paths(self.data, "inspect DATA", "a prepared set")
         if self.page is not None and self.page.is_dir():
             raise FovealError("output.is_folder", f"--page {self.page} is a folder", expected="a file")
 

@@ -13,7 +13,7 @@ import tyro
 
 from foveal.augment.recipes import recipe_pair
 from foveal.budget import seconds_of
-from foveal.config import check, check_numbers, flag, flat
+from foveal.config import check, check_numbers, check_paths, flag, flat
 from foveal.errors import FovealError
 
 Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"]
@@ -134,8 +134,7 @@ class PretrainConfig:
     byol: BYOLOptions = BYOLOptions()
 
     def __post_init__(self) -> None:
-        if not self.data:
-            raise FovealError("option.missing", "pretrain needs at least one prepared set")
+        check_paths(self.data, "pretrain DATA", "a prepared set")
         check_numbers(self, LOWEST, POSITIVE, SHARES, ("layer_decay",))
         micro = re.fullmatch(r"auto|whole|[1-9][0-9]*", self.micro_batch)
         check(self, "micro_batch", micro is not None, "auto, whole or a number of images")

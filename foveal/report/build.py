@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from foveal.config import check_paths
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import write_text
@@ -50,12 +51,7 @@ class ReportConfig:
     on: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.runs:
-            raise FovealError("option.missing", "report needs a run folder", fix="give one: foveal report RUN")
-        folders = [run.resolve() for run in self.runs]
-        for run, folder in zip(self.runs, folders, strict=True):
-            if folders.count(folder) > 1:
-                raise FovealError("option.repeated", f"{run} is given more than once", fix="give each run once")
+        check_paths(self.runs, "report RUN", "a run folder")
         if self.on and len(self.runs) > 1:
             raise FovealError("option.conflict", f"--on works with one run, got {len(self.runs)}")
 

@@ -162,7 +162,7 @@ def test_a_set_without_classes_is_clustered(tmp_path):
     ("options", "code", "value"),
     [
         ({"data": ()}, "option.missing", "DATA"),
-        ({"data": (Path("a"), Path("b/../a"))}, "option.conflict", "b/../a"),
+        ({"data": (Path("a"), Path("b/../a"))}, "option.repeated", "b/../a"),
         ({"data": (Path("a"),), "clusters": 1}, "option.value", "--clusters 1"),
         ({"data": (Path("a"),), "clusters": -2}, "option.value", "--clusters -2"),
     ],

@@ -292,11 +292,15 @@ def test_wrong_corrections_are_refused(tmp_path, predictions, write, refuses, co
         foveal.evaluate(tmp_path / "p.csv", corrections=file)
 
 
+def test_a_run_is_not_compared_with_itself(tmp_path, predictions, write, refuses):
+    with refuses("option.repeated", "elsewhere"):
+        foveal.evaluate(write(tmp_path / "p.csv", predictions()), versus=["elsewhere", "elsewhere"])
+
+
 @pytest.mark.parametrize(
     ("options", "values"),
     [
         ({"prevalence": 10}, ["--prevalence", 10]),
-        ({"versus": ["elsewhere", "elsewhere"]}, ["elsewhere"]),
         ({"referable_from": 5}, ["--referable-from", 5, "1..4"]),
         ({"by": ["id"]}, ["--by id", 60, 12]),
         ({"second_reader": "anna"}, ["--second-reader anna", "id, label"]),
