@@ -5,7 +5,9 @@ JPEG compression is simulated: colours at half resolution, cosines of 8x8 pixels
 """
 
 import math
+import tomllib
 from functools import cache
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +15,7 @@ from torch import Tensor
 
 from foveal.augment.draw import ViewPlan, ViewTable, column, level_sides
 
-# Standard tables of ITU-T T.81, annex K: luma, then colour.
-TABLES = (
-    (16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
-     87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120,
-     101, 72, 92, 95, 98, 112, 100, 103, 99),
-    (17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99,
-     99, 99, 99) + (99,) * 32,
-)  # fmt: skip
+TABLES = tomllib.loads(Path(__file__).with_name("jpeg.toml").read_text(encoding="utf-8"))["tables"]
 
 
 def apply(images: Tensor, table: ViewTable, view_size: int, dtype: torch.dtype = torch.float32) -> Tensor:
