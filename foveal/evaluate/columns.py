@@ -27,6 +27,7 @@ from foveal.evaluate.operating import calls_of, severity
 from foveal.page.words import counted
 from foveal.readout.readout import from_words
 from foveal.readout.scales import Scale
+from foveal.sets.corrections import label_of
 from foveal.sets.held_out import refuse_unknown
 from foveal.sets.splits import HELD_OUT, group_codes
 
@@ -85,17 +86,14 @@ def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling
 
     The column has numbers or class names, or is empty. FovealError for others, or if fewer than 2 rows have both.
     """
-    values = {"": -1} | {str(k): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
     text = table[column].astype(object).fillna("").astype(str).str.strip().str.removesuffix(".0")
-    if wrong := sorted(set(text) - set(values)):
-        what = f"--second-reader {column}: '{wrong[0]}' is not a class"
-        raise FovealError("label.value", what, expected=f"one of {', '.join(filter(None, values))}, or empty")
-    second, labels = text.map(values).to_numpy(np.int64), table["label"].to_numpy(np.int64)
-    both = second >= 0
+    second = text.map(lambda value: label_of(value, list(names), f"--second-reader {column}")).astype("Int64")
+    both = second.notna().to_numpy()
     if both.sum() < 2:
         what = f"--second-reader {column}: {int(both.sum())} evaluated images have a second reading"
         raise FovealError("label.none", what, expected="at least 2")
-    kappa = resampling.part(both).of_grades(metrics.quadratic_kappa, labels[both], second[both], len(names))
+    labels, grades = (part[both].to_numpy(np.int64) for part in (table["label"], second))
+    kappa = resampling.part(both).of_grades(metrics.quadratic_kappa, labels, grades, len(names))
     return kappa | {"column": column}
 
 

