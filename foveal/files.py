@@ -83,8 +83,7 @@ def remove_unfinished(folder: Path, seconds: float = 60) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a UTF-8 text file; line ends are written as they are."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+    write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

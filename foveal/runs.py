@@ -223,14 +223,12 @@ def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
         "commit": commit,
         "versions": {"python": platform.python_version(), **{name: version_of(name) for name in LIBRARIES}},
         "hardware": {
-            "machine": platform.machine(),
-            "system": platform.system(),
-            "cpu_cores": os.cpu_count(),
+            "machine": platform.machine(), "system": platform.system(), "cpu_cores": os.cpu_count(),
             "torch_threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "data": dict(data),
-    }
+    }  # fmt: skip
 
 
 def version_of(name: str) -> str | None:

@@ -85,7 +85,7 @@ def explain(config: ExplainConfig) -> Path:
     explainer = Explainer(config.run, config.target, choose_device(config.device))
     explainer.check(config.method)
     entries, explained = _write_maps(config, holding, sets, explainer, out / "maps")
-    methods = dict.fromkeys([config.method, *[GRADCAM] * explainer.looking.maps])
+    methods = dict.fromkeys([config.method, *[GRADCAM] * explainer.predictor.has_maps])
     baseline = " with a blurred picture as baseline" if config.method == "integrated-gradients" else ""
     result = {"run": str(config.run), "method": f"{config.method}{baseline}", "target": config.target,
               "checks": check_maps(explainer, explained, list(methods)), "images": entries,

@@ -110,7 +110,6 @@ class Explainer:
     def __init__(self, run: Path, target: str, device: torch.device | None = None) -> None:
         self.predictor = Predictor(run, device)
         self.grader = self.predictor.grader.requires_grad_(False)
-        self.looking = self.predictor.looking
         self.classes = self.predictor.classes
         self.target = resolve(target, self.classes, read_model(run)["referable_from"], self.predictor.decision)
 
@@ -118,7 +117,7 @@ class Explainer:
         """Explain the grade of one prepared picture uint8 [S, S, C]; `target` replaces the target of the explainer."""
         image = self.input(pixels)
         with torch.no_grad():
-            shares, *_ = look(self.looking, image, self.predictor.tta)
+            shares, *_ = look(Looking(self.grader, self.predictor.decision, maps=False), image, self.predictor.tta)
         readout = self.predictor.readout
         grade = int(readout.grades(readout.probabilities(shares.float().cpu().numpy()))[0])
         target, retina = target or self.target or of_class(grade, self.classes), retina_of(pixels)
@@ -140,7 +139,7 @@ class Explainer:
 
     def check(self, method: str) -> None:
         """Raise FovealError if the method does not work with the encoder."""
-        if method == GRADCAM and not self.looking.maps:
+        if method == GRADCAM and not self.predictor.has_maps:
             what = f"--method {method}: the features of this encoder are not the mean of its last map"
             raise FovealError("run.no_maps", what, fix="use --method integrated-gradients")
 
@@ -216,7 +215,6 @@ def with_grader(explainer: Explainer, grader: Grader) -> Explainer:
     """The same explainer with another grader, such as one with random weights."""
     other = copy(explainer)
     other.grader = grader.requires_grad_(False)
-    other.looking = Looking(other.grader, explainer.looking.decision, explainer.looking.maps)
     return other
 
 

@@ -84,7 +84,8 @@ def _unpickled(path: Path) -> Any:
         except (OSError, MemoryError):
             raise
         except Exception as error:
-            known = _class_in_the_way(str(error))
+            found = re.search(r"(?:Unsupported global: |unsupported )GLOBAL ([\w.<>]+)", str(error))
+            known = found and (found[1] if "." in found[1] else f"builtins.{found[1]}")
             name = known or _class_in_pickle(path)
             if name is None and re.search(r"Unsupported operand 1(4\d|5[012])", str(error)):
                 what = f"{path} is in a pickle protocol above 3, which torch does not read safely"
@@ -104,11 +105,6 @@ def _unpickled(path: Path) -> Any:
                 raise FovealError("weights.unsafe", what, expected="tensors and plain values only", fix=fix) from error
             standing[name] = InertMapping if mapping else Inert
     raise FovealError("weights.unsafe", f"{path} contains objects of more than {MOST_NAMES} classes", fix=STATE)
-
-
-def _class_in_the_way(words: str) -> str | None:
-    found = re.search(r"(?:Unsupported global: |unsupported )GLOBAL ([\w.<>]+)", words)
-    return found and (found[1] if "." in found[1] else f"builtins.{found[1]}")
 
 
 def _class_in_pickle(path: Path) -> str | None:

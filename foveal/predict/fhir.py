@@ -45,8 +45,7 @@ def _entry(resource: dict[str, Any]) -> dict[str, Any]:
 
 def _device(model: Model, name: str) -> dict[str, Any]:
     return {
-        "resourceType": "Device",
-        "identifier": [{"system": _URI, "value": name}],
+        "resourceType": "Device", "identifier": [{"system": _URI, "value": name}],
         "deviceName": [{"name": f"Foveal grader {model.name}", "type": "user-friendly-name"}],
         "version": [{"type": {"text": "software"}, "value": VERSION},
                     {"type": {"text": "digest of the grader"}, "value": model.key}],

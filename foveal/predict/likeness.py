@@ -81,7 +81,9 @@ def fit_likeness(
     raw = start.scores(held_looks, held_texture)
     typical = np.median(raw, 0)
     extreme = typical + FAR * 1.4826 * np.median(np.abs(raw - typical), 0)
-    limits = np.array([_quantile(raw[:, k], share) for k, share in enumerate(PASSING)])
+    # The quantiles that these shares of new photographs stay below, on average (conformal, Vovk, 2005).
+    ranks = [min(math.ceil((len(raw) + 1) * share), len(raw)) - 1 for share in PASSING]
+    limits = np.sort(raw, axis=0)[ranks, range(len(ranks))]
     limits[:3] = np.maximum(limits, extreme)[:3]
     # Scores are compared with float32 limits: a little room keeps the photograph at the limit on this side.
     return Likeness(**asdict(start) | {"limits": (np.maximum(limits, _LEAST_LIMIT) * 1.0001).astype(np.float32)})
@@ -156,8 +158,3 @@ def _distance(values: np.ndarray, gaussian: np.ndarray, rest: float) -> np.ndarr
     along = apart @ whitened.T
     left = np.maximum((apart**2).sum(1) - (along**2 / lengths).sum(1), 0)
     return np.asarray(np.sqrt(((along**2).sum(1) + rest * left) / values.shape[1]))
-
-
-def _quantile(values: np.ndarray, share: float) -> float:
-    """The quantile of [n] that this share of new photographs stays below, on average (conformal, Vovk, 2005)."""
-    return float(np.sort(values)[min(math.ceil((len(values) + 1) * share), len(values)) - 1])

@@ -37,13 +37,9 @@ TENSORS = "uint8 [3, h, w] or [n, 3, h, w]"
 
 
 def load(
-    run: str | Path,
-    *,
-    device: str = "auto",
-    tta: str = "auto",
-    ungradable: Iterable[str] | None = None,
+    run: str | Path, *, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None,
     encoder: torch.nn.Module | None = None,
-) -> LoadedGrader:
+) -> LoadedGrader:  # fmt: skip
     """Load a grader: a run folder of `foveal train`, or a file of `foveal export`.
 
     device: auto, cpu, cuda or mps. tta: auto (as in the run), none, flips or turns. ungradable: a photograph with one
@@ -61,9 +57,6 @@ class LoadedGrader:
 
     def __init__(self, model: Model, run: Path, ungradable: Sequence[str]) -> None:
         self._model, self._run, self._ungradable = model, run, tuple(ungradable)
-
-    def __repr__(self) -> str:
-        return f"LoadedGrader({self.name!r}, classes={self.classes})"
 
     @property
     def name(self) -> str:

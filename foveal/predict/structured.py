@@ -71,29 +71,24 @@ def _observer(model: Model) -> Any:
 
 
 def _group(eye: Eye, study: Study, model: Model) -> Any:
-    from highdicom.sr import (
-        AlgorithmIdentification,
-        FindingSite,
-        Measurement,
-        MeasurementsAndQualitativeEvaluations,
-        SourceImageForMeasurementGroup,
-        TrackingIdentifier,
-    )
+    from highdicom import sr
     from pydicom.sr.codedict import codes
 
     side = codes.SCT.Right if eye.side == "right" else codes.SCT.Left
     measurements = []
     if eye.grade is not None:
         name = _code("REFERABLE", OURS, "Probability of moderate or worse retinopathy")
-        measurements.append(Measurement(name=name, value=round(eye.share, 4), unit=codes.UCUM.NoUnits))
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=_uid(study, eye.side, model.key), identifier=f"{eye.side} eye"),
-        finding_sites=[FindingSite(anatomic_location=codes.SCT.Retina, laterality=side)],
-        algorithm_id=AlgorithmIdentification(name=f"Foveal {model.name}"[:64], version=f"{VERSION} {model.key[:16]}"),
+        measurements.append(sr.Measurement(name=name, value=round(eye.share, 4), unit=codes.UCUM.NoUnits))
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=_uid(study, eye.side, model.key), identifier=f"{eye.side} eye"),
+        finding_sites=[sr.FindingSite(anatomic_location=codes.SCT.Retina, laterality=side)],
+        algorithm_id=sr.AlgorithmIdentification(
+            name=f"Foveal {model.name}"[:64], version=f"{VERSION} {model.key[:16]}"
+        ),
         measurements=measurements,
         qualitative_evaluations=_evaluations(eye),
         source_images=[
-            SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)
+            sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)
             for header in study.headers[eye.side]
         ],
     )

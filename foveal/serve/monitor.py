@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import tyro
@@ -57,9 +57,12 @@ def monitor(config: MonitorConfig) -> pd.DataFrame:
         raise FovealError("log.empty", f"the log of {config.database} has no answers yet")
     chart = charted(cases, config.baseline)
     _show(chart[chart["camera"] == ALL])
-    alarms = [_alarm(row) for row in chart[chart["alarm"]].to_dict("records")]
-    for alarm in alarms:
-        warn(alarm)
+    alarms = []
+    for row in chart[chart["alarm"]].to_dict("records"):
+        low, high, share = (percent(row[name], 1) for name in ("low", "high", "share"))
+        what = f"{row['rate']} is {share} of {row['count']:,} {_counted(row['rate'])}, expected {low} to {high}"
+        alarms.append(f"Week of {row['week']}, {row['camera']}: {what}")
+        warn(alarms[-1])
     limited = bool(chart["low"].notna().any())
     weeks, first = counted(config.baseline + 1, "week"), counted(config.baseline, "week")
     early = f"There are no limits yet: this needs {weeks}, with {LEAST_UNITS} patients in the first {first}."
@@ -88,12 +91,6 @@ def _show(chart: pd.DataFrame) -> None:
         rows.append([str(week), f"{photographs:,}", *shares])
     span = f"the last {SHOWN} of {len(weeks)} weeks" if len(weeks) > SHOWN else "weeks"
     show_table(f"{span} from Monday, all cameras", ["week", "photographs", *rates], rows)
-
-
-def _alarm(row: dict[Any, Any]) -> str:
-    low, high, share = (percent(row[name], 1) for name in ("low", "high", "share"))
-    where = f"Week of {row['week']}, {row['camera']}"
-    return f"{where}: {row['rate']} is {share} of {row['count']:,} {_counted(row['rate'])}, expected {low} to {high}"
 
 
 def _counted(rate: str) -> str:

@@ -103,7 +103,9 @@ class Work:
         except FovealError as error:
             if error.subject not in ("image", "package"):
                 raise
-            answer, origin = unreadable_answer(sent, error), origin_in(sent.name)
+            answer = {"name": sent.name, "sha256": sent.sha256, "answer": "unreadable", "reason": error.what}
+            answer |= {"code": error.code, "flags": [], "advice": "", "advised": []} | dict.fromkeys(NOT_READ)
+            origin = origin_in(sent.name)
         answer |= origin
         self.counters.count(answer)
         return answer
@@ -150,12 +152,6 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
         name, values = model.second
         answer["second"] = {"name": name, "probabilities": {value: row[f"{name}={value}"] for value in values}}
     return answer
-
-
-def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
-    """The answer for a photograph that could not be read."""
-    found = {"name": sent.name, "sha256": sent.sha256, "answer": "unreadable", "reason": error.what, "code": error.code}
-    return found | {"flags": [], "advice": "", "advised": []} | dict.fromkeys(NOT_READ)
 
 
 def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:

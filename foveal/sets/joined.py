@@ -42,8 +42,7 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
         records = prepared.records
         stamps += records["file"].map(read_facts(prepared.path / "images").set_index("file")["stamp"]).tolist()
         table = records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id").assign(
-            id=prefix + "/" + records["id"],
-            file=prefix + "/" + records["file"],
+            id=prefix + "/" + records["id"], file=prefix + "/" + records["file"],
             group=patients(prepared.card, records["group"]),  # two sets may use one name for two patients
             source=_sources(prefix, prepared),
         )  # fmt: skip
