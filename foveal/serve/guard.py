@@ -9,8 +9,10 @@ import logging
 import signal
 import threading
 import time
+import tomllib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,26 +30,8 @@ from foveal.errors import FovealError
 from foveal.serve.options import LOCAL, ServeConfig
 
 LOG = logging.getLogger("uvicorn.error")  # uvicorn writes it to stderr
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-STATUS = {
-    "request.token": 401, "request.not_found": 404, "request.wrong_method": 405, "request.timeout": 408,
-    "request.another_model": 409, "request.no_answer": 409, "request.too_large": 413, "request.too_many": 413,
-    "request.wrong_type": 415, "request.invalid": 422, "request.wrong_part": 422, "request.no_photograph": 422,
-    "reviews.invalid": 422, "package.missing": 422, "reviews.off": 404, "reviews.unavailable": 503, "server.busy": 503,
-    "server.not_ready": 503, "server.failed": 500,
-}  # fmt: skip
-HEADERS_OF = {
-    "request.token": {"WWW-Authenticate": "Bearer"},
-    "request.timeout": {"Connection": "close"},
-    "reviews.unavailable": {"Retry-After": "5"},
-    "server.not_ready": {"Retry-After": "5"},
-}
+_KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+HEADERS, STATUS, HEADERS_OF = _KNOWN["headers"], _KNOWN["status"], _KNOWN["headers_of"]
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 CASES = ("camera", "decision", "unlike")  # labels of a counter
 MOST_CAMERAS = 20
