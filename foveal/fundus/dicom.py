@@ -1,6 +1,6 @@
 """Read the picture, a pseudonym of the patient, and the eye from a DICOM file.
 
-Only the elements listed here are parsed, except by `header_of`: names and birth dates cannot end up in a table or a
+Only the elements in formats.toml are parsed, except by `header_of`: names and birth dates cannot end up in a table or a
 message. Only a hash of the patient's number is kept. This is not anonymisation: the hash has no secret, so a short
 number can be found by trying all.
 
@@ -20,16 +20,9 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from foveal.errors import FovealError
-from foveal.fundus.header import START, check_pixels, is_dicom, read_header, reader_of
+from foveal.fundus.header import FORMATS, START, check_pixels, is_dicom, read_header, reader_of
 from foveal.fundus.jpeg import decode_jpeg, segments
 
-_TAGS = [
-    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-    "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
-    *(f"{name}PaletteColorLookupTable{part}" for name in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
-]  # fmt: skip
 _BYTES_PER_PIXEL = 6  # three channels of 16 bits
 _OTHER_BYTES = 1 << 24  # that a file may hold in addition to its picture
 _NEUTRAL, _NEAR = 128, 24  # of Cb and Cr: the value in black, and how far from it they may be there
@@ -100,7 +93,7 @@ def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
     warnings.filterwarnings("ignore", module="pydicom")
     try:
         _check_deflated(data, most_pixels)
-        dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
+        dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(FORMATS["tags"]))
         if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
             raise FovealError("image.no_pixels", "a DICOM file without a picture")
         check_pixels(dataset.Columns, dataset.Rows, most_pixels)

@@ -19,13 +19,13 @@ from foveal.errors import FovealError
 # something else, or was made to exhaust the memory.
 MAXIMUM_PIXELS = 300_000_000
 
-_FORMATS = tomllib.loads(Path(__file__).with_name("formats.toml").read_text(encoding="utf-8"))
+FORMATS = tomllib.loads(Path(__file__).with_name("formats.toml").read_text(encoding="utf-8"))
 READERS, UNREAD = (
-    [(re.compile(mark.encode("ascii"), re.DOTALL), kind) for kind, mark in _FORMATS[table].items()]
+    [(re.compile(mark.encode("ascii"), re.DOTALL), kind) for kind, mark in FORMATS[table].items()]
     for table in ("read", "unread")
 )
-RAW, KNOWN, DICOM_ENDINGS = tuple(_FORMATS["raw"]), _FORMATS["known"], tuple(_FORMATS["dicom"])
-ENDINGS = (*_FORMATS["endings"], *_FORMATS["others"], *RAW, *DICOM_ENDINGS)
+RAW, KNOWN, DICOM_ENDINGS = tuple(FORMATS["raw"]), FORMATS["known"], tuple(FORMATS["dicom"])
+ENDINGS = (*FORMATS["endings"], *FORMATS["others"], *RAW, *DICOM_ENDINGS)
 _FIRST_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)  # of DICOM without signature
 _TEXT = re.compile(rb"BM(?!.{4}\x00{4})|RIFF(?!.{4}WEBP)|P\d(?!\s+[\d#])", re.DOTALL)  # it may begin like a picture
 START = 132  # bytes at the beginning of a file that tell its kind
