@@ -54,14 +54,13 @@ def _device(model: Model, name: str) -> dict[str, Any]:
 
 def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) -> dict[str, Any]:
     observation = {
-        "resourceType": "Observation",
-        **_common(study, names[eye.side]),
+        "resourceType": "Observation", **_common(study, names[eye.side]),
         "category": [_concept("category", "imaging", "Imaging")],
         "code": _concept("loinc", *QUESTIONS[eye.side]),
         "bodySite": _concept("snomed", *CODES["body_sites"][eye.side]),
         "device": {"reference": names["grader"]},
         "derivedFrom": [_imaging_study(study)],
-    }
+    }  # fmt: skip
     if eye.grade is None:
         absent = _concept("absent", "unknown", "Unknown")
         absent["coding"] += _concept("loinc", *INSUFFICIENT)["coding"]
@@ -79,15 +78,14 @@ def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) ->
 
 def _report(study: Study, names: dict[str, str]) -> dict[str, Any]:
     return {
-        "resourceType": "DiagnosticReport",
-        **_common(study, names["report"]),
+        "resourceType": "DiagnosticReport", **_common(study, names["report"]),
         "category": [_concept("section", "IMG", "Diagnostic Imaging")],
         "code": {**_concept("loinc", *CODES["report"]), "text": "Diabetic retinopathy, graded from fundus photographs"},
         "issued": datetime.now(UTC).isoformat(timespec="seconds"),
         "result": [{"reference": names[eye.side]} for eye in study.eyes],
         "imagingStudy": [_imaging_study(study)],
         "conclusion": conclusion(study),
-    }
+    }  # fmt: skip
 
 
 def conclusion(study: Study) -> str:
