@@ -58,13 +58,22 @@ def test_the_design_names_paths_of_every_room():
 
 
 def test_the_page_of_options_is_the_generated_one_and_explains_each():
-    spec = importlib.util.spec_from_file_location("make_options", DOCS / "make_options.py")
-    make_options = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_options)
-    assert (DOCS / "options.md").read_text("utf-8") == make_options.options_page(), "run: python docs/make_options.py"
+    assert (DOCS / "options.md").read_text("utf-8") == written_by("make_options").options_page()
     for verb in VERBS:
         options = [option for group in groups_of(options_of(verb)).values() for option in group]
         assert not [option.name for option in options if len(option.text) < 5]
+
+
+def test_the_signatures_are_those_of_the_option_classes():
+    assert (DOCS.parent / "foveal" / "__init__.pyi").read_text("utf-8") == written_by("make_signatures").stub()
+
+
+def written_by(name):
+    """The program of docs/ that writes a file: when the file differs, run `python docs/NAME.py`."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    return program
 
 
 def test_there_are_at_most_240_options():

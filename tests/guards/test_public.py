@@ -5,6 +5,7 @@ import inspect
 import re
 from pathlib import Path
 
+import mypy.api
 import pytest
 
 import foveal
@@ -42,8 +43,22 @@ def test_the_list_names_what_examples_import_from_rooms():
             assert {f"{module}.{name}" for name in names.split(", ")} <= public, path.name
 
 
-def test_the_package_says_that_it_has_types():
+@pytest.mark.slow
+def test_a_type_checker_finds_wrong_options_of_a_verb(tmp_path):
     assert (ROOT / "foveal" / "py.typed").is_file()
+    (tmp_path / "caller.py").write_text(
+        "import foveal\n"
+        "run = foveal.train(foveal.prepare('phantom:60', out='set', size=64), out='run', epochs=3)\n"
+        "foveal.train('set', out='run', epoch=3)\n"
+        "foveal.train('set', out='run', learning_rate='high')\n"
+        "foveal.evaluate(run, splitt='test')\n"
+    )
+    said, _, _ = mypy.api.run([str(tmp_path / "caller.py"), "--strict", "--follow-imports=silent"])
+    assert re.findall(r"caller\.py:(\d).*\[([a-z-]+)\]", said) == [
+        ("3", "call-arg"),
+        ("4", "arg-type"),
+        ("5", "call-arg"),
+    ]
 
 
 def test_changelog_and_citation_name_the_version():

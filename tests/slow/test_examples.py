@@ -1,7 +1,6 @@
 """The programs in examples/ run as they are, in an empty folder."""
 
 import ast
-import importlib.util
 import os
 import runpy
 import subprocess
@@ -33,8 +32,6 @@ def test_every_example_is_short_says_what_it_shows_and_is_listed():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WRITES)
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
-    if name == "sweep_with_optuna" and importlib.util.find_spec("optuna") is None:
-        pytest.skip("optuna is not installed")
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert capsys.readouterr().out
