@@ -34,13 +34,18 @@ LONGEST_NAME = 80  # characters of a camera
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 
 
-def patient_and_eye(file: Path | BytesIO) -> tuple[str, str]:
-    """A hash of the PatientID, or else of the StudyInstanceUID, and left or right; "" for what a file does not have."""
-    patient, study, image, side = _texts(file, "PatientID", "StudyInstanceUID", "ImageLaterality", "Laterality")
+def origin_in_header(file: Path | BytesIO) -> tuple[str, str, str]:
+    """Patient, eye (left or right) and camera (maker and model); "" for what a file does not have.
+
+    The patient is a hash of the PatientID, or else of the StudyInstanceUID.
+    """
+    tags = ("PatientID", "StudyInstanceUID", "ImageLaterality", "Laterality", "Manufacturer", "ManufacturerModelName")
+    patient, study, image, side, make, model = _texts(file, *tags)
     name = patient or study
     return (
         f"dicom-{hashlib.sha256(name.encode()).hexdigest()[:16]}" if name else "",
         {"L": "left", "R": "right"}.get(image or side, ""),
+        camera_name(make, model),
     )
 
 
@@ -57,11 +62,6 @@ def header_of(file: Path | bytes) -> Any:
             return pydicom.dcmread(stream, force=True, stop_before_pixels=True)
     except Exception:  # noqa: BLE001 - one of a dozen kinds of errors of damaged files
         return None
-
-
-def camera_of(file: Path | BytesIO) -> str:
-    """Maker and model of the camera; "" if the file does not name it."""
-    return camera_name(*_texts(file, "Manufacturer", "ManufacturerModelName"))
 
 
 def camera_name(make: str, model: str) -> str:

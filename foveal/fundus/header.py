@@ -25,7 +25,8 @@ READERS, UNREAD = (
     for table in ("read", "unread")
 )
 RAW, KNOWN, DICOM_ENDINGS = tuple(FORMATS["raw"]), FORMATS["known"], tuple(FORMATS["dicom"])
-ENDINGS = (*FORMATS["endings"], *FORMATS["others"], *RAW, *DICOM_ENDINGS)
+NO_DICOM = (*FORMATS["endings"], *FORMATS["others"], *RAW)  # endings; a file without any of them may be DICOM
+ENDINGS = (*NO_DICOM, *DICOM_ENDINGS)
 _FIRST_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)  # of DICOM without signature
 _TEXT = re.compile(rb"BM(?!.{4}\x00{4})|RIFF(?!.{4}WEBP)|P\d(?!\s+[\d#])", re.DOTALL)  # it may begin like a picture
 START = 132  # bytes at the beginning of a file that tell its kind

@@ -1,32 +1,44 @@
 """FHIR: a DiagnosticReport for each study with one Observation per eye (FHIR R4B), checked by fhir.resources.
 
-A file is a transaction that a FHIR server takes as it is. Each resource has an identifier that depends only on the
-study and the grader, so that a report that is sent twice is stored once. The status is preliminary: nobody has reviewed
-what the grader said. Patients are referred to by the number in the DICOM file, without name or birth date.
+A file is a transaction that a FHIR server takes as it is. The report and its observations are updates that are found by
+an identifier of the study (conditional update), so that a later report replaces the earlier one, unless a person has
+given it another status. Another identifier of the report tells what was graded. The status is preliminary: nobody has
+reviewed what the grader said. Patients are referred to by the number in the DICOM file, without name or birth date.
 """
 
 import re
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from foveal.files import write_text
 from foveal.predict.model import Model
-from foveal.predict.studies import CODES, GRADES, INSUFFICIENT, QUESTIONS, Eye, Study
+from foveal.predict.studies import (
+    CODES,
+    GRADES,
+    INSUFFICIENT,
+    NOTICE,
+    QUESTIONS,
+    UNKNOWN_EYE,
+    UNLIKE,
+    Eye,
+    Study,
+    conclusion,
+    uid_of,
+    uuid_of,
+)
 from foveal.version import VERSION
 
-NOTICE = "Computed by software and not reviewed. Research use; not a medical device."
 _URI = "urn:ietf:rfc:3986"
+STATUS = "preliminary"
 
 
 def write_fhir(study: Study, model: Model, folder: Path) -> Path:
     """Write FOLDER/STUDY.json and return its path."""
     from fhir.resources.R4B.bundle import Bundle
 
-    parts = ["grader", "report", *(eye.side for eye in study.eyes)]
-    uuids = [uuid.uuid5(uuid.NAMESPACE_URL, study.uuid_name(part, model.key)) for part in parts]
-    names = {part: f"urn:uuid:{each}" for part, each in zip(parts, uuids, strict=True)}
+    names = {part: uuid_of(study.uid, part).urn for part in ("report", *(eye.side for eye in study.eyes))}
+    names["grader"] = uuid_of(VERSION, model.key).urn
     resources = [_device(model, names["grader"])]
     resources += [_observation(eye, study, model, names) for eye in study.eyes]
     resources.append(_report(study, names))
@@ -39,7 +51,10 @@ def write_fhir(study: Study, model: Model, folder: Path) -> Path:
 
 def _entry(resource: dict[str, Any]) -> dict[str, Any]:
     name, kind = resource["identifier"][0]["value"], resource["resourceType"]
-    request = {"method": "POST", "url": kind, "ifNoneExist": f"identifier={_URI}|{name}"}
+    known = f"identifier={_URI}|{name}"
+    request = {"method": "PUT", "url": f"{kind}?{known}&status={STATUS}"}
+    if kind == "Device":
+        request = {"method": "POST", "url": kind, "ifNoneExist": known}
     return {"fullUrl": name, "resource": resource, "request": request}
 
 
@@ -56,10 +71,11 @@ def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) ->
     observation = {
         "resourceType": "Observation", **_common(study, names[eye.side]),
         "category": [_concept("category", "imaging", "Imaging")],
-        "code": _concept("loinc", *QUESTIONS[eye.side]),
+        "code": _concept("loinc", *QUESTIONS[eye.side]) if eye.side in QUESTIONS else {"text": UNKNOWN_EYE},
         "bodySite": _concept("snomed", *CODES["body_sites"][eye.side]),
         "device": {"reference": names["grader"]},
         "derivedFrom": [_imaging_study(study)],
+        "note": [{"text": NOTICE}],
     }  # fmt: skip
     if eye.grade is None:
         absent = _concept("absent", "unknown", "Unknown")
@@ -71,14 +87,17 @@ def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) ->
         {"code": {"text": "Referral advised"}, "valueBoolean": eye.referable},
         {"code": {"text": "Probability of moderate or worse retinopathy"}, "valueQuantity": share},
     ]
-    notes = [{"text": NOTICE}]
-    notes += [{"text": f"Unlike the photographs that the grader learned from: {eye.unlike}"}] if eye.unlike else []
-    return {**observation, "valueCodeableConcept": value, "component": components, "note": notes}
+    if eye.unlike:
+        observation["note"].append({"text": f"{UNLIKE}: {eye.unlike}"})
+    return {**observation, "valueCodeableConcept": value, "component": components}
 
 
 def _report(study: Study, names: dict[str, str]) -> dict[str, Any]:
+    common = _common(study, names["report"])
+    content = {"system": "urn:dicom:uid", "value": f"urn:oid:{uid_of(study.uid, study.key)}"}
     return {
-        "resourceType": "DiagnosticReport", **_common(study, names["report"]),
+        "resourceType": "DiagnosticReport", **common,
+        "identifier": [*common["identifier"], content],
         "category": [_concept("section", "IMG", "Diagnostic Imaging")],
         "code": {**_concept("loinc", *CODES["report"]), "text": "Diabetic retinopathy, graded from fundus photographs"},
         "issued": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -88,20 +107,6 @@ def _report(study: Study, names: dict[str, str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def conclusion(study: Study) -> str:
-    """What the eyes of a study mean for the patient: the worse eye decides, and a missing one is mentioned."""
-    refer = [eye.side for eye in study.eyes if eye.referable]
-    without = [eye.side for eye in study.eyes if eye.grade is None]
-    missing = [side for side in QUESTIONS if side not in study.headers]
-    said = [f"Referral advised ({' and '.join(refer)} eye)."] if refer else []
-    said += ["No referable retinopathy found."] if not (refer or without or missing) else []
-    said += [f"Not gradable: {' and '.join(without)} eye; photograph again."] if without else []
-    said += [f"No photograph of the {missing[0]} eye."] if missing else []
-    strange = [eye.side for eye in study.eyes if eye.unlike]
-    said += [f"Unlike the photographs that the grader learned from: {' and '.join(strange)} eye."] if strange else []
-    return " ".join([*said, NOTICE])
-
-
 def _common(study: Study, name: str) -> dict[str, Any]:
     """What observations and reports share: identifier, status, patient and, if known, date."""
     patient: dict[str, Any] = {"value": study.patient}
@@ -109,7 +114,7 @@ def _common(study: Study, name: str) -> dict[str, Any]:
         patient["assigner"] = {"display": issuer}
     common: dict[str, Any] = {
         "identifier": [{"system": _URI, "value": name}],
-        "status": "preliminary",
+        "status": STATUS,
         "subject": {"type": "Patient", "identifier": patient},
     }
     if order := str(study.source.get("AccessionNumber") or ""):

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from io import BytesIO
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -27,7 +28,8 @@ import pandas as pd
 
 from foveal.console import hushed, warn
 from foveal.errors import FovealError
-from foveal.fundus.header import START, is_picture
+from foveal.fundus.dicom import origin_in_header
+from foveal.fundus.header import NO_DICOM, START, is_picture
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher, is_file
 from foveal.sources.names import eye_of, is_missing
@@ -42,8 +44,8 @@ LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive
 class Photograph:
     """One photograph to grade: a file, a member of an archive, or a picture in memory.
 
-    id: its name in predictions.csv. group and eye: the patient, and left or right, where a list tells them. pixels: of
-    a picture in memory, uint8 [h, w, 3 or 1], or why there are none.
+    id: its name in predictions.csv. group, eye and camera: the patient, left or right, and maker and model; "" if
+    neither a list nor a header tells. pixels: of a picture in memory, uint8 [h, w, 3 or 1], or why there are none.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Photograph:
     member: str = ""
     group: str = ""
     eye: str = ""
+    camera: str = ""
     pixels: np.ndarray | FovealError | None = None
 
     @classmethod
@@ -84,6 +87,18 @@ def list_photographs(paths: Sequence[Path]) -> list[Photograph]:
     for photograph in chain.from_iterable(map(_below, paths)):
         found.setdefault(photograph.id, photograph)
     return list(found.values())
+
+
+def with_origin(photograph: Photograph) -> Photograph:
+    """The photograph, with what the header of a DICOM file tells of patient, eye and camera and a list does not."""
+    if (photograph.member or photograph.file.name).lower().endswith(NO_DICOM):
+        return photograph
+    try:
+        source = photograph.source()
+    except FovealError:  # damaged: its row in the table will say so
+        return photograph
+    group, eye, camera = origin_in_header(BytesIO(source) if isinstance(source, bytes) else source)
+    return replace(photograph, group=photograph.group or group, eye=photograph.eye or eye, camera=camera)
 
 
 def _below(path: Path) -> Iterator[Photograph]:

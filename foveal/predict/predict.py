@@ -8,9 +8,10 @@ foveal predict exported/model.onnx folder/ --out predictions.csv
 Rows are written while images are graded: of all photographs, only the names are in memory. The same command resumes.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,12 +23,12 @@ from foveal.errors import FovealError, check_packages
 from foveal.files import check_file
 from foveal.fundus.quality import UNGRADABLE, check_flags
 from foveal.predict.fhir import write_fhir
-from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
+from foveal.predict.inputs import Photograph, list_photographs, sort_inputs, with_origin
 from foveal.predict.model import Model, batches, check_preparation, set_ungradable
 from foveal.predict.opened import is_model, open_model
 from foveal.predict.output import Tally, Writer
 from foveal.predict.structured import write_structured
-from foveal.predict.studies import Study, check_codes, check_dicom, studies_of
+from foveal.predict.studies import UNKNOWN, Study, check_codes, key_of, plan_studies, studies_of, uid_of
 from foveal.predict.workers import tables_on_ray
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.records import PreparedSet, open_prepared
@@ -74,13 +75,17 @@ def predict(config: PredictConfig) -> Path:
     if not images:
         raise FovealError("image.none", "there are no images to grade", fix="name pictures, a folder or a prepared set")
     containers, paths = sort_inputs(images)
-    photographs = list_photographs(containers)  # only once, since folders may be large and on a network
+    # Only once, since folders may be large and on a network.
+    photographs = list(map(with_origin, list_photographs(containers)))
     _check_out(config.out, images)
     sets = _chosen(paths, config.split)
     model = open_model(run, config.device, config.tta)
     for prepared, _ in sets:
         check_preparation(prepared, model.preparation)
-    reports = _reports(config, model, photographs)
+    reports = _reports(config, model)
+    plan = plan_studies(photographs) if reports else {}
+    keys = {uid: key_of(members, model, config.ungradable) for uid, members in plan.items()}
+    _check_reports(reports, keys)
     made_with = {"model": model.key, "images": list(map(str, images)), "split": config.split,
                  "ungradable": list(config.ungradable)}  # fmt: skip
     tally = Tally()
@@ -101,7 +106,7 @@ def predict(config: PredictConfig) -> Path:
     tally.show(model.classes)
     say(f"predictions: {config.out}")
     if reports:
-        _write_reports(reports, model, photographs, config.out)
+        _write_reports(reports, model, studies_of(plan, keys, config.out))
     return config.out
 
 
@@ -113,7 +118,7 @@ def _check_out(out: Path, images: list[Path]) -> None:
         raise FovealError("option.conflict", f"--out {out} is one of the inputs", fix="choose another --out")
 
 
-def _reports(config: PredictConfig, model: Model, photographs: list[Photograph]) -> dict[Path, list[Report]]:
+def _reports(config: PredictConfig, model: Model) -> dict[Path, list[Report]]:
     """The folders for reports and what writes them; FovealError if that would fail, before anything is graded."""
     kinds = [("--fhir", config.fhir, "fhir", write_fhir)]
     kinds += [("--dicom-sr", config.dicom_sr, "highdicom", write_structured)]
@@ -123,23 +128,39 @@ def _reports(config: PredictConfig, model: Model, photographs: list[Photograph])
             continue
         check_packages(option, "hospital", package)
         check_codes(model, option)
-        check_dicom(photographs, option)
         check_file(folder / "report", option)
         reports.setdefault(folder, []).append(write)
     return reports
 
 
-def _write_reports(reports: dict[Path, list[Report]], model: Model, photographs: list[Photograph], out: Path) -> None:
-    """Write the reports of all studies from the finished table."""
+def _check_reports(reports: dict[Path, list[Report]], keys: dict[str, str]) -> None:
+    """FovealError if a folder has a report of a study on other photographs or by another grader."""
+    for folder, uid in product(reports, keys):
+        for file in (folder / f"{uid}.json", folder / f"{uid}.dcm"):
+            if file.is_file() and uid_of(uid, keys[uid]).encode() not in file.read_bytes():
+                what = f"{file} is a report on other photographs of this study, or by another grader"
+                fix = "give all photographs of a study in a single call, and choose another folder or delete the file"
+                raise FovealError("output.exists", what, fix=fix)
+
+
+def _write_reports(reports: dict[Path, list[Report]], model: Model, studies: Iterable[Study]) -> None:
+    """Write the reports of all studies, and print how many have which conclusion."""
     for folder in reports:
         folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    for study in studies_of(photographs, out):
+    counts, unknown, lost = Counter[str](), 0, 0
+    for study in studies:
         for folder, writers in reports.items():
             for write in writers:
                 write(study, model, folder)
-        count += 1
-    say(f"reports of {count} studies: {', '.join(map(str, reports))}")
+        counts["referred" if study.referred else "incomplete" if study.incomplete else "negative"] += 1
+        unknown += sum(eye.side == UNKNOWN for eye in study.eyes)
+        lost += sum(eye.lost for eye in study.eyes)
+    found = ", ".join(f"{counts[name]} {name}" for name in ("referred", "incomplete", "negative"))
+    say(f"reports of {counts.total()} studies ({found}): {', '.join(map(str, reports))}")
+    if unknown:
+        warn(f"reports with photographs of an eye that is not known (no ImageLaterality): {unknown}")
+    if lost:
+        warn(f"photographs in the reports without a grade: {lost}; no study with one is negative")
 
 
 def _chosen(paths: list[Path], split: str) -> list[Part]:
@@ -178,7 +199,7 @@ def _tables_of_sets(
 def _tables_of_photographs(
     config: PredictConfig, model: Model, photographs: list[Photograph], done: set[str], of_sets: bool
 ) -> Iterator[pd.DataFrame]:
-    """Tables of predictions for photographs, in batches; with a column `eye` if a list has it and not `of_sets`."""
+    """Tables of predictions for photographs, in batches; with columns eye and camera if known and not `of_sets`."""
     if not photographs:
         return
     listed = (photograph for photograph in photographs if photograph.id not in done)
@@ -186,16 +207,14 @@ def _tables_of_photographs(
         tables = tables_on_ray(listed, config.run, config.device, config.tta, config.ray)
     else:
         tables = map(model.table_of_photographs, batches(model.read(listed)))
-    known = {photograph.id: photograph for photograph in photographs if photograph.group or photograph.eye}
-    with_eyes = not of_sets and any(photograph.eye for photograph in known.values())
+    known = {photograph.id: photograph for photograph in photographs}
+    told = [name for name in ("eye", "camera") if not of_sets and any(getattr(one, name) for one in photographs)]
     with progress_bar("predict", len(photographs), done=len(done)) as bar:
         for table in tables:
-            found = [known.get(name) for name in table["id"]]
-            table["group"] = ["" if one is None else one.group for one in found]
-            if with_eyes:
-                table.insert(
-                    list(table.columns).index("split"), "eye", ["" if one is None else one.eye for one in found]
-                )
+            found = [known[name] for name in table["id"]]
+            table["group"] = [one.group for one in found]
+            for name in filter(lambda name: name not in table, told):  # a second task may have this name
+                table.insert(list(table.columns).index("split"), name, [getattr(one, name) for one in found])
             yield table
             bar.advance(len(table))
 

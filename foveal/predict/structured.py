@@ -1,17 +1,26 @@
 """DICOM SR: a structured report for each study, of template TID 1500, with one measurement group per eye.
 
 The patient and the study are those of the photographs, so that an archive files the report beside them. The report is
-preliminary and not verified. Its numbers depend only on the study and the grader.
+preliminary and not verified. Its number depends on what was graded, and how.
 """
 
-import uuid
 import warnings
 from pathlib import Path
 from typing import Any
 
 from foveal.files import replacing
 from foveal.predict.model import Model
-from foveal.predict.studies import GRADES, INSUFFICIENT, QUESTIONS, Eye, Study
+from foveal.predict.studies import (
+    GRADES,
+    INSUFFICIENT,
+    QUESTIONS,
+    UNKNOWN_EYE,
+    UNLIKE,
+    Eye,
+    Study,
+    conclusion,
+    uid_of,
+)
 from foveal.version import VERSION
 
 OURS = "99FOVEAL"  # the coding scheme of terms that have no standard code
@@ -39,11 +48,12 @@ def write_structured(study: Study, model: Model, folder: Path) -> Path:
         imaging_measurements=[_group(eye, study, model) for eye in study.eyes],
         title=codes.DCM.ImagingMeasurementReport,
     )
+    _tell(content[0], codes.DCM.Conclusion, conclusion(study))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about values of the photographs that break the standard
         report = ComprehensiveSR(
             evidence=evidence, content=content[0], series_number=SERIES, instance_number=1, manufacturer="Foveal",
-            series_instance_uid=_uid(study, "series", model.key), sop_instance_uid=_uid(study, "report", model.key),
+            series_instance_uid=uid_of(study.uid, "series", model.key), sop_instance_uid=uid_of(study.uid, study.key),
             is_complete=True, is_final=False, is_verified=False, software_versions=VERSION,
             series_description="Diabetic retinopathy, graded by software",
         )  # fmt: skip
@@ -53,18 +63,19 @@ def write_structured(study: Study, model: Model, folder: Path) -> Path:
     return path
 
 
-def _uid(study: Study, part: str, grader: str) -> str:
-    """A UID made from a UUID (DICOM PS3.5, B.2)."""
-    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, study.uuid_name(part, grader)).int}"
+def _tell(container: Any, name: Any, text: str) -> None:
+    """Add a sentence to a container."""
+    from highdicom.sr import TextContentItem
+
+    container.ContentSequence.append(TextContentItem(name=name, value=text, relationship_type="CONTAINS"))
 
 
 def _observer(model: Model) -> Any:
     from highdicom.sr import DeviceObserverIdentifyingAttributes, ObservationContext, ObserverContext
     from pydicom.sr.codedict import codes
 
-    uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, f'foveal/{model.key}').int}"
     device = DeviceObserverIdentifyingAttributes(
-        uid=uid, name="Foveal", manufacturer_name="Foveal", model_name=model.name[:64]
+        uid=uid_of(model.key), name="Foveal", manufacturer_name="Foveal", model_name=model.name[:64]
     )
     context = ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
     return ObservationContext(observer_device_context=context)
@@ -74,13 +85,13 @@ def _group(eye: Eye, study: Study, model: Model) -> Any:
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
-    side = codes.SCT.Right if eye.side == "right" else codes.SCT.Left
+    side = {"right": codes.SCT.Right, "left": codes.SCT.Left}.get(eye.side)
     measurements = []
     if eye.grade is not None:
         name = _code("REFERABLE", OURS, "Probability of moderate or worse retinopathy")
         measurements.append(sr.Measurement(name=name, value=round(eye.share, 4), unit=codes.UCUM.NoUnits))
-    return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=_uid(study, eye.side, model.key), identifier=f"{eye.side} eye"),
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=uid_of(study.uid, eye.side), identifier=f"{eye.side} eye"),
         finding_sites=[sr.FindingSite(anatomic_location=codes.SCT.Retina, laterality=side)],
         algorithm_id=sr.AlgorithmIdentification(
             name=f"Foveal {model.name}"[:64], version=f"{VERSION} {model.key[:16]}"
@@ -92,15 +103,19 @@ def _group(eye: Eye, study: Study, model: Model) -> Any:
             for header in study.headers[eye.side]
         ],
     )
+    if eye.unlike:
+        _tell(group[0], codes.DCM.Comment, f"{UNLIKE}: {eye.unlike}")
+    return group
 
 
 def _evaluations(eye: Eye) -> list[Any]:
     from highdicom.sr import QualitativeEvaluation
     from pydicom.sr.codedict import codes
 
-    question, meaning = QUESTIONS[eye.side]
+    question, meaning = QUESTIONS.get(eye.side, ("SEVERITY", UNKNOWN_EYE))
+    scheme = "LN" if eye.side in QUESTIONS else OURS
     answer, said = INSUFFICIENT if eye.grade is None else GRADES[eye.grade]
-    found = [QualitativeEvaluation(_code(question, "LN", meaning[:64]), _code(answer, "LN", said[:64]))]
+    found = [QualitativeEvaluation(_code(question, scheme, meaning[:64]), _code(answer, "LN", said[:64]))]
     if eye.grade is not None:
         refer = codes.SCT.Yes if eye.referable else codes.SCT.No
         found.append(QualitativeEvaluation(_code("REFER", OURS, "Referral advised"), refer))

@@ -1,13 +1,15 @@
 """Studies: the answer for each eye of a DICOM study, for the reports that hospital systems read.
 
-A photograph takes part if it is a DICOM file that names its patient, study and instance, and the eye. The headers that
-are read here, names and birth dates included, go nowhere but into those reports.
+Every DICOM file that names a study counts; the reports refer to those that also name their patient and instance. The
+headers that are read here, names and birth dates included, go nowhere but into those reports.
 """
 
+import hashlib
 import re
 import tomllib
+import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +23,27 @@ from foveal.predict.inputs import Photograph
 from foveal.predict.model import Model
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import REFERABLE_FROM
+from foveal.version import VERSION
 
 SCALE, CLASSES = "icdr", 5  # the only grades that have codes
 CODES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("codes.toml").read_text(encoding="utf-8"))
 GRADES, INSUFFICIENT, QUESTIONS = CODES["grades"], CODES["insufficient"], CODES["questions"]
-SIDES = {"R": "right", "L": "left"}
+SIDES, UNKNOWN = {"R": "right", "L": "left"}, "unknown"
+UNKNOWN_EYE = "Diabetic retinopathy severity level; the eye is not known"
+UNLIKE = "Unlike the photographs that the grader learned from"
+NOTICE = "Computed by software and not reviewed. Research use; not a medical device."
 SHOWN = 3  # names of photographs that are left out
 _UID = re.compile(r"[0-9.]{1,64}")
+_OTHERS, _NO_UIDS = "not DICOM files", "no valid UIDs of study, series and instance"
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eye:
-    """One eye of a study; its worst photograph decides, and ungradable ones count only if all are.
+    """One eye of a study, or all photographs whose eye is not known; the worst photograph decides.
 
     grade: 0 to 4; None if no photograph was graded, for the reason `why`. share: the probability that it is referable.
-    unlike: in what its photographs are unlike those that the grader learned from.
+    unlike: in what its photographs are unlike those that the grader learned from. lost: how many have no grade.
     """
 
     side: str
@@ -45,25 +52,77 @@ class Eye:
     share: float
     why: str
     unlike: str = ""
+    lost: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study with its eyes, right before left. headers: of the photographs of each eye, pydicom datasets."""
+    """A study with its eyes: right, left, unknown. key: a digest of what was graded, and how.
+
+    headers: of the photographs of each eye that a report can refer to, pydicom datasets.
+    """
 
     uid: str
-    patient: str
+    key: str
     eyes: list[Eye]
     headers: dict[str, list[Any]]
 
     @property
     def source(self) -> Any:
         """The header of one photograph, for what all of them share."""
-        return next(iter(self.headers.values()))[0]
+        return next(header for headers in self.headers.values() for header in headers)
 
-    def uuid_name(self, part: str, grader: str) -> str:
-        """A name that is the same whenever this grader answers this study, so that systems know a repeated report."""
-        return f"foveal/{grader}/{self.uid}/{part}"
+    @property
+    def patient(self) -> str:
+        """The PatientID."""
+        return str(self.source.PatientID)
+
+    @property
+    def referred(self) -> bool:
+        """Whether a photograph is referable."""
+        return any(eye.referable for eye in self.eyes)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether a photograph has no grade, or an eye no photograph; then the result is not negative."""
+        return any(eye.lost for eye in self.eyes) or not {*QUESTIONS} <= {eye.side for eye in self.eyes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A photograph of a study. lacks: why a report cannot refer to it, although its answer counts; else ""."""
+
+    photograph: Photograph
+    side: str
+    digest: str
+    lacks: str
+
+
+def uuid_of(*parts: str) -> uuid.UUID:
+    """A number that is the same whenever the parts are."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, "/".join(("foveal", *parts)))
+
+
+def uid_of(*parts: str) -> str:
+    """The same number as a DICOM UID (PS3.5, B.2)."""
+    return f"2.25.{uuid_of(*parts).int}"
+
+
+def conclusion(study: Study) -> str:
+    """What the photographs of a study mean for the patient: the worst decides, and whatever is unknown is said."""
+    missing = [side for side in QUESTIONS if side not in {eye.side for eye in study.eyes}]
+    strange = [eye.side for eye in study.eyes if eye.unlike]
+    said = [f"Referral advised: {_eyes(eye.side for eye in study.eyes if eye.referable)}."] if study.referred else []
+    said += ["Incomplete: this is not a negative result."] if study.incomplete and not study.referred else []
+    said += ["No referable retinopathy found."] if not (study.referred or study.incomplete) else []
+    said += [f"Photographs without a grade: {eye.lost} of {_eyes([eye.side])}." for eye in study.eyes if eye.lost]
+    said += [f"No photograph known to show {' or '.join(f'the {side} eye' for side in missing)}."] if missing else []
+    said += [f"{UNLIKE}: {_eyes(strange)}."] if strange else []
+    return " ".join([*said, NOTICE])
+
+
+def _eyes(sides: Iterable[str]) -> str:
+    return " and ".join("an eye that is not known" if side == UNKNOWN else f"the {side} eye" for side in sides)
 
 
 def check_codes(model: Model, option: str) -> None:
@@ -73,77 +132,92 @@ def check_codes(model: Model, option: str) -> None:
         raise FovealError("run.scale", what, expected=f"the five grades of the scale {SCALE}, which have LOINC codes")
 
 
-def check_dicom(photographs: Sequence[Photograph], option: str) -> None:
-    """FovealError if none of the photographs is a DICOM file."""
-    if not any(_header(photograph) is not None for photograph in photographs):
-        what = f"{option}: none of the {len(photographs)} photographs is a DICOM file"
-        raise FovealError("image.no_study", what, fix="name the DICOM files of the camera or archive")
+def plan_studies(photographs: Sequence[Photograph]) -> dict[str, list[Member]]:
+    """The photographs of each study that can have a report; warns of those left out.
 
-
-def studies_of(photographs: Sequence[Photograph], out: Path) -> Iterator[Study]:
-    """The studies of the photographs, one at a time, with the answers in the table `out`; warns of those left out."""
-    members, patients = defaultdict[str, list[Photograph]](list), defaultdict[str, set[str]](set)
-    left_out, known = dict[str, list[str]](), set[str]()
+    FovealError if none is a DICOM file.
+    """
+    members, patients = defaultdict[str, list[Member]](list), defaultdict[str, set[str]](set)
+    left_out, known = defaultdict[str, list[str]](list), set[str]()
     for photograph in photographs:
-        header = _header(photograph)
-        reason = _lacks(header) or ("a copy of another file" * (str(header.SOPInstanceUID) in known))
-        if reason:
-            left_out.setdefault(reason, []).append(photograph.id)
+        header, digest = _opened(photograph)
+        study = "" if header is None else str(header.get("StudyInstanceUID", ""))
+        if header is None or not _UID.fullmatch(study):
+            left_out[_OTHERS if header is None else _NO_UIDS].append(photograph.id)
             continue
-        known.add(str(header.SOPInstanceUID))
-        members[header.StudyInstanceUID].append(photograph)
-        patients[header.StudyInstanceUID].add(str(header.PatientID))
-    for uid in [uid for uid, names in patients.items() if len(names) > 1]:
-        names_of = [photograph.id for photograph in members.pop(uid)]
-        left_out.setdefault("their study belongs to several patients", []).extend(names_of)
-    for reason, names in left_out.items():
+        name = str(header.get("SOPInstanceUID", ""))
+        lacks = _lacks(header) or "a copy of another file" * (name in known)
+        if digest in known:
+            left_out[lacks].append(photograph.id)
+            continue
+        known |= {digest, name}
+        members[study].append(Member(photograph=photograph, side=_side(header), digest=digest, lacks=lacks))
+        patients[study] |= {str(header.PatientID)} if header.get("PatientID") else set()
+    if len(left_out[_OTHERS]) == len(photographs):
+        what = f"none of the {len(photographs)} photographs is a DICOM file"
+        raise FovealError("image.no_study", what, fix="name the DICOM files of the camera or archive")
+    for uid, found in list(members.items()):
+        several = "their study belongs to several patients" * (len(patients[uid]) > 1)
+        if several or all(member.lacks for member in found):
+            for member in members.pop(uid):
+                left_out[several or member.lacks].append(member.photograph.id)
+    for reason, names in filter(all, left_out.items()):
         first = ", ".join(names[:SHOWN]) + " …" * (len(names) > SHOWN)
         warn(f"{len(names)} of {len(photographs)} photographs are in no report: {reason} ({first})")
+    return members
+
+
+def key_of(members: Sequence[Member], model: Model, ungradable: Sequence[str]) -> str:
+    """A digest of the photographs of a study and of how they are graded."""
+    parts = [VERSION, model.key, *sorted(ungradable), *sorted(member.digest for member in members)]
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()
+
+
+def studies_of(plan: dict[str, list[Member]], keys: dict[str, str], out: Path) -> Iterator[Study]:
+    """The studies of a plan, one at a time, with the answers in the table `out`."""
     rows = pd.read_csv(out, dtype=str, keep_default_na=False, lineterminator="\n").set_index("id")
-    for uid, found in members.items():
-        yield _study(uid, {photograph.id: _header(photograph) for photograph in found}, rows)
+    for uid, found in plan.items():
+        yield _study(uid, keys[uid], found, rows)
 
 
-def _study(uid: str, headers: dict[str, Any], rows: pd.DataFrame) -> Study:
-    by_side = defaultdict[str, list[str]](list)
-    for name, header in headers.items():
-        by_side[_side(header)].append(name)
-    sides = [side for side in QUESTIONS if side in by_side]
+def _study(uid: str, key: str, members: list[Member], rows: pd.DataFrame) -> Study:
+    parts = {side: [one for one in members if one.side == side] for side in (*QUESTIONS, UNKNOWN)}
     return Study(
-        uid=uid, patient=str(next(iter(headers.values())).PatientID),
-        eyes=[_eye(side, rows.loc[by_side[side]]) for side in sides],
-        headers={side: [headers[name] for name in by_side[side]] for side in sides},
+        uid=uid, key=key,
+        eyes=[_eye(side, rows.loc[[one.photograph.id for one in found]]) for side, found in parts.items() if found],
+        headers={side: [_opened(one.photograph)[0] for one in found if not one.lacks] for side, found in parts.items()},
     )  # fmt: skip
 
 
 def _eye(side: str, rows: pd.DataFrame) -> Eye:
     graded = rows[rows["answer"] == "graded"]
+    lost = len(rows) - len(graded)
     if not len(graded):
         why = "; ".join(sorted({f"{row.reason} {row.advice}".strip() for row in rows.itertuples()}))
-        return Eye(side=side, grade=None, referable=False, share=float("nan"), why=why)
+        return Eye(side=side, grade=None, referable=False, share=float("nan"), why=why, lost=lost)
     shares = graded[probability_columns(rows)[REFERABLE_FROM[SCALE] :]].astype(float).sum(axis=1)
     grade, referable = int(graded["grade"].astype(int).max()), bool((graded["referable"] == "1").any())
-    return Eye(side=side, grade=grade, referable=referable, share=float(shares.max()), why="",
+    return Eye(side=side, grade=grade, referable=referable, share=float(shares.max()), why="", lost=lost,
                unlike=", ".join(sorted(set(" ".join(graded.get("unlike", [])).split()))))  # fmt: skip
 
 
-def _header(photograph: Photograph) -> Any:
+def _opened(photograph: Photograph) -> tuple[Any, str]:
+    """The header of a DICOM file, pydicom, and the digest of the file; other files have the header None."""
     try:
-        return header_of(photograph.source())
+        source = photograph.source()
     except FovealError:  # a damaged member of an archive: its row in the table says so
-        return None
+        return None, ""
+    header = header_of(source)
+    data = b"" if header is None else source if isinstance(source, bytes) else source.read_bytes()
+    return header, hashlib.sha256(data).hexdigest()
 
 
 def _side(header: Any) -> str:
-    return SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""), "")
+    return SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""), UNKNOWN)
 
 
 def _lacks(header: Any) -> str:
-    """Why a photograph can be in no report; "" if it can."""
-    if header is None:
-        return "not DICOM files"
+    """Why no report can refer to a photograph; "" if one can."""
     if not all(_UID.fullmatch(str(header.get(name, ""))) for name in _NEEDED):
-        return "no valid UIDs of study, series and instance"
-    if not str(header.get("PatientID") or ""):
-        return "no patient (PatientID)"
-    return "" if _side(header) else "no eye (ImageLaterality)"
+        return _NO_UIDS
+    return "" if str(header.get("PatientID") or "") else "no patient (PatientID)"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from foveal.fundus.dicom import camera_name, camera_of, patient_and_eye
+from foveal.fundus.dicom import camera_name, origin_in_header
 from foveal.fundus.header import COMPLAINTS, START, is_dicom, reader_of
 from foveal.serve.intake import Sent
 from foveal.sources.names import patients_and_eyes
@@ -22,10 +22,10 @@ def origin_of(sent: Sent) -> dict[str, str]:
     """
     if not sent_as_dicom(sent):
         return origin_in(sent.name) | {"camera": _camera(sent.data)}
-    patient, eye = patient_and_eye(BytesIO(sent.data))
+    patient, eye, camera = origin_in_header(BytesIO(sent.data))
     if not patient and not eye:
         patient, eye = patient_in(sent.name)
-    return {"patient": patient, "eye": eye, "camera": camera_of(BytesIO(sent.data))}
+    return {"patient": patient, "eye": eye, "camera": camera}
 
 
 def origin_in(name: str) -> dict[str, str]:

@@ -9,15 +9,16 @@ import pandas as pd
 
 from foveal.console import say, warn
 from foveal.errors import FovealError
-from foveal.fundus.dicom import patient_and_eye
-from foveal.fundus.header import DICOM_ENDINGS, ENDINGS
+from foveal.fundus.dicom import origin_in_header
+from foveal.fundus.header import NO_DICOM
 from foveal.page.words import counted
 from foveal.sources.arrays import Cifar10, MedMnist, Mnist, Phantoms, RetinaMnist
 from foveal.sources.cards import CARDS
+from foveal.sources.columns import usual_columns
 from foveal.sources.folder import Folder
 from foveal.sources.messidor import Messidor1, Messidor2
 from foveal.sources.published import Aptos, Ddr, DeepDrid, EyePacs, Idrid
-from foveal.sources.source import ADVICE, SPLITS, Layout, Source, SourceOptions
+from foveal.sources.source import ADVICE, KEPT, SPLITS, Layout, Source, SourceOptions
 from foveal.sources.table import Table
 
 # The first one that recognises a folder reads it, so the most specific ones come first.
@@ -72,15 +73,16 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
 
 
 def _with_headers(source: Source) -> pd.DataFrame:
-    """The table with patients and eyes from DICOM headers, if nothing else gave them."""
-    others = tuple(set(ENDINGS) - set(DICOM_ENDINGS))  # a file with another ending, or with none, may be DICOM
+    """The table with patients, eyes and cameras from DICOM headers, if nothing else gave them."""
     table = source.table.copy()
-    unknown = ~table["file"].str.lower().str.endswith(others) & ((table["group"] == "") | (table["eye"] == ""))
+    unknown = ~table["file"].str.lower().str.endswith(NO_DICOM)  # a file with no ending may be DICOM
     if source.images is None and unknown.any():
-        found = [patient_and_eye(source.root / file) for file in table.loc[unknown, "file"]]
-        known = pd.DataFrame(found, columns=["group", "eye"], index=table.index[unknown], dtype=object)
+        found = [origin_in_header(source.root / file) for file in table.loc[unknown, "file"]]
+        known = pd.DataFrame(found, columns=["group", "eye", "camera"], index=table.index[unknown], dtype=object)
         for column in ("group", "eye"):
             table.loc[unknown, column] = table.loc[unknown, column].mask(table[column] == "", known[column])
+        if known["camera"].any() and not usual_columns(table.rename(columns=lambda name: name[len(KEPT) :]), "camera"):
+            table[f"{KEPT}camera"] = known["camera"].reindex(table.index, fill_value="")
     return table
 
 

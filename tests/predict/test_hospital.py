@@ -11,8 +11,12 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.predict.fhir import conclusion
-from foveal.predict.studies import GRADES, Eye, Study, check_codes
+from foveal.predict.fhir import write_fhir
+from foveal.predict.inputs import Photograph
+from foveal.predict.opened import open_model
+from foveal.predict.structured import write_structured
+from foveal.predict.studies import GRADES, NOTICE, Eye, Study, check_codes, conclusion, plan_studies, studies_of
+from foveal.sets.records import open_prepared
 from foveal.sources.phantom import draw_phantom
 
 pydicom = pytest.importorskip("pydicom")
@@ -36,6 +40,7 @@ def write_dicom(path, number, *, patient, study, eye, **elements):
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"{study or 1}.1"
     dataset.PatientID, dataset.PatientName, dataset.PatientBirthDate = patient, "Doe^Jane", "19500101"
     dataset.StudyDate, dataset.IssuerOfPatientID = "20261103", "Clinic of Testing"
+    dataset.Manufacturer, dataset.ManufacturerModelName = "Topcon", "NW400"
     if eye:
         dataset.ImageLaterality = {"left": "L", "right": "R"}[eye]
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = *pixels.shape[:2], 3
@@ -80,14 +85,19 @@ def resources(file):
 
     found = {}
     for entry in Bundle(json.loads(file.read_text())).entry:
-        assert entry.request.ifNoneExist.endswith(entry.fullUrl)
+        asked = f"identifier=urn:ietf:rfc:3986|{entry.fullUrl}"
+        if entry.resource.resource_type == "Device":
+            assert (entry.request.method, entry.request.ifNoneExist) == ("POST", asked)
+        else:  # a later report replaces an earlier one that no person has changed
+            url = f"{entry.resource.resource_type}?{asked}&status=preliminary"
+            assert (entry.request.method, entry.request.url) == ("PUT", url)
         found.setdefault(entry.resource.resource_type, []).append(entry.resource)
     return found
 
 
 def test_there_is_a_report_of_each_study_that_names_patient_study_and_eye(graded):
     _, reports, _ = graded
-    studies = ("1.2.3", "1.2.4", "1.2.10")
+    studies = ("1.2.3", "1.2.4", "1.2.5", "1.2.10")
     assert sorted(path.name for path in reports.iterdir()) == sorted(
         f"{study}.{ending}" for study in studies for ending in ("json", "dcm")
     )
@@ -131,6 +141,8 @@ def codes_in(dataset):
         concept = item.ConceptNameCodeSequence[0].CodeValue if "ConceptNameCodeSequence" in item else ""
         if item.ValueType == "CODE":
             yield concept, item.ConceptCodeSequence[0].CodeValue
+        elif item.ValueType == "TEXT":
+            yield concept, item.TextValue
         elif item.ValueType == "NUM":
             yield concept, float(item.MeasuredValueSequence[0].NumericValue)
         elif item.ValueType == "IMAGE":
@@ -157,19 +169,94 @@ def test_structured_report(graded):
 @pytest.mark.skipif(shutil.which("dsrdump") is None, reason="needs dcmtk")
 def test_dcmtk_reads_the_structured_report(graded):
     _, reports, _ = graded
-    for name in ("1.2.3.dcm", "1.2.4.dcm", "1.2.10.dcm"):
+    for name in ("1.2.3.dcm", "1.2.4.dcm", "1.2.5.dcm", "1.2.10.dcm"):
         ran = subprocess.run(["dsrdump", reports / name], capture_output=True, text=True)
         assert ran.returncode == 0 and not ran.stderr, ran.stderr
 
 
-def test_the_same_answer_has_the_same_numbers(graded, grader_run, tmp_path):
-    """A report that is written, and sent, again replaces the first one."""
+def identifiers(folder):
+    """Of the report of the study 1.2.3: the number of the study, and that of what was graded, which DICOM has, too."""
+    [report] = resources(folder / "1.2.3.json")["DiagnosticReport"]
+    of_study, of_content = (one.value for one in report.identifier)
+    assert of_content == f"urn:oid:{pydicom.dcmread(folder / '1.2.3.dcm').SOPInstanceUID}"
+    return of_study, of_content
+
+
+def test_a_report_is_told_by_what_was_graded(graded, grader_run, refuses, tmp_path):
     _, reports, photographs = graded
-    foveal.predict(grader_run, photographs / "3.dcm", out=tmp_path / "p.csv", fhir=tmp_path, dicom_sr=tmp_path)
-    again, before = (pydicom.dcmread(folder / "1.2.3.dcm") for folder in (tmp_path, reports))
-    assert again.SOPInstanceUID == before.SOPInstanceUID
-    [ours], [_, theirs] = (resources(folder / "1.2.3.json")["Observation"] for folder in (tmp_path, reports))
+    three = [photographs / f"{number}.dcm" for number in (1, 2, 3)]
+    changes = {"b": (three[1:], {}), "c": (three, {"tta": "none"}), "d": (three, {"ungradable": ()})}
+
+    def sent(images, folder, **options):
+        foveal.predict(grader_run, *images, out=tmp_path / "p.csv", fhir=folder, dicom_sr=folder, **options)
+        return identifiers(folder)
+
+    first = sent(three, tmp_path / "a")
+    assert first == identifiers(reports) == sent(three[::-1], tmp_path / "a")  # again, in the same folder
+    for folder, (images, options) in changes.items():
+        of_study, of_content = sent(images, tmp_path / folder, **options)
+        assert of_study == first[0] and of_content != first[1]
+        before = (tmp_path / "a" / "1.2.3.json").read_bytes()
+        (tmp_path / "p.csv").unlink()
+        with refuses("output.exists", "1.2.3.json"):
+            sent(images, tmp_path / "a", **options)
+        assert (tmp_path / "a" / "1.2.3.json").read_bytes() == before and not (tmp_path / "p.csv").exists()
+    [_, ours], [_, theirs] = (resources(folder / "1.2.3.json")["Observation"] for folder in (tmp_path / "b", reports))
     assert ours.as_json() == theirs.as_json()
+
+
+ANSWERS = {  # of a third photograph: its row, and whether the patient is referred, and the result incomplete
+    "severe": ({"answer": "graded", "grade": 3, "referable": 1, "p3": 1.0, "unlike": "colour"}, True, False),
+    "none": ({"answer": "graded", "grade": 0, "referable": 0, "p0": 1.0}, False, False),
+    "ungradable": ({"answer": "ungradable", "reason": "not-a-retina: none"}, False, True),
+    "unreadable": ({"answer": "unreadable", "reason": "damaged"}, False, True),
+}
+
+
+@pytest.mark.parametrize("elements", [{}, {"PatientID": ""}, {"SOPInstanceUID": ""}, {"SOPInstanceUID": "1.2.7.1"}])
+@pytest.mark.parametrize("eye", ["", "left"])
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_every_photograph_of_a_study_counts(answer, eye, elements, grader_run, tmp_path):
+    for number, side in ((1, "right"), (2, "left")):
+        write_dicom(tmp_path / f"{number}.dcm", number, patient="1", study="1.2.3", eye=side)
+    write_dicom(tmp_path / "3.dcm", 3, patient="1", study="1.2.3", eye=eye, **elements)
+    photographs = [Photograph.at(tmp_path / f"{number}.dcm") for number in (1, 2, 3)]
+    row, referred, incomplete = ANSWERS[answer]
+    healthy = dict.fromkeys(("p1", "p2", "p3", "p4"), 0.0) | {"reason": "", "advice": "", "unlike": ""}
+    rows = [healthy | ANSWERS["none"][0]] * 2 + [healthy | {"p0": 0.0, "grade": "", "referable": ""} | row]
+    table = pd.DataFrame(rows).assign(id=[photograph.id for photograph in photographs])
+    table.astype(str).to_csv(tmp_path / "p.csv", index=False)
+    [study] = studies_of(plan_studies(photographs), {"1.2.3": "key"}, tmp_path / "p.csv")
+    assert (study.referred, study.incomplete, study.patient) == (referred, incomplete, "1")
+    model = open_model(grader_run, "cpu", "auto")
+    found = resources(write_fhir(study, model, tmp_path))
+    assert found["DiagnosticReport"][0].conclusion == conclusion(study)
+    of_third = found["Observation"][1 if eye else 2]
+    assert len(found["Observation"]) == (2 if eye else 3) and all(one.note for one in found["Observation"])
+    assert of_third.code.text is None if eye else of_third.code.coding is None
+    if answer in ("severe", "none"):
+        assert of_third.component[0].valueBoolean is referred
+        assert len(of_third.note) == (2 if answer == "severe" else 1)
+    codes = list(codes_in(pydicom.dcmread(write_structured(study, model, tmp_path))))
+    assert ("REFER", "373066001") in codes if referred else ("REFER", "373066001") not in codes
+    assert ("image", "1.2.7.3") in codes or elements
+    [said] = [text for concept, text in codes if concept == "121077"]
+    assert said == conclusion(study) and NOTICE in said
+    assert len([text for concept, text in codes if concept == "121106" and "colour" in text]) == (answer == "severe")
+
+
+def test_tables_have_what_the_header_tells(graded, grader_run, tmp_path):
+    """Patient, eye and camera, as those of a server, and in sets that are prepared from the same photographs."""
+    rows, _, photographs = graded
+    named = rows.loc[[f"{photographs}/{number}.dcm" for number in (1, 2, 3, 4)], ["group", "eye", "camera"]]
+    assert named["eye"].tolist() == ["right", "right", "left", "left"] and set(named["camera"]) == {"Topcon NW400"}
+    assert named["group"].str.startswith("dicom-").all() and named["group"].nunique() == 2
+    inside, other = (rows.loc[f"{photographs}/{name}"].fillna("") for name in ("more.zip/IM1", "no_dicom.png"))
+    assert (inside["eye"], inside["camera"]) == ("left", "Topcon NW400") and other["group"] == other["camera"] == ""
+    foveal.prepare(photographs, out=tmp_path / "set", size=16, crop="none", fundus="no", unlabelled=-1)
+    records = open_prepared(tmp_path / "set").records.set_index("id")
+    assert set(records["camera"]) == {"Topcon NW400", ""}
+    assert records["camera"].astype(bool).sum() == len(records) - 1
 
 
 @pytest.mark.parametrize("option", ["fhir", "dicom_sr"])
@@ -189,18 +276,19 @@ def test_what_cannot_be_reported_is_refused_before_anything_is_graded(
 
 
 def eye(side, grade, referable=False):
-    return Eye(side=side, grade=grade, referable=referable, share=0.5, why="dark: too dark")
+    return Eye(side=side, grade=grade, referable=referable, share=0.5, why="dark: too dark", lost=int(grade is None))
 
 
 def test_the_conclusion_is_about_the_patient():
     def concluded(*eyes):
-        return conclusion(Study(uid="1", patient="1", eyes=list(eyes), headers={eye.side: [] for eye in eyes}))
+        return conclusion(Study(uid="1", key="1", eyes=list(eyes), headers={}))
 
     answers = {
         concluded(eye("right", 0), eye("left", 1)),
         concluded(eye("right", 0), eye("left", 2, True)),
         concluded(eye("right", 0), eye("left", None)),
+        concluded(eye("right", 0), eye("left", 1), eye("unknown", 2, True)),
         concluded(eye("right", 0)),  # nothing is concluded from one eye
         concluded(eye("right", 3, True), eye("left", 2, True)),
     }
-    assert len(answers) == 5
+    assert len(answers) == 6
