@@ -110,13 +110,13 @@ def prepare_file(
         short = min(frame.shape[:2])
         decoded = read(minimum=math.ceil(_LEAST_OVERSAMPLING * preparation.size * short / side))
         frame, disc = locate(decoded.pixels, preparation)
-    return _finish(frame, disc, preparation, measure, (decoded.width, decoded.height))
+    return _finish(decoded.pixels, frame, disc, preparation, measure, (decoded.width, decoded.height))
 
 
 def prepare_pixels(pixels: np.ndarray, preparation: Preparation, measure: bool = False) -> Prepared:
     """Prepare uint8 [h, w, 3 or 1]."""
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    return _finish(*locate(pixels, preparation), preparation, measure, (pixels.shape[1], pixels.shape[0]))
+    return _finish(pixels, *locate(pixels, preparation), preparation, measure, (pixels.shape[1], pixels.shape[0]))
 
 
 def at_size(images: np.ndarray, size: int) -> np.ndarray:
@@ -143,13 +143,14 @@ def locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Di
 
 
 def _finish(
-    frame: np.ndarray, disc: Disc, preparation: Preparation, measured: bool, original: tuple[int, int]
-) -> Prepared:
-    """Cut the square, measure and normalise it; original: width and height in px."""
+    picture: np.ndarray, frame: np.ndarray, disc: Disc, preparation: Preparation, measured: bool,
+    original: tuple[int, int],
+) -> Prepared:  # fmt: skip
+    """Cut the square, measure and normalise it; picture: before `locate`; original: width and height in px."""
     size = preparation.size
     square = crop_square(frame, disc, size)
     flags: tuple[str, ...] = ("no-disc",) if preparation.crop != "none" and not disc.found else ()
-    measures = quality.measure(square, disc, frame) if measured else {}
+    measures = quality.measure(square, disc, frame, picture) if measured else {}
     if size >= quality.RELIABLE_FROM:
         flags += quality.flags_of(measures)
     pixels = normalise(square, mask=preparation.mask, enhance=preparation.enhance, green=preparation.green)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from foveal.errors import FovealError
+from foveal.fundus.composed import highest, is_composed
 from foveal.fundus.crop import Disc, inscribed
 
 _KNOWN = tomllib.loads(Path(__file__).with_name("quality.toml").read_text(encoding="utf-8"))
@@ -27,11 +28,9 @@ UNGRADABLE = frozenset({"ungradable", "not-a-retina"})
 _WITHOUT_RETINA = frozenset({"not-a-retina", "too-dark", "too-bright"})  # and what may have hidden it
 RELIABLE_FROM = 64  # side of the square in px
 
-_CLEAR_OF_DISC = 1.12  # of the squared radius
 _LEAST_LIT = 0.05  # share of the square: a black picture shows no retina
 
 _SIDE = 128
-_COMPOSED_SIDE = 256  # px of the long side of the frame in which text, gaps and flat colours are sought
 _LIT = 16  # grey levels of 255; darker is the surround
 _NEAR_BLACK, _SATURATED = 45, 250  # of the brightest, and of the second brightest channel
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -54,13 +53,14 @@ class _View(NamedTuple):
     surround: float  # share of the frame that is black
 
 
-def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, float]:
+def measure(square: np.ndarray, disc: Disc, frame: np.ndarray, picture: np.ndarray | None = None) -> dict[str, float]:
     """Measure one photograph; the comments below describe each number, which is in 0..1 unless they say otherwise.
 
-    `square`: uint8 `[S, S, 3]` RGB, cut from `frame` (uint8 `[h, w, 3]`) around `disc`.
+    `square`: uint8 `[S, S, 3]` RGB, cut from `frame` (uint8 `[h, w, 3]`) around `disc`. `picture`: the frame before its
+    white surround was made black, if it was.
     Where no disc was found, everything that is lit counts as the disc, and `field` is 1.
     """
-    view = _look(square, disc, frame)
+    view, whole = _look(square, disc, frame), frame if picture is None else picture
     texture = _texture(view)
     seen = view.small[view.inside]
     r, g, b = seen.T
@@ -81,52 +81,10 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
         "field": view.field,  # share of the disc that is in the frame
         # Is this a photograph of a retina at all?
         "retina": _retina(_features(view, texture, disc.found))
-        if view.lit.mean() > _LEAST_LIT and not _is_composed(frame, disc)
+        if view.lit.mean() > _LEAST_LIT and not is_composed(whole, frame, disc, _KNOWN["composed"])
         else 0.0,
     }
     return {name: round(float(value), 1 if name in ("red", "green", "blue") else 4) for name, value in values.items()}
-
-
-def _is_composed(frame: np.ndarray, disc: Disc) -> bool:
-    """Whether a picture is not a photograph: several in one, or, without a disc, a blank, a drawing or a page."""
-    limits, scale = _KNOWN["composed"], _COMPOSED_SIDE / max(frame.shape[:2])
-    size = [max(2, round(scale * side)) for side in frame.shape[1::-1]]  # of a strip, two pixels are left
-    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    brightest, darkest = small.max(axis=2), small.min(axis=2)
-    shown = brightest > limits["black"]
-    if max(_parts(shown), _parts(darkest < limits["white"])) > 1:
-        return True
-    down, across = _steps(small.astype(np.int16))
-    if disc.found:
-        edges = (across[..., 1] > limits["line"]) & _outside(disc, scale, across.shape[:2])
-        return bool(edges.mean() > limits["beside"])
-    flat = (np.maximum(down, across).max(axis=2) <= 1) & (brightest[:-1, :-1] > _NEAR_BLACK)
-    blurred = _steps(cv2.GaussianBlur(small.astype(np.float32), (0, 0), limits["blur"]))
-    smooth = (np.maximum(*blurred).max(axis=2) <= limits["slope"]) & (brightest[:-1, :-1] > _LIT)
-    _, _, width, height = cv2.boundingRect(shown.astype(np.uint8))
-    shares = {"flat": flat.mean(), "smooth": smooth.mean(), "lines": (across[..., 1] > limits["line"]).mean()}
-    long = max(width, height) > limits["long"] * min(width, height)
-    return long or any(share > limits[name] for name, share in shares.items())
-
-
-def _outside(disc: Disc, scale: float, size: tuple[int, ...]) -> np.ndarray:
-    """bool [h, w]: what is clear of the disc in a frame that was resized by `scale`."""
-    y, x = np.ogrid[: size[0], : size[1]]
-    across = (x + 0.5 - scale * (disc.left + disc.width / 2)) / (scale * disc.width / 2)
-    down = (y + 0.5 - scale * (disc.top + disc.height / 2)) / (scale * disc.height / 2)
-    return np.asarray(across**2 + down**2 > _CLEAR_OF_DISC)
-
-
-def _steps(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far each pixel of `[h, w, 3]` is from the one below it, and from the next: `[h - 1, w - 1, 3]` each."""
-    return np.abs(np.diff(picture, axis=0))[:, :-1], np.abs(np.diff(picture, axis=1))[:-1]
-
-
-def _parts(mask: np.ndarray) -> int:
-    """How many regions of a bool `[h, w]` are at least half as large as the largest, and 2 % of all."""
-    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    areas = cv2.connectedComponentsWithStats(opened)[2][1:, cv2.CC_STAT_AREA]
-    return int(((areas > 0.5 * areas.max(initial=0)) & (areas > 0.02 * mask.size)).sum())
 
 
 def check_flags(words: Iterable[str], option: str) -> None:
@@ -179,7 +137,7 @@ def advice_of(flags: Iterable[str], sides: Iterable[str] = ()) -> str:
 
 def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
     small = cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    brightest = cv2.max(cv2.max(small[..., 0], small[..., 1]), small[..., 2])
+    brightest = highest(small)
     centres = (np.arange(_SIDE) + 0.5) / _SIDE
     x, y = centres * disc.width + disc.left, centres * disc.height + disc.top
     framed = np.outer((y > 0) & (y < frame.shape[0]), (x > 0) & (x < frame.shape[1]))
@@ -200,14 +158,22 @@ def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
 def _texture(view: _View) -> dict[str, float]:
     """Texture of the green channel in the clear part, relative to the brightness around each pixel."""
     # Green shows vessels best; at this size they are 1 to 3 px wide.
-    green = view.small[..., 1]
+    red, green, blue = cv2.split(view.small)
     weights = view.lit.astype(np.float32)
 
-    def lit_mean(blur: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:  # the black surround would count as contrast
-        return blur(green * weights) / np.maximum(blur(weights), 0.01)
+    def lit_mean(channel: np.ndarray, blur: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return blur(channel * weights) / np.maximum(blur(weights), 0.01)  # the black surround would count as contrast
 
-    a, b, c, d = (lit_mean(partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=sigma)) for sigma in (0.7, 1.4, 2, 4))
-    slow = lit_mean(partial(cv2.blur, ksize=(33, 33)))
+    def blurred(channel: np.ndarray, sigma: float) -> np.ndarray:
+        return lit_mean(channel, partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=sigma))
+
+    a, b, c, d, e = (blurred(green, sigma) for sigma in (0.7, 1.4, 2, 4, 8))
+    slow = lit_mean(green, partial(cv2.blur, ksize=(33, 33)))
+    all_d = blurred(view.small.sum(axis=2) + 1, 4)
+    detail = [((b - d) / (d + 8))[view.clear]]
+    for channel in (red, blue):
+        far = blurred(channel, 4)
+        detail.append(((blurred(channel, 1.4) - far) / (far + 8))[view.clear])
     around = 1 / (d[view.clear] + 8)  # 8: no division by almost zero
     # How much darker, and how much brighter, lines are than both sides (curvatures, as in Frangi et al., 1998).
     xx, yy, xy = (cv2.Sobel(b, -1, *order, scale=1 / 4) for order in ((2, 0), (0, 2), (1, 1)))
@@ -222,6 +188,13 @@ def _texture(view: _View) -> dict[str, float]:
         "contrast": float(((a - slow) / (slow + 8))[view.clear].std()),  # spread without slow shading
         "edges": float((slope[view.clear] * around > 0.08).mean()),  # share of steep pixels
         "ridges": float(np.log(darker / brighter)),  # dark over bright ridges: vessels are dark
+        # How alike detail of 1.4 to 4 px is in red and green, and in green and blue: blood hardly shows in red, and
+        # little of a retina in blue, but shadows and most paints show in all.
+        "red like green": _correlation(detail[1], detail[0]),
+        "blue like green": _correlation(detail[2], detail[0]),
+        "detail": float(detail[0].std()),
+        "shading": float(e[view.clear].std() / (e[view.clear].mean() + 8)),  # slow changes of brightness
+        "green spread": float((d / (all_d + 1))[view.clear].std()),  # of the share of green
     }
 
 
@@ -240,7 +213,18 @@ def _features(view: _View, texture: dict[str, float], found: bool) -> dict[str, 
         "ridges": texture["ridges"],
         "corners": float(np.log(view.brightest[~inscribed(_SIDE, 1.0)].mean() / 255 + 0.02)),
         "brightness": float(total.mean() / 765),
+        "red like green": texture["red like green"],
+        "blue like green": texture["blue like green"],
+        "shading": float(np.log(texture["shading"] + 0.01)),
+        "green spread": float(np.log(texture["green spread"] + 0.003)),
+        "detail": float(np.log(texture["detail"] + 0.003)),
     }
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's correlation; 0 where one hardly varies."""
+    one, other = one - one.mean(), other - other.mean()
+    return float((one * other).mean() / (one.std() * other.std() + 1e-5))
 
 
 def _retina(features: dict[str, float]) -> float:
