@@ -2,9 +2,10 @@
 
     python benchmarks/not_retina.py SHARED_DATA [--cifar cifar10.npz] [--count 200] [--seed 0] [--size 224]
 
-SHARED_DATA has folders of real photographs, from which contact sheets, pairs of eyes and report pages are composed.
-Blank pages, charts, screenshots and external eyes are drawn, each with random variations. Use even seeds to choose the
-rules and odd seeds to test them: the two use different real photographs and different drawings.
+SHARED_DATA has folders of real photographs, from which contact sheets, pairs of eyes, report pages and windows of
+viewers are composed. Blank pages, charts, screenshots, external eyes and balls are drawn, each with random variations.
+CIFAR-10 has everyday pictures, which are also shown in a circle. Use even seeds to choose the rules and odd seeds to
+test them: the two use different real photographs, pictures of CIFAR-10 and drawings.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def contact_sheet(random: Random, photographs: list[np.ndarray]) -> np.ndarray:
     rows, columns = (int(number) for number in random.choice([(1, 3), (2, 2), (2, 3), (3, 3), (3, 4), (5, 5)]))
     tile, gap = int(random.integers(120, 300)), int(random.integers(0, 20))
     side = tile + gap
-    page = np.full((rows * side + gap, columns * side + gap, 3), random.choice([0, 30, 255]), np.uint8)
+    page = np.full((rows * side + gap, columns * side + gap, 3), random.choice([0, 30, 128, 255]), np.uint8)
     for row in range(rows):
         for column in range(columns):
             picture = shrunk(photographs[random.integers(len(photographs))], tile)
@@ -70,10 +71,11 @@ def contact_sheet(random: Random, photographs: list[np.ndarray]) -> np.ndarray:
 
 def two_eyes(random: Random, photographs: list[np.ndarray]) -> np.ndarray:
     tile, gap = int(random.integers(250, 600)), int(random.integers(0, 40))
-    picture, other = (shrunk(photographs[random.integers(len(photographs))], tile) for _ in range(2))
-    other = picture[:, ::-1] if random.random() < 0.4 else other
+    smaller = round(tile * random.choice([1, 1, random.uniform(0.3, 0.9)]))
+    picture, other = (shrunk(photographs[random.integers(len(photographs))], side) for side in (tile, smaller))
+    other = shrunk(picture[:, ::-1], smaller) if random.random() < 0.4 else other
     height, width = max(picture.shape[0], other.shape[0]), picture.shape[1] + other.shape[1]
-    page = np.full((height + 2 * gap, width + 3 * gap, 3), random.choice([0, 0, 255]), np.uint8)
+    page = np.full((height + 2 * gap, width + 3 * gap, 3), random.choice([0, 0, 128, 255]), np.uint8)
     paste(page, picture, gap, gap)
     paste(page, other, gap, 2 * gap + picture.shape[1])
     return page if random.random() < 0.8 else np.ascontiguousarray(page.transpose(1, 0, 2))
@@ -81,9 +83,10 @@ def two_eyes(random: Random, photographs: list[np.ndarray]) -> np.ndarray:
 
 def report_page(random: Random, photographs: list[np.ndarray]) -> np.ndarray:
     height, width = (1100, 800) if random.random() < 0.7 else (750, 1100)
-    page = np.full((height, width, 3), random.integers(235, 256), np.uint8)
-    dark = int(random.integers(0, 90))
-    text(page, random, 40, height - 20, 40, width - 40, dark)
+    light = random.random() < 0.8
+    page = np.full((height, width, 3), random.integers(235, 256) if light else random.integers(10, 50), np.uint8)
+    ink = int(random.integers(0, 90)) if light else 220
+    text(page, random, 40, height - 20, 40, width - 40, ink)
     side = int(random.uniform(0.2, 0.45) * width)
     top = int(random.integers(60, height - side - 40))
     for number in range(int(random.integers(1, 3))):
@@ -161,18 +164,63 @@ def screenshot(random: Random, photographs: list[np.ndarray]) -> np.ndarray:
     return page
 
 
+def viewer(random: Random, photographs: list[np.ndarray]) -> np.ndarray:
+    """One large photograph in a dark window: a bar, a panel with thumbnails or text, and text over the photograph."""
+    height, width, grey = 700, int(random.choice([420, 900, 1100])), int(random.integers(0, 60))
+    page = np.full((height, width, 3), grey, np.uint8)
+    top, left = int(random.integers(25, 70)), int(random.choice([0, random.uniform(0.1, 0.22) * width]))
+    page[:top], page[:, :left] = grey + random.integers(8, 40), grey + random.integers(8, 30)
+    text(page, random, top // 2, top // 2 + 1, 10, width, 210)
+    if random.random() < 0.5 and left:
+        for y in range(top + 10, height - left, left):
+            paste(page, shrunk(photographs[random.integers(len(photographs))], left - 20), y, 10)
+    elif left:
+        text(page, random, top + 30, height - 20, 10, left - 5, 210)
+    room = (height - top, width - left)
+    photograph = photographs[random.integers(len(photographs))]
+    scale = min(room[0] / photograph.shape[0], room[1] / photograph.shape[1]) * random.uniform(0.8, 1)
+    photograph = shrunk(photograph, int(scale * max(photograph.shape[:2])))
+    if random.random() < 0.5:
+        page[top:, left:] = 0
+    paste(page, photograph, top + (room[0] - photograph.shape[0]) // 2, left + (room[1] - photograph.shape[1]) // 2)
+    text(page, random, top + 20, top + int(random.integers(21, 90)), left + 10, left + room[1] // 2, 230)
+    return page
+
+
+def ball(random: Random, photographs: list[np.ndarray]) -> np.ndarray:
+    """A lit ball with a mottled surface: a fruit, a planet, a lamp."""
+    y, x = np.mgrid[-1.1:1.1:400j, -1.1:1.1:400j]
+    towards = random.uniform(-0.6, 0.6, 2)
+    light = 0.2 + 0.8 * np.sqrt(np.clip(1 - x**2 - y**2, 0, 1)) + 0.5 * (towards[0] * x + towards[1] * y)
+    spots = cv2.GaussianBlur(random.normal(0, 1, x.shape), (0, 0), random.uniform(1, 8))
+    light = light * (1 + spots * random.uniform(0, 0.2) / spots.std())
+    colours = np.array([[230, 120, 40], [200, 60, 40], [220, 170, 60], [150, 150, 150], [240, 150, 90], [120, 60, 30]])
+    surface = light[..., None] * colours[random.integers(len(colours))]
+    page = np.where((x**2 + y**2 < 1)[..., None], surface, float(random.choice([0, 0, 255])))
+    return np.clip(page + random.normal(0, random.uniform(0.5, 3), page.shape), 0, 255).astype(np.uint8)
+
+
 KINDS: dict[str, Callable[[Random, list[np.ndarray]], np.ndarray]] = {
     "blank": blank, "contact sheet": contact_sheet, "two eyes": two_eyes, "report page": report_page,
-    "external eye": external_eye, "chart": chart, "screenshot": screenshot,
+    "external eye": external_eye, "chart": chart, "screenshot": screenshot, "viewer": viewer, "ball": ball,
 }  # fmt: skip
 
 
-def everyday(file: Path, random: Random, count: int) -> list[np.ndarray]:
+def everyday(file: Path, random: Random, count: int, odd: bool) -> list[np.ndarray]:
     """CIFAR-10 test images, enlarged to 256 px."""
     with np.load(file) as arrays:
-        images = arrays["x_test"]
+        images = arrays["x_test"][int(odd) :: 2]
     chosen = random.permutation(len(images))[:count]
     return [cv2.resize(images[number], (256, 256), interpolation=cv2.INTER_CUBIC) for number in chosen]
+
+
+def in_circle(random: Random, picture: np.ndarray) -> np.ndarray:
+    """The part of a picture in a circle on black or white; half of the pictures are grey or sepia."""
+    y, x = np.mgrid[-1 : 1 : picture.shape[0] * 1j, -1 : 1 : picture.shape[1] * 1j]
+    outside = (x**2 + y**2 > random.uniform(0.8, 1))[..., None]
+    tints = ([1, 1, 1], [1.1, 0.85, 0.6], [1.2, 0.6, 0.3])
+    tinted = picture.mean(axis=2, keepdims=True) * tints[random.integers(3)] if random.random() < 0.5 else picture
+    return np.where(outside, random.choice([0, 0, 255]), tinted).clip(0, 255).astype(np.uint8)
 
 
 def main() -> None:
@@ -211,8 +259,10 @@ def main() -> None:
     for kind, draw in KINDS.items():
         for number in range(asked.count):
             add(kind, str(number), prepare_pixels(np.ascontiguousarray(draw(random, some)), preparation, measure=True))
-    for number, image in enumerate(everyday(asked.cifar, random, asked.count) if asked.cifar else []):
+    odd = asked.seed % 2 == 1
+    for number, image in enumerate(everyday(asked.cifar, random, asked.count, odd) if asked.cifar else []):
         add("everyday", str(number), prepare_pixels(image, preparation, measure=True))
+        add("in a circle", str(number), prepare_pixels(in_circle(random, image), preparation, measure=True))
     table = pd.DataFrame(rows).groupby("kind", sort=False)["flagged"].agg(["size", "sum"])
     table["flagged %"] = (100 * table["sum"] / table["size"]).round(1)
     real = table.index.isin(list(SOURCES))
