@@ -36,7 +36,7 @@ from foveal.predict.predict import PredictConfig, predict
 from foveal.predict.stress import write_stress
 from foveal.runs import read_model
 from foveal.sets.corrections import UNGRADABLE
-from foveal.sets.leaks import find_seen, read_seen, read_validation
+from foveal.sets.leaks import find_namesakes, find_seen, read_seen, read_validation
 from foveal.sets.options import PrepareConfig
 from foveal.sets.prepare import prepare, read
 from foveal.sets.records import PreparedSet, open_prepared
@@ -157,17 +157,32 @@ def _check_labels(run: Path, source: Path, labels: pd.Series, classes: list[str]
 def unlearned(run: Path, source: Path, prepared: PreparedSet, records: pd.DataFrame) -> pd.Series:
     """bool: which records did not shape the run: its training and validation images, their copies and patients.
 
-    Warns about those that did; FovealError if there are no others.
+    Warns about those that did, and about patients who may have; FovealError if there are no others.
     """
-    learned = find_seen(prepared, records, pd.concat([read_seen(str(run)), read_validation(run)]))
-    if len(learned) == len(records):
+    seen, fix = pd.concat([read_seen(str(run)), read_validation(run)]), "use photographs of other patients"
+    learned = find_seen(prepared, prepared.records, seen)  # an unlabelled copy makes its patient known, too
+    learned = learned[learned["id"].isin(records["id"])]
+    others = records[~records["id"].isin(learned["id"])]
+    named = find_namesakes(prepared, others, seen).merge(others[["id", "group"]], on="id")
+    same, doubtful = named[named["sure"]], named[~named["sure"]]
+    if len(same):
+        fix = f"{fix}; if they only have the same numbers, give them other numbers in {source}"
+    if len(learned) + len(same) == len(records):
         what = f"{run} was trained or validated on all {counted(len(records), 'photograph')} of {source}"
-        raise FovealError("leak.seen", what, fix="use photographs of other patients")
+        raise FovealError("leak.seen", what, fix=fix)
     if len(learned):
         first = f"{learned['id'].iloc[0]} ({learned['how'].iloc[0]} {learned['other'].iloc[0]})"
-        known = counted(len(learned), "photograph")
-        warn(f"{known} that {run} was trained or validated on are left out, such as {first}")
-    return ~records["id"].isin(learned["id"])
+        known = f"photographs that {run} was trained or validated on, or of the same patients"
+        warn(f"left out: {len(learned)} {known}, such as {first}")
+    for part, what, advice in (
+        (same, "left out", "if they are other people, give them other numbers"),
+        (doubtful, "not left out", "if they are the same people, remove them from the cohort"),
+    ):
+        if len(part):
+            row, people = part.iloc[0], counted(part["group"].nunique(), "patient")
+            first = f"{row['name']} ({row['id']}, in training {row['other']})"
+            warn(f"{what}: {people} whose number also occurs in the training of {run}, such as {first}; {advice}")
+    return ~records["id"].isin([*learned["id"], *same["id"]])
 
 
 def _grade(run: Path, source: Path, prepared: PreparedSet) -> Path:

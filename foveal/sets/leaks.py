@@ -4,7 +4,8 @@ Every run lists in RUN/seen.csv the images that shaped its weights, including it
 even if they were saved again, resized, mirrored, turned, cropped, or prepared elsewhere.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,10 +22,13 @@ from foveal.runs import set_of, started_in
 from foveal.sets.candidates import Pictures, candidates
 from foveal.sets.duplicates import describe_pairs, find_duplicates
 from foveal.sets.records import PreparedSet, link_kept, open_prepared, patients, read_records
+from foveal.sources.source import TABLES
 
 SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
 VALIDATION = "validation.csv"
 TAUGHT = "1"  # in the column `taught`: the weights have learned from the image's label, not only from its pixels
+LOCAL = ("table ", "folder ")  # how the name of a patient begins whom no published set numbers
+OWN_NUMBER = r"0\d+|\d{6,}|(?=.*\d).*\D.*"  # padded, long or with letters; others number the patients of a study
 CERTAIN = 0.84  # cosine of fingerprints: in Messidor-2 pixels confirm 98 of 100 pairs above it
 
 
@@ -55,8 +59,9 @@ def refuse_seen(
 def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     """The `records` of a prepared set that were learned from: id, split, how, other; one row per image.
 
-    how: "exact", "near", "mirrored", "turned" or "cropped copy of", or "same patient as"; "very much like", based on
-    fingerprints alone, where the training set no longer exists. Copies within the set itself are not searched again.
+    how: "exact", "near", "mirrored", "turned" or "cropped copy of", or "same patient as" one seen or a copy; "very much
+    like", based on fingerprints alone, where the training set no longer exists. Copies within the set itself are not
+    searched again.
     """
     if not len(records) or not len(seen):
         return pd.DataFrame(columns=["id", "split", "how", "other"])
@@ -66,7 +71,8 @@ def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) 
     near = [_near_copies(judged, elsewhere)] if len(elsewhere) else []
     first = seen.drop_duplicates("sha256").set_index("sha256")["id"]
     exact = judged.assign(how="exact copy of", other=judged["sha256"].map(first)).dropna(subset="other")
-    found = [exact, *near, _same_patient(judged, seen)]
+    copies = pd.concat([exact, *near])
+    found = [copies, _same_patient(judged, seen), _same_patient(judged, copies)]
     return pd.concat(found).drop_duplicates("id").sort_values("position")[["id", "split", "how", "other"]]
 
 
@@ -117,6 +123,46 @@ def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     theirs = seen.assign(patient=linked[len(judged) :]).explode("patient").drop_duplicates("patient")
     both = ours[ours["patient"] != ""].merge(theirs[["patient", "id"]], on="patient", suffixes=("", "_seen"))
     return both.assign(how="same patient as", other=both["id_seen"])
+
+
+def find_namesakes(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """Records of a patient whose number was seen in another folder or table: id, other, name, sure; one per image.
+
+    sure: the number is one that a hospital gives (`OWN_NUMBER`), written alike apart from letters before it, as 004 and
+    P004, or both tables are in one folder. Others, such as 12, may be of two people. Published sets have numbers of
+    their own and are not compared.
+    """
+    known, found = dict[str, list[tuple[str, str, str]]](), list[tuple[str, str, str, bool]]()
+    for other, source, name in _local_names(seen.drop_duplicates("patient")):
+        known.setdefault(_number(name), []).append((other, source, name))
+    for image, source, name in _local_names(_described(prepared, records)):
+        for other, elsewhere, its in known.get(_number(name), []):
+            short, long = sorted((name, its), key=len)
+            if source != elsewhere and (long.endswith(short) or short.lstrip("0") == long.lstrip("0")):
+                sure = bool(re.fullmatch(OWN_NUMBER, short)) or _folder_of(source) == _folder_of(elsewhere)
+                found.append((image, other, name, sure))
+    table = pd.DataFrame(found, columns=["id", "other", "name", "sure"]).astype({"sure": bool})
+    return table.sort_values("sure", ascending=False, kind="stable").drop_duplicates("id")
+
+
+def _local_names(table: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """Image, source and name of every patient who is known by the number of a folder or table."""
+    for image, patient in zip(table["id"], table["patient"].fillna("").astype(str), strict=True):
+        for part in patient.split("+"):
+            source, _, name = part.rpartition("/")
+            if part.startswith(LOCAL):
+                yield image, source, name.lower()
+
+
+def _folder_of(source: str) -> Path:
+    """The folder of "table /data/clinic/labels.csv" or "folder /data/clinic"."""
+    path = Path(source.partition(" ")[2])
+    return path.parent if path.suffix.lower() in TABLES else path
+
+
+def _number(name: str) -> str:
+    """The last number in a name, without zeros before it; the whole name if it has none."""
+    return [name, *re.findall(r"\d+", name)][-1].lstrip("0")
 
 
 def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:

@@ -181,6 +181,23 @@ def test_the_report_of_a_cohort_stands_next_to_the_test_part(run, clinic, tmp_pa
         foveal.report(run, tmp_path / "other", on=clinic)
 
 
+def test_patients_of_training_in_the_table_of_another_folder_are_not_judged(run, clinic, tmp_path, capsys, refuses):
+    seen = pd.read_csv(run / "seen.csv", dtype=str)
+    seen["patient"] = [f"table /elsewhere/{n:02d}" for n in range(len(seen))]
+    seen[seen["patient"].isin(["table /elsewhere/03", "table /elsewhere/12"])].to_csv(run / "seen.csv", index=False)
+    shutil.copytree(clinic, tmp_path / "visit")
+    table = pd.read_csv(clinic / "labels.csv", dtype=str)
+    table.assign(patient=table["patient"].str.zfill(2)).to_csv(tmp_path / "visit" / "labels.csv", index=False)
+    foveal.evaluate(run, on=tmp_path / "visit")
+    said = [line for line in capsys.readouterr().out.splitlines() if "/elsewhere" not in line and "warning" in line]
+    assert [sum(f" {number} (" in line for line in said) for number in ("03", "12", "04")] == [1, 1, 0]
+    rows = pd.read_csv(folder_of(run, tmp_path / "visit") / "predictions.csv", dtype=str)
+    assert set(rows.loc[rows["split"] == "train", "group"]) == {"03"}
+    table.assign(patient="03").to_csv(tmp_path / "visit" / "labels.csv", index=False)
+    with refuses("leak.seen", "41", tmp_path / "visit"):
+        foveal.evaluate(run, on=tmp_path / "visit")
+
+
 def test_advice_for_labels_names_a_command_that_has_the_option(run, clinic, tmp_path):
     shutil.copytree(clinic, tmp_path / "odd")
     table = pd.read_csv(clinic / "labels.csv", dtype=str).assign(diagnosis=lambda rows: rows["diagnosis"].fillna("odd"))

@@ -11,6 +11,7 @@ from foveal.sets.leaks import (
     TAUGHT,
     _same_patient,
     compare_sets,
+    find_namesakes,
     find_seen,
     pool_of,
     read_seen,
@@ -110,6 +111,36 @@ def test_a_patient_whom_a_server_knows_by_a_hash_is_the_one_whom_a_set_names():
     judged = pd.DataFrame({"id": ids[3:], "patient": groups[3:], "split": "test", "position": range(4)})
     same = _same_patient(judged, seen)
     assert dict(zip(same["id"], same["other"], strict=True)) == {ids[3]: ids[0], ids[4]: ids[1], ids[6]: ids[2]}
+
+
+def test_a_copy_makes_its_whole_patient_known(phantom_set):
+    prepared = open_prepared(phantom_set)
+    records = prepared.records.assign(group=[f"g{n // 2}" for n in range(len(prepared.records))])
+    seen = seen_of([(prepared, records.iloc[[4]])]).assign(patient="folder elsewhere/x")
+    found = find_seen(prepared, records, seen)
+    assert found["id"].tolist() == records["id"].iloc[[4, 5]].tolist()
+    assert found["how"].tolist() == ["exact copy of", "same patient as"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "sure"),
+    [
+        ("004", "table /train/004", True), ("P004", "table /train/004", True), ("P12", "folder /train/p12", True),
+        ("4711032", "table /train/a.csv/4711032+table /kept/9", True), ("12", "table /train/12", False),
+        ("4", "table /train/004", False), ("P12", "table /train/12", False), ("94", "table /train/4", None),
+        ("Q004", "table /train/P004", None), ("P004", "eyepacs/P004", None), ("12", "table /clinic/2024.csv/12", True),
+        ("", "table /train/4", None), ("dicom-0a9e9d87ff324b01", "table /kept/dicom-0a9e9d87ff324b01", True),
+    ],
+)  # fmt: skip
+def test_a_number_of_another_table_is_the_same_patient_where_it_looks_like_one(phantom_set, ours, theirs, sure):
+    prepared = open_prepared(phantom_set)
+    card = prepared.card | {"name": "table", "identity": "table /clinic/2025.csv"}
+    records = prepared.records.assign(group=ours)[:2]
+    seen = pd.DataFrame({"id": ["a"], "patient": [theirs]})
+    found = find_namesakes(PreparedSet(prepared.path, prepared.records, card), records, seen)
+    assert found["sure"].tolist() == ([] if sure is None else [sure] * 2)
+    published = PreparedSet(prepared.path, prepared.records, card | {"identity": "idrid"})
+    assert not len(find_namesakes(published, records, seen))
 
 
 def test_seen_lists_of_earlier_versions_are_still_compared(refuses, phantom_set, tmp_path):
