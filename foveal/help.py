@@ -67,6 +67,7 @@ def _option(cls: type, field: dataclasses.Field[Any], text: str, prefix: str) ->
     positional = "Positional" in str(hint)
     name = field.name.upper() if positional else f"--{prefix}{field.name}".replace("_", "-")
     kind, choices = _kind_of(typing.get_type_hints(cls)[field.name])
+    kind = kind.removesuffix("…") if "AppendAction" in str(hint) else kind  # one value each time it is given
     default = "required" if is_required(field) else _shown(field.default)
     return Option(name, "" if positional else kind, choices, default, text)
 

@@ -33,7 +33,7 @@ from foveal.sets.splits import HELD_OUT, group_codes
 
 FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide or unreliable
 ALL, OTHERS, MEAN = "all", "all but the tested one", "mean"  # names in compare.csv
-MOST_VALUES = 12  # numbers with more different values are split at their quartiles; text with more is refused
+MOST_VALUES = 12  # numbers with more different values are split at their quartiles; of text, the rare are gathered
 
 
 def tasks_in(table: pd.DataFrame) -> dict[str, list[str]]:
@@ -134,7 +134,8 @@ def _read(file: Path) -> pd.DataFrame:
 def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
     """value -> bool [n]: the members of each subgroup of a column. Each flag is a subgroup; "none" has no flags.
 
-    Numbers with more than 12 different values are split at their quartiles; FovealError for text with more than 12.
+    Numbers with more than 12 different values are split at their quartiles. Text with more keeps the 11 most frequent,
+    and a subgroup such as "13 others".
     """
     text = values.astype(object).where(values.notna(), "").astype(str)
     numbers = pd.to_numeric(values.where(text != ""), errors="coerce").astype(float)
@@ -142,11 +143,12 @@ def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
         flags = text.str.strip().str.get_dummies(" ").drop(columns="", errors="ignore").astype(bool)
         return {**{str(flag): flags[flag].to_numpy() for flag in flags}, "none": ~flags.any(axis=1).to_numpy()}
     named = text.replace("", "unknown")
+    if named.nunique() > MOST_VALUES and numbers.notna().sum() < 0.5 * len(numbers):
+        kept = named.value_counts().index[: MOST_VALUES - 1]
+        named = named.where(named.isin(kept), f"{named.nunique() - len(kept)} others")
     if named.nunique() <= MOST_VALUES:
         order = pd.DataFrame({"number": numbers, "name": named}).drop_duplicates("name").sort_values(["number", "name"])
         return {value: (named == value).to_numpy(bool) for value in order["name"]}
-    if numbers.notna().sum() < 0.5 * len(numbers):
-        raise FovealError("option.value", f"--by {column}: {named.nunique()} values", expected=f"at most {MOST_VALUES}")
     edges = np.unique(np.quantile(numbers.dropna(), (0, 0.25, 0.5, 0.75, 1)))
     places = np.searchsorted(edges[1:-1], numbers, side="right")
     found = {f"{low:.4g} to {high:.4g}": (places == k) & numbers.notna().to_numpy()
