@@ -15,6 +15,7 @@ from scipy.stats import binom
 
 from foveal import metrics
 from foveal.errors import FovealError
+from foveal.evaluate.columns import measure_subgroup
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import calls_of, severity
@@ -28,6 +29,7 @@ from foveal.sets.splits import group_codes
 
 FILE = "comparison.json"
 WEIGHTS = "best.pt"
+COMPARED = ("quadratic_kappa", "accuracy", "sensitivity", "specificity", "referable_auc")
 SHOWN = ("id", "group", "label", "old_grade", "new_grade", "old_referable", "new_referable")
 
 
@@ -35,7 +37,8 @@ def paired_difference(
     first: pd.DataFrame, second: pd.DataFrame, referable_from: int | None = None, resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Quadratic kappa, accuracy and, with a lowest referable class, referable AUC of `second` minus those of `first`.
+    """Quadratic kappa and accuracy of `second` minus those of `first`; with a lowest referable class, also sensitivity
+    and specificity of referral, each grader by its own rule, and referable AUC.
 
     Uses the labelled images that both tables contain. Returns n, name -> value, low, high, answer, and `mcnemar`.
     FovealError for different classes, different labels or fewer than 2 common images.
@@ -51,6 +54,11 @@ def paired_difference(
         rows = [table.set_index("id").loc[pairs["id"]] for table in (first, second)]
         (one, first_truth), (other, second_truth) = (severity(table, referable_from) for table in rows)
         truth = first_truth | second_truth  # a grader that did not learn macular oedema does not list its labels
+        calls = [calls_of(table, referable_from) for table in rows]
+        for name, sign, among in (("sensitivity", True, truth), ("specificity", False, ~truth)):
+            if among.any():
+                before, after = (resampling.ratio((called == sign) & among, among) for called in calls)
+                result[name] = difference(before, after, resampling)
         before, after = (roc_area(scores, truth, resampling) for scores in (one, other))
         result["referable_auc"] = difference(before, after, resampling)
     return result | {"mcnemar": mcnemar(*(grades == labels for grades in given))}
@@ -108,7 +116,7 @@ def describe(difference: Mapping[str, Any]) -> str:
     """One sentence about the difference between two graders, kappa first."""
     parts = [
         f"{name.replace('_', ' ')} {difference_with_interval(difference[name])}: {difference[name]['answer']}"
-        for name in ("quadratic_kappa", "accuracy", "referable_auc") if name in difference
+        for name in COMPARED if name in difference
     ]  # fmt: skip
     return f"{'; '.join(parts)} (paired, 95 % intervals, {counted(difference['n'], 'image')})."
 
@@ -120,20 +128,17 @@ def compare_with(
     check_classes(runs, (probability_columns(new), probability_columns(old)))
     cut = scale.cuts.get("referable")
     pair = paired_difference(old, new, cut)
-    figure = "quadratic_kappa" if scale.ordered else "accuracy"
+    misses_more = pair.get("sensitivity", {}).get("answer") == "worse"
     both = sorted(set(new["id"]) & set(old["id"]))
     new, old = (table.set_index("id").loc[both] for table in (new, old))
     changes, records = _changes(new, old, cut), {}
-    chosen = [metrics.quadratic_kappa] * scale.ordered + [metrics.accuracy]
     for name, run, table in (("new", runs[0], new), ("old", runs[1], old)):  # figures of the shared photographs
-        labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
-        resampling = Resampling(group_codes(table["group"]))
-        records[name] = record_of(run) | {"figures": {
-            metric.__name__: resampling.of_grades(metric, labels, grades, len(scale.names)) for metric in chosen
-        }}  # fmt: skip
+        figures = measure_subgroup(table, scale, Resampling(group_codes(table["group"])))["metrics"]
+        records[name] = record_of(run) | {"figures": figures}
     entry = {
         "run": str(runs[0]), "versus": str(runs[1]), "sentence": f"{runs[0]} compared with {runs[1]}: {describe(pair)}",
-        "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar"), "differences": pair, "verdict": pair[figure]["answer"],
+        "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar"), "differences": pair,
+        "verdict": "worse" if misses_more else pair["quadratic_kappa" if scale.ordered else "accuracy"]["answer"],
         "changed": _counts(changes, new, cut), "record": records,
     }  # fmt: skip
     return entry, changes.assign(versus=str(runs[1]))

@@ -124,6 +124,7 @@ def measure_predictions(
     compared = []
     for path, other in zip(config.versus, runs[1:], strict=True):
         old = judged.choose_rows(_rows(config, judged.table_of(path), other)[0], config.split)[0]
+        old = old if "referable" in table else old.drop(columns="referable")
         compared.append(compare_with(table, old, (run, other), scale))
     sources = columns.by_source(everything, table, scale, resampling, SEED)
     # A cohort has no validation part; its thresholds are those that the run's own validation images give.

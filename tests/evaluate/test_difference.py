@@ -3,7 +3,8 @@ import pytest
 from scipy.stats import binom, binomtest
 from sklearn.metrics import roc_auc_score
 
-from foveal.evaluate.difference import describe, mcnemar, paired_difference
+from foveal.evaluate.difference import compare_with, describe, mcnemar, paired_difference
+from foveal.readout.scales import Scale
 
 
 def test_a_better_run_is_better_and_the_same_run_cannot_be_told(predictions):
@@ -37,6 +38,27 @@ def test_several_runs_are_compared_with_the_first(predictions):
     assert found[0]["mcnemar"]["only_second"] == (~right[0] & right[1]).sum() and found[0]["mcnemar"]["mid_p"] < 0.001
     assert "referable auc" in describe(found[0])
     assert "referable_auc" not in paired_difference(weak, strong)
+
+
+def test_referral_is_compared_by_the_rule_of_each_grader_and_decides_the_verdict(predictions, tmp_path):
+    old, new = predictions(300, 0.8, seed=1), predictions(300, 0.8, seed=1)
+    ill = (old["label"] >= 2).to_numpy()
+    low = new["label"] < 2
+    new.loc[low, "grade"] = new.loc[low, "label"]  # healthy eyes are graded better
+    new["referable"] = ((new["grade"] >= 2) & (new.index % 2 == 0)).astype(int)  # half of the ill are not referred
+    scale = Scale(names="abcde", ordered=True, referable_from=2)
+    found, _ = compare_with(new, old, (tmp_path / "new", tmp_path / "old"), scale)
+    rates = [(table["referable"].to_numpy() == 1)[ill].mean() for table in (old, new)]
+    differences = found["differences"]
+    assert differences["sensitivity"]["value"] == pytest.approx(rates[1] - rates[0], abs=1e-12)
+    assert [differences[name]["answer"] for name in ("quadratic_kappa", "sensitivity", "specificity")] == [
+        "better", "worse", "better",
+    ]  # fmt: skip
+    assert found["verdict"] == "worse"
+    assert found["record"]["new"]["figures"]["sensitivity"]["value"] == pytest.approx(rates[1], abs=1e-12)
+    assert (
+        found["changed"]["no_longer_referred"]["with_disease"] > 0 < found["changed"]["newly_referred"]["patients"] + 1
+    )
 
 
 @pytest.mark.parametrize(("first", "second"), [(3, 9), (9, 3), (5, 5), (0, 0), (0, 4)])

@@ -145,7 +145,7 @@ def test_a_new_grader_is_compared_with_old_ones(tmp_path, predictions, write, ca
     assert figures[0] - figures[1] == pytest.approx(better["value"])
     foveal.evaluate(tmp_path / "a", versus=[tmp_path / "b"])
     back = json.loads((tmp_path / "a" / "comparison.json").read_text())[0]
-    assert {one["answer"] for one in back["differences"].values()} == {"worse"} and len(back["differences"]) == 3
+    assert {one["answer"] for one in back["differences"].values()} == {"worse"} and len(back["differences"]) == 5
     assert back["differences"]["quadratic_kappa"]["value"] == pytest.approx(-better["value"])
     assert not (tmp_path / "c" / "metrics.json").exists(), "old graders are compared, not measured"
 
