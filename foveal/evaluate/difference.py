@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from foveal import metrics
+from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.evaluate.columns import measure_subgroup
 from foveal.evaluate.curves import roc_area
@@ -24,7 +25,8 @@ from foveal.page.render import print_template
 from foveal.page.words import counted, difference_with_interval
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import Scale
-from foveal.runs import read_model
+from foveal.runs import data_of, read_model
+from foveal.sets.records import read_records
 from foveal.sets.splits import group_codes
 
 FILE = "comparison.json"
@@ -97,6 +99,38 @@ def check_classes(graders: tuple[object, object], classes: tuple[Sequence[str], 
     if first != second:
         what, fix = f"{one} has {first} classes, {other} has {second}", "compare graders of the same classes"
         raise FovealError("predictions.classes", what, fix=f"{fix}, or evaluate each by itself")
+
+
+def with_ids_of(new: pd.DataFrame, old: pd.DataFrame, runs: tuple[Path, Path]) -> pd.DataFrame:
+    """`old` with the ids and labels of `new` for photographs that the sets of both runs name differently.
+
+    They are found by the digest of the source file in records.csv, or else by the last part of the id. Unchanged if the
+    tables share ids; FovealError if they share no photographs.
+    """
+    if set(new["id"]) & set(old["id"]):
+        return old
+    digests = [_digests(run, table["id"]) for run, table in zip(runs, (new, old), strict=True)]
+    for ours, theirs in (digests, [table["id"].str.rpartition("/")[2] for table in (new, old)]):
+        rows = new.assign(key=ours.to_numpy()).drop_duplicates("key").set_index("key").drop("", errors="ignore")
+        both = old.assign(key=theirs.to_numpy()).drop_duplicates("key")
+        both = both[both["key"].isin(rows.index)].reset_index(drop=True)
+        if len(both) >= 2:
+            known = rows.loc[both["key"]].reset_index(drop=True)
+            if other := int((known["label"] != both["label"]).sum()):
+                warn(f"{runs[1]} has other labels for {counted(other, 'photograph')}: those of {runs[0]} are used")
+            return both.assign(id=known["id"], label=known["label"]).drop(columns="key")
+    what, fix = (
+        f"{runs[0]} and {runs[1]} share no photographs",
+        f"foveal evaluate {runs[0]} --on DATA --versus {runs[1]}",
+    )
+    raise FovealError("predictions.no_overlap", what, expected="at least 2", fix=f"grade the same ones: {fix}")
+
+
+def _digests(run: Path, ids: pd.Series) -> pd.Series:
+    """The digest of the source file of each image; "" where the set of the run does not tell."""
+    records = data_of(run) / "records.csv" if (run / "config.toml").is_file() else Path()
+    known = read_records(records).set_index("id")["file_sha256"] if records.is_file() else pd.Series(dtype=str)
+    return ids.map(known).astype(object).fillna("")
 
 
 def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

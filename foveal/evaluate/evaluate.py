@@ -22,7 +22,7 @@ from foveal.config import check_paths, read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.evaluate import columns, judged
-from foveal.evaluate.difference import compare_with, write_comparison
+from foveal.evaluate.difference import compare_with, with_ids_of, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.measure import measure, measure_rules
 from foveal.evaluate.operating import measure_patients, operating_points
@@ -125,6 +125,7 @@ def measure_predictions(
     for path, other in zip(config.versus, runs[1:], strict=True):
         old = judged.choose_rows(_rows(config, judged.table_of(path), other)[0], config.split)[0]
         old = old if "referable" in table else old.drop(columns="referable")
+        old = with_ids_of(table, old, (run, other))
         compared.append(compare_with(table, old, (run, other), scale))
     sources = columns.by_source(everything, table, scale, resampling, SEED)
     # A cohort has no validation part; its thresholds are those that the run's own validation images give.

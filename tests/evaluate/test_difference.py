@@ -1,10 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binom, binomtest
 from sklearn.metrics import roc_auc_score
 
-from foveal.evaluate.difference import compare_with, describe, mcnemar, paired_difference
+from foveal.evaluate.difference import compare_with, describe, mcnemar, paired_difference, with_ids_of
 from foveal.readout.scales import Scale
+from foveal.sets.records import COLUMNS
 
 
 def test_a_better_run_is_better_and_the_same_run_cannot_be_told(predictions):
@@ -59,6 +61,28 @@ def test_referral_is_compared_by_the_rule_of_each_grader_and_decides_the_verdict
     assert (
         found["changed"]["no_longer_referred"]["with_disease"] > 0 < found["changed"]["newly_referred"]["patients"] + 1
     )
+
+
+def test_photographs_that_two_sets_name_differently_are_the_same_by_file_or_else_by_name(
+    predictions, tmp_path, refuses, capsys
+):
+    new, old = (predictions(40, skill, seed) for seed, skill in enumerate((0.9, 0.5)))
+    runs, new = (tmp_path / "new", tmp_path / "old"), new.assign(id="clinic/" + new["id"])
+    by_name = with_ids_of(new, old, runs)
+    assert by_name["id"].tolist() == new["id"].tolist() and by_name["grade"].tolist() == old["grade"].tolist()
+    assert with_ids_of(by_name, old.assign(id=by_name["id"]), runs)["grade"].tolist() == old["grade"].tolist()
+    old["id"], old.loc[3, "label"] = [f"scan{n}" for n in range(40)], 0
+    with refuses("predictions.no_overlap", *runs, "--on"):
+        with_ids_of(new, old, runs)
+    for run, table in zip(runs, (new, old.iloc[::-1]), strict=True):
+        records = pd.DataFrame(columns=list(COLUMNS), data="", index=range(40)).assign(id=table["id"].to_numpy())
+        records["file_sha256"] = [f"{n:02d}" for n in (range(40) if run is runs[0] else range(39, -1, -1))]
+        run.mkdir()
+        records.assign(shard=0, row=0).to_csv(run / "records.csv", index=False)
+        (run / "config.toml").write_text(f'verb = "train"\ndata = ["{run}"]\nout = "{run}"\n')
+    by_file = with_ids_of(new, old, runs)
+    assert by_file["id"].tolist() == new["id"].tolist() and by_file["label"].tolist() == new["label"].tolist()
+    assert "warning: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("first", "second"), [(3, 9), (9, 3), (5, 5), (0, 0), (0, 4)])

@@ -302,7 +302,6 @@ def test_a_run_is_not_compared_with_itself(tmp_path, predictions, write, refuses
     [
         ({"prevalence": 10}, ["--prevalence", 10]),
         ({"referable_from": 5}, ["--referable-from", 5, "1..4"]),
-        ({"by": ["id"]}, ["--by id", 60, 12]),
         ({"second_reader": "anna"}, ["--second-reader anna", "id, label"]),
     ],
 )
