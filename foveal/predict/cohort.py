@@ -46,6 +46,7 @@ from foveal.sources.source import TABLES
 from foveal.sources.tables import tables_at
 
 FOLDER, FILE, ABOUT = "cohorts", "predictions.csv", "cohort.json"
+MESSIDOR_HIGHEST = len(CLASSES["messidor"]) - 1
 USUAL_TABLES = ("labels.csv", "train.csv")
 DOCUMENTS = "documents"  # of foveal document
 EARLIER = (
@@ -126,7 +127,11 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
     if graded:
         with hushed(), _advising(source), unpacked(source, config.out) as root:  # prepare says the same
             found = read(config, None, root)  # labels are checked before anything is decoded
-        _check_labels(run, source, found.source.table["label"], list(found.source.classes), found.scale)
+        labels = found.source.table["label"]
+        _check_labels(run, source, labels, list(found.source.classes), found.scale)
+        if scale == "icdr" and labels.max() == MESSIDOR_HIGHEST:
+            what = f"the highest grade in {source} is {MESSIDOR_HIGHEST}, read on the ICDR scale of {run}"
+            warn(f"{what}: on the scale of Messidor-1, 0 to 3, the same numbers mean other grades")
     with _advising(source):
         prepared = open_prepared(prepare(config))
     _claim(config.out.parent, source, prepared)
@@ -140,7 +145,7 @@ def _advising(source: Path) -> Iterator[None]:
         yield
     except FovealError as error:
         if "--" in error.fix:
-            error.fix = f"{error.fix}, in foveal prepare {source} --out DATA; then use --on DATA"
+            error.fix = f"{error.fix}, in foveal prepare {source} --out DATA; then give DATA in place of {source}"
         raise
 
 

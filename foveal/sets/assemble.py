@@ -168,6 +168,8 @@ def say_patients(prepared: PreparedSet) -> None:
     if unknown:
         some = f"the patient of {counted(unknown, 'image')} is unknown"
         what = "no patient is known" if unknown == len(groups) else some
-        warn(f"{what}: photographs of one person may be in training and test; name the patients with --group-column")
+        warn(
+            f"{what}: photographs of one person may be in training and test; name the patients with prepare --group-column"
+        )
     else:
         say(f"{counted(groups.nunique(), 'patient')} (or examinations), each in one part")

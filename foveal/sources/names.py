@@ -225,11 +225,11 @@ def name_classes(
         raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
     if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers or scottish))):
         order = ", ".join(f"{value} = {grade}" for value, grade in sorted(grades.items(), key=lambda item: item[1]))
-        note = f"the classes {', '.join(sorted(values))}" if numbers else order
+        note = f"the labels {', '.join(sorted(values))}" if numbers else order
         note += f" are on the {'ICDR' if meant == 'icdr' else scale} scale"
         absent = [name for grade, name in enumerate(names) if grade not in grades.values()]
         note += f"; no image of {', '.join(absent)}" if absent else ""
-        return grades, names, meant, f"{note}; use --scale none if they mean something else"
+        return grades, names, meant, f"{note}; prepare --scale none if they mean something else"
     ordered = sorted(values, key=int) if numbers else sorted(values)
     by_severity = not strange and not numbers and len(set(grades.values())) == len(grades)
     healthy_first = len(values) == 2 and list(grades.values()) == [0]  # No_DR before DR
