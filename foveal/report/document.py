@@ -21,12 +21,13 @@ import tyro
 
 from foveal.console import say
 from foveal.errors import FovealError
+from foveal.evaluate.evaluate import MANY_DOUBTS
+from foveal.evaluate.judged import unlearned
 from foveal.files import check_free, write_text
 from foveal.page.parts import SPLITS
 from foveal.page.render import markdown_page, render
 from foveal.page.words import counted
 from foveal.predict.cohort import folder_of
-from foveal.readout.predictions import read_ungraded
 from foveal.report.evidence import Evidence, forebears, read_evidence
 from foveal.report.findings import METRIC_NAMES, Finding, find
 from foveal.report.making import limits
@@ -86,6 +87,8 @@ def contents(own: Evidence, finding: Finding, *, cohort: bool) -> dict[str, Any]
         "meanings": {title: meaning(judged, result, target) for target, title in TARGETS.items()},
         "figures": [(METRIC_NAMES[name], result["metrics"][name]) for name in judged.headline_names
                     if name in result["metrics"]],
+        "wrong_doubts": judged.doubts is not None and judged.predictions is not None
+        and len(judged.doubts) > MANY_DOUBTS * len(unlearned(judged.predictions)),
         "first": judged.headline_names[0], "headline": headline(finding, cohort), "limits": limits([own], [finding]),
     }  # fmt: skip
 
@@ -105,7 +108,6 @@ def steps(own: Evidence, judged: Evidence) -> list[tuple[list[str], list[str]]]:
     else:
         left = {"used in its training": (parts == "train").sum(), "without a label": (parts == "unlabelled").sum()}
     lost = int(judged.result.get("patients", {}).get("insufficient", 0))
-    ungraded = int((read_ungraded(judged.path / "predictions.csv")["split"] == about["split"]).sum())
     rows = zip(judged.classes, judged.result["confusion"], strict=True)
     return [
         ([f"{counted(there + rejected, 'photograph')} read", *([judged.card["title"]] if judged.card else [])],
@@ -114,8 +116,8 @@ def steps(own: Evidence, judged: Evidence) -> list[tuple[list[str], list[str]]]:
          [f"{counted(int(count), 'photograph')} {words}" for words, count in left.items() if count]),
         ([f"{counted(about['images'], 'photograph')} evaluated",
           f"of {counted(about['groups'], 'patient')}" if judged.patients_known else "patients not known"],
-         [*([f"{counted(lost, 'patient')} without a", "gradable photograph"] if lost else []),
-          *([f"{counted(ungraded, 'photograph')} without a grade"] if ungraded else [])]),
+         [*([f"{counted(lost, 'patient')} with an eye", "without a gradable photograph"] if lost else []),
+          *([f"{counted(judged.ungraded, 'photograph')} without a grade"] if judged.ungraded else [])]),
         (["By the reference standard", *(f"{name}: {sum(row):,}, of them {row[number]:,} given this grade"
                                          for number, (name, row) in enumerate(rows))], []),
     ]  # fmt: skip

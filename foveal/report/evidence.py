@@ -20,7 +20,7 @@ from foveal.evaluate.evaluate import EvaluateConfig, measure_predictions
 from foveal.evaluate.judged import choose_rows, with_corrections
 from foveal.files import read_json
 from foveal.metrics import confusion_matrix
-from foveal.readout.predictions import probability_columns, read_predictions
+from foveal.readout.predictions import probability_columns, read_predictions, read_ungraded
 from foveal.runs import WEIGHT_FILES, read_metrics, set_of, started_in
 from foveal.sets.corrections import FILE as CORRECTIONS
 
@@ -76,6 +76,12 @@ class Evidence:
             return ""
         day = datetime.fromisoformat(self.provenance["started"])
         return f"{day.day} {day:%B} {day.year}".replace(" ", "\N{NO-BREAK SPACE}")
+
+    @property
+    def ungraded(self) -> int:
+        """The number of images of the evaluated part that have no grade."""
+        rows = read_ungraded(self.path / "predictions.csv")
+        return int(rows["split"].isin(self.judged["split"]).sum())
 
     @property
     def headline_names(self) -> list[str]:

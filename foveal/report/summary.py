@@ -60,6 +60,7 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
         "level": "not yet" if doubts(finding) else "here" if ready else "research", "doubts": doubts(finding)[:3],
         "reached": reached, "per_patient": asked is patients, "counted": asked,
         "points": points, "asked": ASKED, "figures": figures, "cohort": cohort, "groups": groups,
+        "ungraded": finding.evidence.ungraded,
         "constant": found and found["answer"], "other": finding.result["constant_answer"], "metric": SPOKEN[first],
         "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
     }  # fmt: skip

@@ -11,6 +11,8 @@ import pytest
 import foveal
 from foveal.files import read_json
 from foveal.predict.cohort import cohort_set, folder_of
+from foveal.report.evidence import read_evidence
+from foveal.report.travel import beside, read_cohort
 from foveal.sets.records import open_prepared
 from foveal.sources.phantom import draw_phantom
 
@@ -106,11 +108,14 @@ def test_two_tables_in_one_folder_are_reported_apart_and_what_is_stale_goes(run,
     assert (first / "earlier-documents").is_dir()
 
 
-def test_grades_0_to_3_are_on_the_scale_of_the_run(run, clinic, tmp_path):
+def test_grades_0_to_3_are_on_the_scale_of_the_run_with_a_warning(run, clinic, capsys):
     table = pd.read_csv(clinic / "labels.csv")
-    table[table["diagnosis"] < 4].to_csv(clinic / "without_four.csv", index=False)
-    prepared = cohort_set(run, clinic / "without_four.csv")
-    (clinic / "without_four.csv").unlink()
+    for highest in (2, 3):
+        capsys.readouterr()
+        table[table["diagnosis"] <= highest].to_csv(clinic / "without_four.csv", index=False)
+        prepared = cohort_set(run, clinic / "without_four.csv")
+        (clinic / "without_four.csv").unlink()
+        assert ("Messidor" in capsys.readouterr().out) == (highest == 3)
     assert prepared.card["scale"] == "icdr" and len(prepared.classes) == 5
 
 
@@ -231,3 +236,7 @@ def test_photographs_that_readers_called_ungradable_count_as_judged_without_a_gr
     assert set(without["split"]) == {"test"} and set(without["answer"]) == {"ungradable"}
     assert (found["patients"]["patients"], found["patients"]["insufficient"]) == (20, 1)
     assert found["about"]["groups"] == 19
+    own = read_evidence(run)
+    cohort = read_cohort(own, tmp_path / "readers")
+    assert cohort.ungraded == len(without) == 2
+    assert [row[1] for row in beside(cohort, own)["rows"]][:2] == [len(rows) - 2, 2]

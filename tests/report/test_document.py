@@ -1,6 +1,7 @@
 """Documents that a run fills: values are those of the run, and what it cannot know is left to the authors."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -10,7 +11,9 @@ import pytest
 import foveal
 from foveal.files import read_json
 from foveal.page.words import value_with_interval
-from foveal.report.document import DOCUMENTS, FIGURE
+from foveal.report.document import DOCUMENTS, FIGURE, contents
+from foveal.report.evidence import read_evidence
+from foveal.report.findings import find
 
 OPEN = "**The authors must answer this.**"
 STARD = [
@@ -77,6 +80,14 @@ def test_the_flow_adds_up(documents, grader_run):
     everything = sum(part["images"] for part in card["counts"].values())
     assert numbers[0] == numbers[1] == everything and numbers[-1] == result["about"]["images"]
     assert sum(numbers[2:]) == everything  # the other parts, and those that were judged
+
+
+def test_the_data_sheet_warns_where_so_many_labels_are_doubted_that_the_grader_is_wrong(grader_run):
+    own = read_evidence(grader_run)
+    rows = own.predictions[own.predictions["split"] != "train"].dropna(subset="label")
+    for share, warned in ((0.1, False), (0.5, True)):
+        doubted = replace(own, doubts=rows[: int(share * len(rows))])
+        assert contents(doubted, find([doubted])[0], cohort=False)["wrong_doubts"] == warned
 
 
 def test_a_cohort_has_documents_of_its_own(grader_run, phantom_set, tmp_path):
