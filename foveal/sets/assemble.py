@@ -168,8 +168,7 @@ def say_patients(prepared: PreparedSet) -> None:
     if unknown:
         some = f"the patient of {counted(unknown, 'image')} is unknown"
         what = "no patient is known" if unknown == len(groups) else some
-        warn(
-            f"{what}: photographs of one person may be in training and test; name the patients with prepare --group-column"
-        )
+        risk = "photographs of one person may be in training and test"
+        warn(f"{what}: {risk}; name the patients with prepare --group-column")
     else:
         say(f"{counted(groups.nunique(), 'patient')} (or examinations), each in one part")

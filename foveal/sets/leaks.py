@@ -37,7 +37,8 @@ def pool_of(prepared: PreparedSet) -> pd.DataFrame:
     pool, judged = prepared.part("train", "unlabelled"), set(prepared.part("val", "test")["group"]) - {""}
     shared = pool["group"].isin(judged)
     if shared.any():
-        say(f"{shared.sum()} images of {prepared.path} are left out: their patients are in validation or test")
+        left = counted(int(shared.sum()), "image")
+        say(f"left out: {left} of {prepared.path} whose patients are in validation or test")
     return pool[~shared]
 
 
