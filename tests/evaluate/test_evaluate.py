@@ -194,7 +194,7 @@ def test_two_readers_agree_with_an_interval_over_groups(tmp_path, predictions, w
     half = evaluated(write(tmp_path / "p.csv", table.assign(group=[f"g{k // 20}" for k in range(100)])),
                      second_reader="reader")["about"]["inter_rater"]  # fmt: skip
     assert half["value"] == found["value"] and (half["low"], half["high"]) != (found["low"], found["high"])
-    for reader, code, value in (("mild", "label.value", "'mild'"), ("", "label.none", 0)):
+    for reader, code, value in (("mauve", "label.value", "'mauve'"), ("", "label.none", 0)):
         with refuses(code, "--second-reader reader", value) as caught:
             foveal.evaluate(write(tmp_path / "q.csv", table.assign(reader=reader)), second_reader="reader")
         assert ", ," not in caught.value.expected and "of ," not in caught.value.expected
