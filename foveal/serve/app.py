@@ -71,7 +71,7 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
         """Grade one or many photographs."""
         async with work.photographs(request) as photographs:
             answers = await work.grade(photographs, pictures, similar)
-        reviewed = await store.reviewed(answers, len(about["classes"]))
+        reviewed = await store.reviewed(answers, about)
         shown = ["pictures"] * pictures + ["similar"] * similar
         await store.log([_line(request, about, answer, shown) for answer in answers])
         if work.second is not None:
@@ -87,7 +87,7 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
                 raise FovealError("request.too_many", what, fix=fix)
             (answer,) = await work.grade(photographs, pictures=True)
         await store.log([_line(request, about, answer, ["pictures", "report"])])
-        (answer,) = await store.reviewed([answer], len(about["classes"]))
+        (answer,) = await store.reviewed([answer], about)
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         page = render("sheet.html", words=words, answer=answer, model=about, record=about["record"], when=when)
@@ -119,13 +119,14 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
     async def review(request: Request) -> dict[str, Any]:
         """Confirm or correct a grade; answers once the review is on disk."""
         sent = await read_review(request, about, work.limits.timeout)
-        await store.run(Reviews.check, sent, about["key"])
+        refers_by = await store.run(Reviews.check, sent, about["key"])
         kept = await store.run(Reviews.add, sent, _sender(request))
         if work.kept is not None:
             label = work.kept.label
             await store.run(lambda reviews: label(kept.image, lambda: reviews.opinions(kept.image)))
         work.counters.reviews.labels("yes" if kept.given == kept.grade else "no").inc()
-        return asdict(kept)
+        (told,) = await store.reviewed([{"sha256": kept.image, "refers_by": refers_by}], about)
+        return asdict(kept) | {"decision": told["decision"]}
 
     @app.get("/v1/reviews")
     async def listed(

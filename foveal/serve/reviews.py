@@ -1,7 +1,7 @@
 """Reviews: a person confirms or corrects a grade. When `add` returns, the review and its line of the log are on disk.
 
-All reviews are kept; the newest of an image counts (by time, then by id). Requests reach the database through `Store`,
-in threads of its own and with a time limit.
+All reviews are kept; of each reviewer, the newest of an image counts (by time, then by id). Requests reach the database
+through `Store`, in threads of its own and with a time limit.
 """
 
 import asyncio
@@ -55,6 +55,28 @@ class Review:
     when: str = ""  # UTC, ISO 8601, seconds; set by `add`
 
 
+def decision_of(opinions: Sequence[Review], lowest: int | None, refers_by: str | None) -> dict[str, Any] | None:
+    """What follows from the opinions of an image, oldest first: the worst decides as long as reviewers disagree.
+
+    lowest: the lowest referable class. refers_by: of the answer; a reviewed grade does not rule out macular oedema.
+    """
+
+    def badness(review: Review) -> tuple[int, int]:
+        if lowest is None:
+            return 0, 0
+        return (1, 0) if review.grade is None else (2 * (review.grade >= lowest), review.grade)
+
+    if not opinions:
+        return None
+    worst = max(reversed(opinions), key=badness).grade
+    referable = None if worst is None or lowest is None else refers_by == "oedema" or worst >= lowest
+    return {
+        "grade": worst, "referable": referable,
+        "disagreement": len({review.grade for review in opinions}) > 1,
+        "opinions": [{name: getattr(review, name) for name in ("reviewer", "grade", "when")} for review in opinions],
+    }  # fmt: skip
+
+
 class Reviews:
     """The reviews in one database; made by `open_reviews`, used by many threads.
 
@@ -80,21 +102,22 @@ class Reviews:
             append(connection, [{"kind": "review"} | (sender or {}) | values | {"id": number}])
         return Review(**values, id=number)
 
-    def check(self, review: Review, key: str) -> None:
-        """FovealError unless the log has the answer that is reviewed.
+    def check(self, review: Review, key: str) -> str | None:
+        """What decided on referral in the reviewed answer; FovealError unless the log has this answer.
 
         key: of the model that gave it. The grade must be that of the answer, and so must the probabilities, if given.
         """
         found = select(LINES.c.content).where(LINES.c.image == review.image)
         lines = [json.loads(row["content"]) for row in self._rows(found)]
         answers = [line for line in lines if line["kind"] == "answer" and line["key"] == key]
-        reviewed = [line["probabilities"] for line in answers if line["grade"] == review.given]
-        if not reviewed or review.probabilities not in (None, *reviewed):
+        reviewed = [line for line in answers if line["grade"] == review.given]
+        if not reviewed or review.probabilities not in (None, *(line["probabilities"] for line in reviewed)):
             what = f"{review.name}: the log has no such answer"
             if answers:
                 what = f"{review.name}: the grade or probabilities in the review differ from the answer"
             expected = "the digest, grade and probabilities of an answer of this server"
             raise FovealError("request.no_answer", what, expected=expected, fix="grade the photograph, then review it")
+        return reviewed[-1].get("refers_by")
 
     def log(self, contents: list[dict[str, Any]]) -> None:
         """Append lines to the log; they are on disk when it returns."""
@@ -136,17 +159,18 @@ class Reviews:
 
     def opinions(self, image: str) -> list[tuple[int | None, str, str]]:
         """Grade, reviewer and time of the newest review of each reviewer of an image, oldest first."""
-        newest = self._newest(REVIEWER, REVIEWS.c.image == image)
-        return [(row["grade"], row["reviewer"], row["when"]) for row in newest]
+        return [(one.grade, one.reviewer, one.when) for one in self.of_images([image]).get(image, [])]
 
     def images(self) -> set[str]:
         """The digests of all reviewed images."""
         return {row["image"] for row in self._rows(select(REVIEWS.c.image).distinct())}
 
-    def of_images(self, images: list[str]) -> dict[str, Review]:
-        """The newest review of each of these digests that has one."""
-        newest = self._newest(REVIEWS.c.image, REVIEWS.c.image.in_(images))
-        return {row["image"]: Review(**row) for row in newest}
+    def of_images(self, images: list[str]) -> dict[str, list[Review]]:
+        """The opinions on each of these digests that has one: the newest review of each reviewer, oldest first."""
+        opinions = dict[str, list[Review]]()
+        for row in self._newest([REVIEWS.c.image, REVIEWER], REVIEWS.c.image.in_(images)):
+            opinions.setdefault(row["image"], []).append(Review(**row))
+        return opinions
 
     def all(self) -> list[Review]:
         """All reviews, oldest first."""
@@ -303,19 +327,24 @@ class Store:
         if self._reviews is not None:
             await self._run(self._log, Reviews.log, contents)
 
-    async def reviewed(self, answers: list[dict[str, Any]], classes: int) -> list[dict[str, Any]]:
-        """The answers, each with `review`: the newest of its photograph, or None.
+    async def reviewed(self, answers: list[dict[str, Any]], about: dict[str, Any]) -> list[dict[str, Any]]:
+        """The answers, each with `review`, the newest of its photograph, and `decision`, from all reviews; or None.
 
-        A review of a grader with another number of classes counts as none: the same grade may mean something else.
+        about: the model. A review of a grader with another number of classes counts as none: the same grade may mean
+        something else.
         """
         if self._reviews is None:
-            return [answer | {"review": None} for answer in answers]
+            return [answer | {"review": None, "decision": None} for answer in answers]
         found = await self._run(self._log, Reviews.of_images, [answer["sha256"] for answer in answers])
-        fits = {
-            image: asdict(review) for image, review in found.items()
-            if len(review.probabilities or [0] * classes) == classes and (review.grade or 0) < classes
-        }  # fmt: skip
-        return [answer | {"review": fits.get(answer["sha256"])} for answer in answers]
+        classes, told = len(about["classes"]), []
+        for answer in answers:
+            fits = [
+                review for review in found.get(answer["sha256"], [])
+                if len(review.probabilities or [0] * classes) == classes and (review.grade or 0) < classes
+            ]  # fmt: skip
+            decision = decision_of(fits, about["referable_from"], answer["refers_by"])
+            told.append(answer | {"review": asdict(fits[-1]) if fits else None, "decision": decision})
+        return told
 
     async def _run(self, threads: ThreadPoolExecutor, method: Callable[..., Found], *given: Any) -> Found:
         if self._reviews is None:

@@ -26,6 +26,8 @@ from foveal.fundus.preparation import Prepared, locate, prepare_file
 from foveal.fundus.quality import FLAGS, advised
 from foveal.page.pictures import data_address, embedded
 from foveal.predict.model import Model, joined
+from foveal.readout.referral import CLASSES, LIKELY, OEDEMA, is_oedema
+from foveal.readout.scales import referable_from
 from foveal.serve.batching import Batcher, Judged
 from foveal.serve.guard import Counters
 from foveal.serve.intake import Room, Sent, read_photographs, within
@@ -41,7 +43,9 @@ PICTURE_SIDE = 1600  # px: longest side of a picture that is sent back
 SIMILAR = 4  # similar cases in an answer
 MOST_CASES = 4000  # to search: their features are computed when the server starts
 CASE_SIDE = 224  # px of a thumbnail
-NOT_READ = ("grade", "grade_name", "probabilities", "referable", "set", "coverage", "unlike", "width", "height")
+NOT_READ = (
+    "grade", "grade_name", "probabilities", "referable", "refers_by", "set", "coverage", "unlike", "width", "height",
+)  # fmt: skip
 READABLE = f"a file that other programs can open, in one of these formats: {KNOWN}"
 Found = TypeVar("Found")
 
@@ -139,6 +143,7 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
         "grade": grade, "grade_name": None if grade is None else classes[grade],
         "probabilities": [row[f"p{number}"] for number in range(len(classes))],
         "referable": None if row["referable"] is None else bool(row["referable"]),
+        "refers_by": _refers_by(model, row),
         "set": [int(member) for member in members] or None,
         "coverage": model.readout.coverage if members else None,
         "flags": [
@@ -152,6 +157,17 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
         name, values = model.second
         answer["second"] = {"name": name, "probabilities": {value: row[f"{name}={value}"] for value in values}}
     return answer
+
+
+def _refers_by(model: Model, row: dict[str, Any]) -> str | None:
+    """What decides on referral: oedema if it is likely; else grade, or threshold where that differs from the grade."""
+    lowest, point = referable_from(model.scale), model.readout.referral
+    if row["referable"] is None or lowest is None:
+        return None
+    least = LIKELY if point is None else point.threshold
+    if model.second is not None and is_oedema(*model.second) and row[f"{OEDEMA}={CLASSES[1]}"] >= least:
+        return "oedema"
+    return "grade" if bool(row["referable"]) == (row["grade"] >= lowest) else "threshold"
 
 
 def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:

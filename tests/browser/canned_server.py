@@ -29,6 +29,7 @@ from fastapi.staticfiles import StaticFiles
 from foveal.fundus.quality import FLAGS, advice_of, advised
 from foveal.page.render import render
 from foveal.predict.model import set_ungradable
+from foveal.serve.reviews import Review, decision_of
 from foveal.sources.cards import ICDR
 from foveal.sources.phantom import draw_phantom
 
@@ -39,7 +40,7 @@ POLICY = (
 )
 MODEL: dict[str, Any] = {
     "name": "grader", "key": "0" * 64, "kind": "run", "classes": list(ICDR), "scale": "icdr", "referable_from": 2,
-    "reads": {"side": 352},
+    "referral": {"threshold": 0.03, "least": 0.9}, "reads": {"side": 352},
     "overlay": True, "maps_failed": False, "similar": True, "reviews": True, "keeps_images": False,
     "limits": {"images": 16, "bytes": 64 * 10**6, "pixels": 50_000_000},
     "record": [
@@ -106,7 +107,15 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     origin = {"patient": patient, "eye": eye} if eye in ("left", "right") else {"patient": "", "eye": ""}
     origin |= {"camera": "", "heat_at_border": "border" in name}
     about = {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "advice": "", "advised": [], **origin}
-    nothing = {"grade": None, "grade_name": None, "referable": None, "set": None, "coverage": None, "similar": []}
+    nothing = {
+        "grade": None,
+        "grade_name": None,
+        "referable": None,
+        "refers_by": None,
+        "set": None,
+        "coverage": None,
+        "similar": [],
+    }
     if image is None:
         return {**about, **nothing, "answer": "unreadable", "reason": UNREADABLE["what"], "probabilities": None,
                 "flags": [], "width": 0, "height": 0, "picture": None, "heat": None}  # fmt: skip
@@ -122,7 +131,8 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     shown = photograph(GRADES[kind], seed, side)
     return {
         **about, **size, "answer": "graded", "reason": "", "grade": kind, "grade_name": ICDR[kind],
-        "probabilities": PROBABILITIES[kind], "referable": kind >= 2,
+        "probabilities": PROBABILITIES[kind], "referable": kind >= 2 or "threshold" in name,
+        "refers_by": "threshold" if kind < 2 and "threshold" in name else "grade",
         "set": GRADES if "any" in name else SETS[kind], "coverage": 0.9,
         "flags": flagged("blurred") if kind == 1 else [],
         "advised": ["blurred"], "picture": as_address(jpeg(shown), "jpeg"),
@@ -149,8 +159,17 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
     app = FastAPI()
     reviews = [] if stored is None else stored
 
+    def decision(image: str, refers_by: str | None = None) -> dict[str, Any] | None:
+        newest: dict[str, Review] = {}
+        for row in reviews:
+            if row["image"] == image:
+                newest.pop(row["reviewer"].lower(), None)
+                newest[row["reviewer"].lower()] = Review(**row)
+        return decision_of(list(newest.values()), MODEL["referable_from"], refers_by)
+
     def reviewed(given: dict[str, Any]) -> dict[str, Any]:
-        return given | {"review": next((row for row in reviews[::-1] if row["image"] == given["sha256"]), None)}
+        newest = next((row for row in reviews[::-1] if row["image"] == given["sha256"]), None)
+        return given | {"review": newest, "decision": decision(given["sha256"], given["refers_by"])}
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Any:
@@ -204,7 +223,7 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
         if given.pop("key") != MODEL["key"]:
             return refuse(409, {"code": "request.another_model", "what": "another model", "fix": "grade it again"})
         reviews.append({**about, "model": MODEL["name"], **given})
-        return reviews[-1]
+        return reviews[-1] | {"decision": decision(given["image"])}
 
     @app.get("/v1/reviews")
     def listed(limit: int = 100, offset: int = 0, search: str = "") -> dict[str, Any]:

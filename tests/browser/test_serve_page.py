@@ -826,6 +826,75 @@ def test_the_newest_review_decides_on_the_page_the_sheet_and_for_the_next_review
     assert names_in(page) == ["7_left.jpg"]
 
 
+def said(key: str, language: str = "en", **values: Any) -> str:
+    """A text of the page."""
+    words = json.loads((canned.SERVE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
+    return re.sub(r"\{(\w+)\}", lambda found: str(values.get(found[1], found[0])), words[key])
+
+
+def sheet_of(page: Any) -> str:
+    with page.expect_download() as download:
+        page.click("#report")
+    return download.value.path().read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_an_eye_that_the_threshold_refers_says_so_and_a_review_that_confirms_decides(room, language):
+    page = room(width=1366, locale={"en": "en-GB", "zh": "zh-CN"}[language])
+    graded(page, photograph("threshold_left.jpg", 6))
+    expect(page.locator("#answer-referral .sign")).to_have_class("sign yes")
+    told = said("refer.yes.threshold", language, grade=said("class.moderate NPDR", language))
+    sheet = sheet_of(page)
+    for text in (page.locator("#answer-referral").text_content(), sheet):
+        assert told.partition("{")[0] in text
+        assert said("refer.yes.meaning", language).partition("{")[0] + "moderate" not in text
+    grade = page.locator("#bars .given").count()
+    assert grade == 1 and said("meaning.no DR", language) not in page.locator("#answer").text_content() + sheet
+    page.fill("#reviewer", "A. Okafor")
+    page.click("#confirm")
+    page.locator("#review-status.saved").wait_for()
+    kinds = "[...document.querySelectorAll('#answer-referral .sign, #result-items .sign')].map(one => one.className)"
+    assert page.evaluate(kinds) == ["sign no", "sign no"]
+    sheet = sheet_of(page)
+    assert "verdict no" in sheet and "verdict yes" not in sheet
+
+
+def test_reviewers_who_disagree_are_shown_until_they_agree(room):
+    page = room(width=1366)
+    graded(page, photograph("7_left.jpg", 6), photograph("7_right.jpg", 21))  # neither is referable
+    kinds = "[...document.querySelectorAll('#answer-referral .sign, #eyes-verdict')].map(one => one.className)"
+
+    def review(who: str, grade: str) -> None:
+        page.fill("#reviewer", who)
+        page.get_by_role("radio", name=grade).check()
+        with page.expect_response("**/v1/reviews"):
+            page.click("#correct")
+        expect(page.locator("#correct")).to_have_attribute("aria-disabled", "false")
+
+    review("Dr. A", "moderate NPDR")
+    review("dr. a", "proliferative DR")  # the same reviewer, who has changed their mind
+    assert page.locator("#result-items strong .disagree").count() == 0
+    review("Dr. B", "no DR")
+    expect(page.locator("#result-items strong .disagree")).to_have_count(1)
+    assert page.evaluate(kinds) == ["sign yes", "sign yes"]
+    other = room(width=1366)
+    graded(other, photograph("7_left.jpg", 6), photograph("7_right.jpg", 21))
+    for seen in (page, other):
+        for part in ("dr. a: proliferative DR", "Dr. B: no DR", said("results.worse")):
+            expect(seen.locator("#answer-referral")).to_contain_text(part)
+        for chosen in ("refer", "disagree"):
+            seen.select_option("#filter", chosen)
+            assert names_in(seen) == ["7_left.jpg"]
+    page.reload()
+    expect(page.locator("#result-items strong .disagree")).to_have_count(1)
+    sheet = sheet_of(other)
+    assert "dr. a" in sheet and "Dr. B" in sheet and "verdict yes" in sheet and said("results.worse") in sheet
+    page.locator(PHOTOGRAPHS).filter(has_text="7_left.jpg").click()
+    review("Dr. A", "no DR")
+    expect(page.locator("#result-items strong .disagree")).to_have_count(0)
+    assert page.evaluate(kinds) == ["sign no", "sign no"]
+
+
 def test_a_map_on_the_border_and_a_set_of_all_grades_are_told(room):
     page = room()
     page.locator("#record-lead:not(:empty)").wait_for()
@@ -859,7 +928,8 @@ LEADS = """() => ['answer-referral', 'answer-grade', 'picture', 'confirm', 'choi
 def test_on_a_laptop_two_eyes_with_reasons_to_doubt_need_no_scrolling(room, locale):
     page = room(width=1366, locale=locale)
     page.set_viewport_size({"width": 1366, "height": 768})
-    graded(page, photograph("any other camera_left.jpg", 5), photograph("any other camera_right.jpg", 4))
+    names = ("any threshold other camera_left.jpg", "any threshold other camera_right.jpg")
+    graded(page, photograph(names[0], 5), photograph(names[1], 4))
     expect(page.locator("#eyes-items button")).to_have_count(2)
     assert page.locator("#answer-referral p").count() == 3
     page.evaluate("scrollTo(0, 0)")

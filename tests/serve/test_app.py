@@ -97,6 +97,7 @@ def test_answers_are_the_rows_that_predict_writes(client, grader_run, photograph
         graded = answer["answer"] == "graded"
         assert answer["grade"] == (int(row["grade"]) if graded else None)
         assert answer["referable"] == (bool(int(row["referable"])) if graded else None)
+        assert answer["refers_by"] == ("grade" if graded else None)
         assert "picture" not in answer and "similar" not in answer
 
 
@@ -464,9 +465,17 @@ def test_reviews_are_kept_listed_and_exported(browsing, photographs, review_of):
     client.post("/v1/reviews", json=review_of(client, photographs["2.jpg"], name="c", grade=None))
     listed = client.get("/v1/reviews", params={"limit": 2}).json()
     assert listed["total"] == 3 and [review["id"] for review in listed["reviews"]] == [3, 2]
-    assert client.get("/v1/reviews?offset=2").json()["reviews"] == [first.json()]
+    first = first.json()
+    decision = first.pop("decision")
+    assert (decision["grade"], decision["referable"], decision["disagreement"]) == (
+        corrected["grade"],
+        corrected["grade"] >= 2,
+        False,
+    )
+    assert client.get("/v1/reviews?offset=2").json()["reviews"] == [first]
     sent_again = client.post("/v1/grade", files=[("images", (name, photographs[name])) for name in ("3.png", "0.jpg")])
-    assert [answer["review"] for answer in sent_again.json()["answers"]] == [None, first.json()]
+    told = [(answer["review"], answer["decision"]) for answer in sent_again.json()["answers"]]
+    assert told == [(None, None), (first, decision)]
     table = client.get("/v1/reviews/corrections.csv")
     assert table.headers["content-type"] == "text/csv; charset=utf-8"
     assert [row[0] for row in csv.reader(table.text.splitlines())] == ["id", "left.jpg", "c"]

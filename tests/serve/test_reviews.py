@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from foveal.serve import reviews as module
-from foveal.serve.reviews import LIMITS, Review, open_reviews
+from foveal.serve.reviews import LIMITS, Review, decision_of, open_reviews
 from foveal.sets.corrections import corrections_text, read_corrections
 
 REVIEW = Review(
@@ -80,6 +80,30 @@ def test_the_newest_review_of_an_image_counts_by_time_then_by_number(reviews, cl
     reviews.add(replace(REVIEW, grade=2, reviewer="L"))
     assert reviews.corrections().empty
     assert reviews.corrections(everything=True)[["who", "new"]].to_numpy().tolist() == [["K", "0"], ["L", "2"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "lowest", "refers_by", "expected"),
+    [
+        ([0], 2, "threshold", (0, False, False)), ([2], 2, "grade", (2, True, False)),
+        ([None], 2, None, (None, None, False)),
+        ([4, 0], 2, "grade", (4, True, True)), ([0, None], 2, "grade", (None, None, True)),
+        ([None, 3], 2, "grade", (3, True, True)), ([1, 1], 2, "threshold", (1, False, False)),
+        ([0], 2, "oedema", (0, True, False)), ([2, 0], None, None, (0, None, True)),
+    ],
+)  # fmt: skip
+def test_the_worst_opinion_decides_until_reviewers_agree(given, lowest, refers_by, expected):
+    opinions = [replace(REVIEW, grade=grade, reviewer=str(number)) for number, grade in enumerate(given)]
+    found = decision_of(opinions, lowest, refers_by)
+    assert (found["grade"], found["referable"], found["disagreement"]) == expected
+    assert [one["grade"] for one in found["opinions"]] == given
+    assert decision_of([], lowest, refers_by) is None
+
+
+def test_of_each_reviewer_the_newest_review_is_an_opinion(reviews):
+    for reviewer, grade in (("A", 4), ("B", 0), (" a ", 1)):
+        reviews.add(replace(REVIEW, reviewer=reviewer, grade=grade))
+    assert [(one.reviewer, one.grade) for one in reviews.of_images(["a" * 64])["a" * 64]] == [("B", 0), (" a ", 1)]
 
 
 def test_only_disagreements_are_corrections_and_ungradable_is_named(reviews):

@@ -1,7 +1,7 @@
 // The selected result in detail: the answer of the grader in words and numbers.
 
 import { find, foreign, make, show } from "./elements.js";
-import { givenAnswer, isUnsure, referralKind, reviewSentence } from "./results.js";
+import { disagree, givenAnswer, isUnsure, referralKind, reviewSentence } from "./results.js";
 import { className, has, languageTag, listed, number, percent, say } from "./words.js";
 import { showPicture } from "./viewer.js";
 
@@ -29,8 +29,11 @@ function gradeSentences(result) {
     said.push(say("answer.likelier", { grade: upper, share: percent(shares[likeliest]) }));
   }
   if (isUnsure(result)) said.push(say("answer.unsure"));
-  return [sentence(said.join(languageTag() === "en" ? " " : "")), meaning(result)];
+  return [sentence(said.join(languageTag() === "en" ? " " : "")), byGrade(result) && meaning(result)];
 }
+
+/** Whether the grade decides on referral, and not the threshold or macular oedema. */
+const byGrade = (result) => (result.refers_by ?? "grade") === "grade";
 
 /** What a grade of the ICDR scale means; null for other scales, which may use the same words differently. */
 function meaning(result) {
@@ -79,6 +82,8 @@ export function drawVerdict(result) {
   if (result.review !== null) {
     box.replaceChildren(...[
       kind !== null && title(kind), sentence(reviewSentence(result)),
+      disagree(result) && sentence(say("results.worse")),
+      kind === "yes" && result.refers_by === "oedema" && sentence(say("refer.yes.oedema")),
       kind === "none" && sentence(say("answer.ungradable.meaning")),
     ].filter(Boolean));
   } else if (kind === "none") {
@@ -86,12 +91,21 @@ export function drawVerdict(result) {
   } else if (kind === null) {
     box.replaceChildren(sentence(say("refer.unknown")));
   } else {
-    const least = model.referable_from;
-    const text = least === null || least === undefined
-      ? say(`refer.${kind}.plain`)
-      : say(`refer.${kind}.meaning`, { grade: className(model.classes[least]) });
-    box.replaceChildren(...[title(kind), sentence(text), cautions(result)].filter(Boolean));
+    box.replaceChildren(...[title(kind), sentence(why(result, kind)), cautions(result)].filter(Boolean));
   }
+}
+
+/** Why the grader refers this eye, or does not. */
+function why(result, kind) {
+  const least = model.referable_from ?? null;
+  if (least === null) return say(`refer.${kind}.plain`);
+  const grade = className(model.classes[least]);
+  if (byGrade(result)) return say(`refer.${kind}.meaning`, { grade });
+  if (result.refers_by === "oedema") return say("refer.yes.oedema");
+  const score = result.probabilities.slice(least).reduce((sum, share) => sum + share, 0);
+  const { threshold, least: sensitivity } = model.referral;
+  const shares = { score, threshold, sensitivity };
+  return say(`refer.${kind}.threshold`, { grade, ...Object.fromEntries(Object.entries(shares).map(([name, share]) => [name, percent(share)])) });
 }
 
 /** One line of reasons not to rely on the answer; the numbers below have each in full. */

@@ -1,7 +1,7 @@
 // Both eyes of a patient side by side; the worse eye decides.
 
 import { find, make, show } from "./elements.js";
-import { current, grade, ofPatient, referralKind, select, shortAnswer } from "./results.js";
+import { current, disagree, grade, ofPatient, referralKind, select, shortAnswer } from "./results.js";
 import { say } from "./words.js";
 
 const eyeName = (result) => reviewed([result], say(`eyes.${result.eye || "other"}`));
@@ -10,7 +10,7 @@ const eyeName = (result) => reviewed([result], say(`eyes.${result.eye || "other"
 function verdict(all) {
   const within = (eye) => say(`eyes.${eye}`).toLowerCase();
   const [worst] = all.filter((one) => referralKind(one) === "yes").toSorted((a, b) => grade(b) - grade(a));
-  if (worst !== undefined) return ["yes", say("eyes.yes", { eye: within(worst.eye || "other") }), [worst]];
+  if (worst !== undefined) return ["yes", worst.eye ? say("eyes.yes", { eye: within(worst.eye) }) : say("eyes.yes.other"), [worst]];
   const eyes = ["left", "right"].filter((eye) => all.some((one) => one.eye === eye));
   const ofEye = (eye) => all.filter((one) => one.eye === eye);
   const lost = eyes.find((eye) => ofEye(eye).every((one) => referralKind(one) === "none"));
@@ -20,9 +20,11 @@ function verdict(all) {
   return ["", eyes.length === 1 ? say("eyes.one", { eye: within(eyes[0]) }) : "", []];
 }
 
-/** The text, marked as reviewed if a person has decided all that it follows from. */
-const reviewed = (all, text) =>
-  all.length > 0 && all.every((one) => one.review !== null) ? say("eyes.reviewed", { text }) : text;
+/** The text, marked as reviewed if a person has decided all that it follows from, or if reviewers disagree. */
+function reviewed(all, text) {
+  if (text && all.some(disagree)) return say("eyes.disagree", { text });
+  return all.length > 0 && all.every((one) => one.review !== null) ? say("eyes.reviewed", { text }) : text;
+}
 
 function card(result) {
   const kind = referralKind(result);

@@ -1,7 +1,7 @@
 // The list of photographs: one line for each, with search, filter and order. What must be referred comes first.
 
 import { find, foreign, make, show } from "./elements.js";
-import { current, isUnsure, ofPatient, openFirst, referralKind, results, reviewState, select, shortAnswer } from "./results.js";
+import { current, disagree, isUnsure, ofPatient, openFirst, referralKind, results, reviewState, select, shortAnswer } from "./results.js";
 import { say, sayCount } from "./words.js";
 
 const FILTERS = {
@@ -10,6 +10,7 @@ const FILTERS = {
   open: (result) => result.review === null,
   ungradable: (result) => referralKind(result) === "none",
   unsure: isUnsure,
+  disagree,
   unlike: (result) => (result.unlike ?? []).length > 0,
 };
 const URGENCY = { yes: 0, none: 1, no: 2 };
@@ -69,13 +70,13 @@ function fill(result) {
   result.row ??= rowOf(result);
   const [button] = result.row.children;
   const kind = referralKind(result);
-  const mark = result.review !== null ? "done" : result.draft.begun ? "begun" : "open";
+  const mark = disagree(result) ? "disagree" : result.review !== null ? "done" : result.draft.begun ? "begun" : "open";
   button.setAttribute("aria-current", String(result === current()));
   button.title = result.name;
   button.replaceChildren(
     make("img", { src: result.small ?? "static/icon.svg", alt: "", width: 36, height: 36 }),
     make("span", { className: "name" }, foreign(result.name)),
-    make("strong", { textContent: shortAnswer(result) }),
+    make("strong", { textContent: shortAnswer(result) }, disagree(result) ? make("span", { className: "disagree", textContent: say("list.disagreement") }) : null),
     make("span", { className: `sign ${kind ?? ""}` }, unseen(kind === null ? "" : say(`refer.${kind}`))),
     make("span", { className: `review-mark ${mark}` }, settings.reviews ? unseen(reviewState(result)) : null),
   );

@@ -92,7 +92,7 @@ async function take(graded, file, order) {
   }
   results.add({
     ...graded, ...seen, name: file.name, why: worklist.reasonOf(file), flags: graded.flags ?? [], classes: model.classes,
-    order, review: graded.review ?? null, draft: review.newDraft(),
+    order, review: graded.review ?? null, decision: graded.decision ?? null, draft: review.newDraft(),
   });
   find("photographs-view").classList.add("has-results");
   return null;
@@ -169,7 +169,6 @@ async function start() {
   answer.begin(model);
   results.begin({
     key: model.key,
-    referableFrom: model.referable_from ?? null,
     onChange: drawList,
     onSelect: (result) => {
       drawSelected();

@@ -1,18 +1,18 @@
 // The photographs graded in this visit. A reload keeps their answers and reviews, but not the photographs.
 
-import { className, moment, say } from "./words.js";
+import { className, listed, moment, say } from "./words.js";
 
-const STORE = "foveal-results";
+const STORE = "foveal-results-2";
 const UNSURE = 0.5; // below this probability of the grade given, the grader is unsure
 const NOT_KEPT = ["file", "picture", "heat", "small", "similar", "row", "draft"];
 export const results = []; // in the order in which the photographs were added
 let selected = null;
 let chosen = false; // whether the user has chosen what is open
-let settings = { key: "", referableFrom: null, onSelect: () => null, onChange: () => null };
+let settings = { key: "", onSelect: () => null, onChange: () => null };
 
 export const current = () => selected;
 
-/** key, referableFrom: of the model; onSelect(result), onChange(): what to redraw. */
+/** key: of the model; onSelect(result), onChange(): what to redraw. */
 export function begin(given) {
   settings = given;
 }
@@ -20,8 +20,11 @@ export function begin(given) {
 /** The grade of the grader; null for ungradable. */
 export const givenGrade = (result) => (result.answer === "graded" ? result.grade : null);
 
-/** The grade that counts: that of the newest review, or else of the grader; null for ungradable. */
-export const grade = (result) => (result.review === null ? givenGrade(result) : result.review.grade);
+/** The grade that counts: that of the reviewers, or else of the grader; null for ungradable. */
+export const grade = (result) => (result.decision === null ? givenGrade(result) : result.decision.grade);
+
+/** Whether reviewers disagree; the worse opinion then counts. */
+export const disagree = (result) => result.decision?.disagreement === true;
 
 const nameOf = (result, given) => (given === null ? say("class.ungradable") : className(result.classes[given]));
 
@@ -31,23 +34,29 @@ export const givenAnswer = (result) => nameOf(result, givenGrade(result));
 /** The grade that counts, in two or three words. */
 export const shortAnswer = (result) => nameOf(result, grade(result));
 
-/** What follows from the grade that counts; a review with the grader's grade confirms its referral too. */
+/** What follows from the answer, or from the reviews if there are any. */
 export function referralKind(result) {
-  const decided = grade(result);
-  if (decided === null) return "none";
-  if (decided === givenGrade(result)) return result.referable === null ? null : result.referable ? "yes" : "no";
-  if (settings.referableFrom === null) return null;
-  return decided >= settings.referableFrom ? "yes" : "no";
+  if (grade(result) === null) return "none";
+  const { referable } = result.decision ?? result;
+  return referable === null ? null : referable ? "yes" : "no";
 }
 
 /** Who decided what and when; only for a reviewed photograph. */
-export const reviewSentence = (result) =>
-  say("results.reviewed", { grade: shortAnswer(result), name: result.review.reviewer, when: moment(result.review.when) });
+export function reviewSentence(result) {
+  const { opinions } = result.decision;
+  if (disagree(result)) {
+    const each = opinions.map((one) => say("results.opinion", { name: one.reviewer, grade: nameOf(result, one.grade) }));
+    return say("results.disagree", { opinions: listed(each, "conjunction") });
+  }
+  const names = listed(opinions.map((one) => one.reviewer), "conjunction");
+  return say("results.reviewed", { grade: shortAnswer(result), name: names, when: moment(result.review.when) });
+}
 
 export const isUnsure = (result) =>
   result.answer === "graded" && result.probabilities !== null && result.probabilities[result.grade] < UNSURE;
 
 export function reviewState(result) {
+  if (disagree(result)) return say("list.disagree");
   if (result.review !== null) {
     if (grade(result) === givenGrade(result)) return say("results.confirmed");
     return say("results.corrected", { grade: shortAnswer(result) });

@@ -74,7 +74,8 @@ async function send(result, grade) {
       draft.said = () => say("review.wait", { seconds });
       drawState(result);
     };
-    result.review = { reviewer: who, ...(await saveReview(review, { onWait })), grade };
+    const { decision, ...saved } = await saveReview(review, { onWait });
+    Object.assign(result, { review: { reviewer: who, ...saved, grade }, decision });
     draft.begun = draft.note !== written;
     draft.said = () => savedSentence(result);
   } catch (problem) {
