@@ -146,10 +146,10 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
 
 def _add_worklist(app: FastAPI, worklist: Worklist, store: Store) -> None:
     @app.get("/v1/worklist")
-    async def open_rows() -> dict[str, Any]:
-        """The photographs of the worklist without a review, in order."""
+    async def photographs() -> dict[str, Any]:
+        """The photographs of the worklist, in order."""
         reviewed = await store.run(Reviews.images)
-        return {"total": len(worklist), "photographs": await asyncio.to_thread(worklist.open_rows, reviewed)}
+        return {"total": len(worklist), "photographs": await asyncio.to_thread(worklist.listed, reviewed)}
 
     @app.get("/v1/worklist/{rank}")
     async def photograph(rank: int) -> Response:

@@ -28,11 +28,12 @@ class Worklist:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def open_rows(self, reviewed: set[str]) -> list[dict[str, Any]]:
-        """rank, name and reason of the photographs whose digest is not in `reviewed`, in order."""
+    def listed(self, reviewed: set[str]) -> list[dict[str, Any]]:
+        """rank, name, reason, sha256 and whether it is in `reviewed`, of all photographs in order."""
         return [
-            {"rank": rank, "name": self.name(rank), "reason": row["reason"]}
-            for rank, row in enumerate(self.rows, 1) if self._digest(rank) not in reviewed
+            {"rank": rank, "name": self.name(rank), "reason": row["reason"], "sha256": self._digest(rank),
+             "reviewed": self._digest(rank) in reviewed}
+            for rank, row in enumerate(self.rows, 1)
         ]  # fmt: skip
 
     def name(self, rank: int) -> str:

@@ -145,3 +145,22 @@ def test_the_worklist_is_opened_in_its_order_with_reasons(page):
     page.locator(PHOTOGRAPHS).first.click()
     expect(page.locator("#answer-why")).to_be_visible()
     expect(page.locator("#open-worklist")).to_be_disabled()
+    assert page.locator("#answer-why [lang=en]").count() == 0  # in the words of the page
+    page.fill("#reviewer", "A. Okafor")
+    page.click("#confirm")
+    page.locator("#review-status.saved").wait_for()
+    page.reload()  # the open photograph comes from the server again
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(3)
+    expect(page.locator("#stage")).to_be_visible()
+    expect(page.locator("#restored")).to_be_hidden()
+    other = page.context.browser.new_page(base_url=page.url)
+    other.goto("/")  # another reader opens what is reviewed
+    other.click("#open-worklist")
+    expect(other.locator(PHOTOGRAPHS)).to_have_count(3)
+    expect(other.locator(f"{PHOTOGRAPHS} .review-mark.done")).to_have_count(1)
+    other.close()
+    third = page.context.browser.new_page(base_url=page.url)
+    third.goto("/#reviews")
+    third.locator("#review-rows button").first.click()
+    expect(third.locator("#stage")).to_be_visible()
+    third.close()

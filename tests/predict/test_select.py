@@ -103,7 +103,7 @@ def test_what_cannot_be_selected_is_refused(run, clinic, tmp_path, refuses):
         foveal.select(tmp_path / "graded", run=run, out=tmp_path / "worklist.csv")
 
 
-def test_the_server_gives_the_worklist_in_order_without_what_is_reviewed(worklist, run, tmp_path):
+def test_the_server_gives_the_worklist_in_order_with_what_is_reviewed(worklist, run, tmp_path):
     testclient = pytest.importorskip("starlette.testclient")
     from foveal.serve.options import ServeConfig
     from foveal.serve.serve import build_app
@@ -123,7 +123,9 @@ def test_the_server_gives_the_worklist_in_order_without_what_is_reviewed(worklis
             answer = client.post("/v1/grade", content=data, headers={"Content-Type": "image/png"}).json()["answers"][0]
             review = {"image": answer["sha256"], "name": "a", "given": answer["grade"], "grade": 1, "reviewer": "K"}
             assert client.post("/v1/reviews", json=review).status_code == 201
-        assert [row["rank"] for row in client.get("/v1/worklist").json()["photographs"]] == list(range(3, 9))
+            told = client.get("/v1/worklist").json()["photographs"]
+            assert told[rank - 1]["sha256"] == answer["sha256"]
+        assert [(row["rank"], row["reviewed"]) for row in told] == [(rank, rank < 3) for rank in range(1, 9)]
         assert client.get("/v1/worklist/9").json()["error"]["code"] == "request.not_found"
 
 

@@ -3,6 +3,7 @@
 import { find, foreign, make, show } from "./elements.js";
 import { current, disagree, isUnsure, ofPatient, openFirst, referralKind, results, reviewState, select, shortAnswer } from "./results.js";
 import { say, sayCount } from "./words.js";
+import { holds } from "./worklist.js";
 
 const FILTERS = {
   all: () => true,
@@ -96,7 +97,7 @@ export function draw() {
   const key = settings.reviews ? "results.count" : "results.plain";
   find("results-count").textContent = sayCount(key, results.length, { open });
   show(find("next"), settings.reviews && results.length > 1);
-  const gone = results.filter((result) => result.file === null).length;
+  const gone = results.filter((result) => result.file === null && !holds(result.sha256)).length;
   show(find("restored"), gone > 0);
   find("restored").querySelector("p").textContent = gone > 0 ? sayCount("restored", gone) : "";
 }

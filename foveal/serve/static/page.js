@@ -23,6 +23,7 @@ import * as worklist from "./worklist.js";
 const NARROW = matchMedia("(max-width: 56rem)");
 let model = null;
 let failure = null;
+let wanted = null; // digest of a photograph that is opened when it is here
 let reporting = null; // {result, text()}: the state of the report on a photograph
 
 /** Redraw everything that depends on the language. */
@@ -91,11 +92,17 @@ async function take(graded, file, order) {
     return null;
   }
   results.add({
-    ...graded, ...seen, name: file.name, why: worklist.reasonOf(file), flags: graded.flags ?? [], classes: model.classes,
+    ...graded, ...seen, name: file.name, why: worklist.reasonOf(graded.sha256), flags: graded.flags ?? [], classes: model.classes,
     order, review: graded.review ?? null, decision: graded.decision ?? null, draft: review.newDraft(),
   });
   find("photographs-view").classList.add("has-results");
+  if (wanted === graded.sha256) go(results.find256(wanted));
   return null;
+}
+
+/** A photograph of the worklist that is not here any more comes from the server again. */
+function reopen(result) {
+  if (result !== null && result.file === null) worklist.reopen(result.sha256);
 }
 
 /** Show again what was here before a reload, without the photographs. */
@@ -109,6 +116,7 @@ function restore() {
 
 /** On narrow screens, the answer is below the list: move there. */
 function open() {
+  wanted = null;
   if (NARROW.matches) find("answer-name").focus();
 }
 
@@ -172,6 +180,7 @@ async function start() {
     onChange: drawList,
     onSelect: (result) => {
       drawSelected();
+      reopen(result);
       announce(find("status"), say("results.selected", { name: result.name, answer: results.shortAnswer(result) }));
     },
   });
@@ -185,12 +194,17 @@ async function start() {
   });
   reviews.begin(model, (one) => {
     const result = results.find256(one.image);
-    if (result === null) return false;
+    if (result === null && !worklist.reopen(one.image)) return false;
     location.hash = "#photographs";
-    go(result);
+    if (result === null) wanted = one.image;
+    else go(result);
     return true;
   });
-  worklist.begin(model, queue.add);
+  worklist.begin(model, queue.add, () => {
+    reopen(results.current());
+    drawList();
+    drawSelected();
+  });
   restore();
   queue.begin({ limits: model.limits, similar: model.similar, take, after: Math.max(0, ...results.results.map((one) => one.order)) });
   show(find("to-reviews"), model.reviews);

@@ -2,6 +2,7 @@
 
 import { find, show } from "./elements.js";
 import { percent, say } from "./words.js";
+import { holds } from "./worklist.js";
 
 const MOST = 8; // times
 const STEP = 1.25; // times, of a key or a button
@@ -109,7 +110,7 @@ export function showPicture(answer, model) {
   show(stage, answer.picture !== null);
   show(find("viewer-controls"), answer.picture !== null);
   show(find("no-picture"), answer.picture === null);
-  find("no-picture").textContent = say(answer.file === null ? "viewer.again" : "viewer.none");
+  find("no-picture").textContent = say(answer.file !== null ? "viewer.none" : holds(answer.sha256) ? "viewer.opening" : "viewer.again");
   for (const id of ["map-sentence", "viewer-how"]) show(find(id), answer.picture !== null);
   const alarms = [answer.heat_at_border === true && "viewer.border", answer.heat !== null && model.maps_failed && "viewer.failed"];
   const alarm = alarms.filter(Boolean).map((words) => say(words)).join(" ");
