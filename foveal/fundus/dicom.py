@@ -1,8 +1,8 @@
 """Read the picture, a pseudonym of the patient, and the eye from a DICOM file.
 
 Only the elements in formats.toml are parsed, except by `header_of`: names and birth dates cannot end up in a table or a
-message. Only a hash of the patient's number is kept. This is not anonymisation: the hash has no secret, so a short
-number can be found by trying all.
+message. Only a hash of the patient's number is kept; the report that prints the number is not stored. This is not
+anonymisation: the hash has no secret, so a short number can be found by trying all.
 
 pydicom and Pillow read JPEG baseline, JPEG 2000, RLE, deflated and uncompressed files. Other compressions, such as
 JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom finds once it is installed.
@@ -47,6 +47,13 @@ def origin_in_header(file: Path | BytesIO) -> tuple[str, str, str]:
         {"L": "left", "R": "right"}.get(image or side, ""),
         camera_name(make, model),
     )
+
+
+def number_and_date(file: Path | BytesIO) -> tuple[str, str]:
+    """PatientID and the date of the picture or study, YYYY-MM-DD; "" for what is not there. Neither is to be stored."""
+    patient, *dates = _texts(file, "PatientID", "AcquisitionDate", "ContentDate", "StudyDate")
+    date = next(filter(None, dates), "")
+    return patient, f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
 
 
 def header_of(file: Path | bytes) -> Any:

@@ -17,6 +17,7 @@ from prometheus_client import generate_latest
 from foveal.errors import FovealError
 from foveal.page.render import render
 from foveal.serve.guard import add_guard
+from foveal.serve.origin import printed_of
 from foveal.serve.reviews import ReviewBody, Reviews, Store, read_review
 from foveal.serve.work import Work
 from foveal.serve.worklist import Worklist
@@ -86,11 +87,13 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
                 what, fix = "a report is about one photograph", "request one report for each"
                 raise FovealError("request.too_many", what, fix=fix)
             (answer,) = await work.grade(photographs, pictures=True)
+            printed = await asyncio.to_thread(printed_of, photographs[0])
         await store.log([_line(request, about, answer, ["pictures", "report"])])
         (answer,) = await store.reviewed([answer], about)
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        page = render("sheet.html", words=words, answer=answer, model=about, record=about["record"], when=when)
+        given = {"answer": answer, "printed": printed, "model": about, "record": about["record"], "when": when}
+        page = render("sheet.html", words=words, **given)
         name = f"report-{answer['sha256'][:12]}.html"
         return HTMLResponse(page, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 

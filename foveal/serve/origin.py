@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from foveal.fundus.dicom import camera_name, origin_in_header
+from foveal.fundus.dicom import camera_name, number_and_date, origin_in_header
 from foveal.fundus.header import COMPLAINTS, START, is_dicom, reader_of
 from foveal.serve.intake import Sent
 from foveal.sources.names import patients_and_eyes
@@ -26,6 +26,12 @@ def origin_of(sent: Sent) -> dict[str, str]:
     if not patient and not eye:
         patient, eye = patient_in(sent.name)
     return {"patient": patient, "eye": eye, "camera": camera}
+
+
+def printed_of(sent: Sent) -> dict[str, str]:
+    """number (of the patient) and date, as a DICOM file has them, for the sheet alone; "" for what is not there."""
+    number, date = number_and_date(BytesIO(sent.data)) if sent_as_dicom(sent) else ("", "")
+    return {"number": number, "date": date}
 
 
 def origin_in(name: str) -> dict[str, str]:

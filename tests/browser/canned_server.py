@@ -210,7 +210,14 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
         async with request.form() as form:
             given = reviewed(answer(form["images"].filename, await form["images"].read(), side))
         words = json.loads((SERVE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
-        context = {"words": words, "answer": given, "model": MODEL, "record": MODEL["record"], "when": "24 Nov 2026"}
+        context = {
+            "words": words,
+            "answer": given,
+            "printed": {"number": "", "date": ""},
+            "model": MODEL,
+            "record": MODEL["record"],
+            "when": "24 Nov 2026",
+        }
         return HTMLResponse(
             render("sheet.html", **context),
             headers={"Content-Disposition": "attachment; filename=report.html"},

@@ -173,8 +173,51 @@ def test_of_two_files_the_bad_one_is_named_and_the_good_one_graded(room):
     expect(failed).to_contain_text("notes.jpg")
     expect(failed).to_contain_text("This file cannot be read as a photograph. Send a JPEG")
     expect(page.locator("#alert")).to_contain_text("notes.jpg")
+    page.click("#queue-summary")
     failed.get_by_role("button", name="Remove from the list: notes.jpg").click()
     expect(page.locator("#queue")).to_be_hidden()
+
+
+def test_failed_files_leave_room_for_the_list(room):
+    page = room(width=1366)
+    page.set_viewport_size({"width": 1366, "height": 768})
+    bad = [{"name": f"{k}.jpg", "mimeType": "image/jpeg", "buffer": b"no"} for k in range(2)]
+    graded(page, photograph("left eye.jpg", 1), photograph("right eye.jpg", 2))
+    page.set_input_files("#files", bad)
+    expect(page.locator("#queue-items .failed")).to_have_count(2)
+    expect(page.locator("#queue-items")).to_be_hidden()
+    assert all(
+        box["y"] + box["height"] < 768 for box in (one.bounding_box() for one in page.locator(PHOTOGRAPHS).all())
+    )
+    page.click("#queue-summary")
+    expect(page.locator("#queue-items")).to_be_visible()
+    page.set_input_files("#files", [photograph("third.jpg", 3)])
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(3)
+    expect(page.locator("#queue-items")).to_be_visible()  # as the user left it
+
+
+@pytest.mark.parametrize("late", ["**/static/page.js", "**/v1/model"])
+def test_files_that_are_added_while_the_page_loads_are_graded(room, late):
+    page = room()
+    page.route(late, lambda route: (page.wait_for_timeout(500), route.continue_()))
+    page.goto(page.url, wait_until="commit")
+    page.locator("#files").wait_for(state="attached")
+    page.set_input_files("#files", [photograph("chosen.jpg", 1)])
+    drop = """bytes => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([new Uint8Array(bytes)], 'dropped.jpg', {type: 'image/jpeg'}));
+      document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: transfer}));
+    }"""
+    page.evaluate(drop, list(photograph("x", 2)["buffer"]))
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(2)
+
+
+def test_the_page_says_what_the_server_logs_and_keeps(room):
+    page = room()
+    page.route("**/v1/model", lambda route: route.fulfill(json={**canned.MODEL, "keeps_images": True}))
+    page.reload()
+    for key in ("keeps.yes", "keeps.reviews"):
+        expect(page.locator("#keeps")).to_contain_text(said(key))
 
 
 def test_a_file_that_is_too_large_is_not_sent(room):
@@ -201,7 +244,7 @@ def test_what_is_here_already_is_not_counted_as_graded(room):
     graded(page, photograph("left eye.jpg", 1), photograph("right eye.jpg", 2))
     page.set_input_files("#files", [photograph("copy.jpg", 1), photograph("other.jpg", 3)])
     expect(page.locator("#queue-items .same")).to_contain_text("left eye.jpg")
-    expect(page.locator("#queue-summary")).to_have_text("1 of 2 graded")
+    expect(page.locator("#queue-summary")).to_have_text("1 of 2 graded · 1 already here")
     expect(page.locator("#status")).to_have_text("Finished: 1 of 2 graded.")
 
 
@@ -477,7 +520,7 @@ def test_a_report_of_an_ungradable_photograph_gives_no_grade():
     words = json.loads((canned.SERVE / "static" / "words.en.json").read_text(encoding="utf-8"))
     answer = canned.answer(HOSTILE, black()["buffer"], 64)
     text = pages.get_template("sheet.html").render(
-        words=words, answer=answer, model=canned.MODEL, record=[], when="now"
+        words=words, answer=answer, printed={}, model=canned.MODEL, record=[], when="now"
     )
     assert (
         "Ungradable" in text
@@ -553,6 +596,7 @@ def test_every_text_is_used_and_every_text_used_is_there():
         "refer.",
         "queue.state.",
         "unlike.",
+        "print.",
     )
     plain = [key for key in english if not key.startswith(built)]
     assert [key for key in plain if re.sub(r"\.(one|other)$|Named$|Alone$", "", key) not in used] == []
@@ -658,6 +702,8 @@ def test_everybody_can_read_every_part(room, assert_fits, width, locale, scheme)
     bad = {"name": "a_name_without_any_place_to_break_" * 4 + ".jpg", "mimeType": "image/jpeg", "buffer": b"no"}
     page.set_input_files("#files", [photograph("a_name_without_any_place_to_break_" * 4, 1), black(), bad])
     page.locator(PHOTOGRAPHS).nth(1).wait_for()
+    page.locator("#queue-items .failed").wait_for(state="attached")
+    page.click("#queue-summary")
     page.locator("#queue-items .failed").wait_for()
     page.fill("#reviewer", "A. Okafor")
     page.click("#confirm")

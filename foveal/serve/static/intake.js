@@ -60,11 +60,15 @@ export function listen(take) {
   };
   const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
 
-  find("choose").addEventListener("click", () => input.click());
-  input.addEventListener("change", () => {
+  const chosen = () => {
     take([...input.files], 0);
     input.value = ""; // so that the same file can be chosen again
-  });
+  };
+  find("choose").addEventListener("click", () => input.click());
+  input.addEventListener("change", chosen);
+  chosen(); // what was added before this file was loaded
+  take(window.droppedEarly, 0);
+  window.droppedEarly = null; // before.js no longer collects them
   document.addEventListener("dragenter", (event) => {
     if (!carriesFiles(event)) return;
     depth += 1;

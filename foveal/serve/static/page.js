@@ -24,6 +24,7 @@ const NARROW = matchMedia("(max-width: 56rem)");
 let model = null;
 let failure = null;
 let wanted = null; // digest of a photograph that is opened when it is here
+const early = []; // files that were added before the page was ready
 let reporting = null; // {result, text()}: the state of the report on a photograph
 
 /** Redraw everything that depends on the language. */
@@ -210,13 +211,17 @@ async function start() {
   show(find("to-reviews"), model.reviews);
   draw();
   showView({ moved: false });
+  for (const [files, passed] of early.splice(0)) queue.add(files, passed);
 }
 
 const mustStay = () => queue.isBusy() || results.results.some((result) => result.draft.begun || result.draft.busy);
 
 whenTokenIsNeeded(askForToken);
 intake.listen((files, passed) => {
-  if (model === null) return;
+  if (model === null) {
+    early.push([files, passed]);
+    return;
+  }
   if (location.hash === "#reviews") location.hash = "#photographs";
   queue.add(files, passed);
 });

@@ -9,6 +9,7 @@ const AT_ONCE = 2;
 export const MEGABYTE = 10 ** 6; // bytes, as the server counts
 const items = []; // {order, file, state, seconds, problem (a function, so that it follows the language), row}
 let settings = { limits: {}, similar: false, take: () => null };
+let folds = true; // until the user opens or closes the list
 let orders = 0;
 let round = { done: 0, total: 0 };
 let passedOver = 0; // skipped files of the last drop
@@ -158,16 +159,22 @@ export function draw() {
   show(find("queue"), items.length > 0);
   items.forEach(drawItem);
   const busy = isBusy();
-  const failed = inState("failed").length;
+  const [failed, same] = [inState("failed").length, inState("same").length];
+  if (folds) find("queue-fold").open = document.querySelector(".has-results") === null; // leave room for the results
   find("queue-heading").textContent = say(busy ? "queue.heading" : "queue.over");
   const progress = find("progress");
   progress.max = Math.max(1, round.total);
   progress.value = round.done;
   show(progress.parentElement, busy);
-  const summary = say("queue.summary", round);
-  const said = failed > 0 ? [summary, sayCount("queue.failed", failed)] : [summary];
+  const said = [say("queue.summary", round)];
+  if (failed > 0) said.push(sayCount("queue.failed", failed));
+  if (same > 0) said.push(sayCount("queue.copies", same));
   find("queue-summary").textContent = said.join(" · ");
+  find("queue-summary").classList.toggle("failed", failed > 0);
 }
 
 find("queue-heading").tabIndex = -1;
+find("queue-summary").addEventListener("click", () => {
+  folds = false;
+});
 find("stop").addEventListener("click", stop);

@@ -1,6 +1,6 @@
 // The photographs graded in this visit. A reload keeps their answers and reviews, but not the photographs.
 
-import { className, listed, moment, say } from "./words.js";
+import { className, languageTag, listed, moment, say } from "./words.js";
 
 const STORE = "foveal-results-2";
 const UNSURE = 0.5; // below this probability of the grade given, the grader is unsure
@@ -46,7 +46,7 @@ export function reviewSentence(result) {
   const { opinions } = result.decision;
   if (disagree(result)) {
     const each = opinions.map((one) => say("results.opinion", { name: one.reviewer, grade: nameOf(result, one.grade) }));
-    return say("results.disagree", { opinions: listed(each, "conjunction") });
+    return say("results.disagree", { opinions: each.join(languageTag() === "en" ? ", " : "，") });
   }
   const names = listed(opinions.map((one) => one.reviewer), "conjunction");
   return say("results.reviewed", { grade: shortAnswer(result), name: names, when: moment(result.review.when) });
