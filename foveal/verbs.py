@@ -59,14 +59,15 @@ def has_option(verb: str, flag: str) -> bool:
     return f"\n    {flag.lstrip('-').partition('.')[0].replace('-', '_')}: " in body
 
 
-def function_of(verb: str) -> Callable[[Any], Any]:
+def function_of(verb: str) -> Callable[..., Any]:
     """The function of a verb, which takes its options."""
-    function: Callable[[Any], Any] = getattr(importlib.import_module(f"foveal.{VERBS[verb][0]}"), verb)
+    function: Callable[..., Any] = getattr(importlib.import_module(f"foveal.{VERBS[verb][0]}"), verb)
     return function
 
 
-def _call(verb: str, options: Mapping[str, Any], **given: Any) -> Any:
-    return function_of(verb)(build(options_of(verb), given | dict(options), verb))
+def _call(verb: str, options: Mapping[str, Any], network: nn.Module | None = None, **given: Any) -> Any:
+    config: Any = build(options_of(verb), given | dict(options), verb)
+    return function_of(verb)(config, *([] if network is None else [Given(network)]))
 
 
 def _given(options: Mapping[str, Any], **objects: Any) -> dict[str, Any]:
@@ -172,15 +173,17 @@ def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
 
 
 def embed(
-    run: PathLike | nn.Module, source: PathLike | Images, out: PathLike | None = None, **options: Any
-) -> pd.DataFrame:
+    run: PathLike | nn.Module, source: PathLike | Images, out: PathLike | None = None,
+    encoder: nn.Module | None = None, **options: Any,
+) -> pd.DataFrame:  # fmt: skip
     """Embed photographs, or images of a program; returns the table, and writes it only if `out` is given.
 
-    run: a run folder, the name of a network, or a module [B, C, s, s] -> [B, D] with its own weights.
+    run: a run folder, the name of a network, or a module [B, C, s, s] -> [B, D] with its own weights. encoder: the
+    network that the run was made with, if it was not a name.
     """
     network = {"run": os.fspath(run)} if isinstance(run, str | os.PathLike) else {"run": Given(run), "init": "random"}
     images = source if isinstance(source, str | os.PathLike) else Given(source)
-    return _call("embed", network | options, source=images, out=out)
+    return _call("embed", network | options, encoder, source=images, out=out)
 
 
 def evaluate(source: PathLike, **options: Any) -> Path:
@@ -203,9 +206,9 @@ def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:
     return _call("explain", options, run=run, images=images)
 
 
-def export(run: PathLike, **options: Any) -> Path:
-    """Write a grader for other programs; returns the folder."""
-    return _call("export", options, run=run)
+def export(run: PathLike, encoder: nn.Module | None = None, **options: Any) -> Path:
+    """Write a grader for other programs; returns the folder. encoder: as for `load`."""
+    return _call("export", options, encoder, run=run)
 
 
 def serve(run: PathLike, **options: Any) -> None:

@@ -33,6 +33,10 @@ class Net(nn.Sequential):
         super().__init__(*layers)
 
 
+class Moved(Net):
+    """The same network, as if it was imported from another module."""
+
+
 class Turned(Dataset):
     """40 drawn squares that are brighter in the second class."""
 
@@ -153,8 +157,18 @@ def test_a_run_with_objects_of_a_program(tmp_path, refuses):
     grader = foveal.train(tmp_path / "run-data", out=tmp_path / "grader", encoder=Net(), **options)
     with refuses("encoder.object", Given(net)):
         foveal.load(grader)
-    answers = foveal.load(grader, encoder=Net()).predict([Turned()[1][0]])
-    assert len(answers) == 1
+    answers = foveal.load(grader, encoder=Moved()).predict([Turned()[1][0]])  # the same network by another name
+    assert answers.equals(foveal.load(grader, encoder=Net()).predict([Turned()[1][0]]))
+    with refuses("weights.mismatch", 13):
+        foveal.load(grader, encoder=Net(13))
+    with refuses("weights.mismatch", "encoder.1.0.weight"):
+        foveal.load(grader, encoder=nn.Sequential(nn.Identity(), Net()))
+    for trained in (run, grader):
+        with refuses("encoder.object", Given(net)):
+            foveal.embed(trained, tmp_path / "run-data")
+        assert len(foveal.embed(trained, tmp_path / "run-data", encoder=Net())) == 40
+    exported = foveal.export(grader, encoder=Net(), formats=["torch", "encoder"])
+    assert load_file(exported / "model.safetensors").keys() == before.keys() and (exported / "model.pt2").is_file()
     probed = foveal.probe(tmp_path / "run-data", encoder=Net(), init=("random", str(run)), neighbours=3)
     assert set(probed["init"]) == {"random", str(run)}
 

@@ -15,6 +15,7 @@ import torch
 from foveal import checkpoint
 from foveal.errors import FovealError
 from foveal.fundus.preparation import at_size
+from foveal.given import PREFIX
 from foveal.nets.encoder import OWN, timm_options
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
@@ -34,8 +35,8 @@ def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> str
 
     encoder, name = predictor.grader.encoder, read_model(predictor.run)["encoder"]
     checkpoint.save_weights(encoder, folder / WEIGHTS)
-    if name in OWN:
-        return f"{name} is Foveal's own network; load it with --init {WEIGHTS}"
+    if name in OWN or name.startswith(PREFIX):
+        return f"{name} is {'Foveal' if name in OWN else 'a program'}'s own network; load it with --init {WEIGHTS}"
     side, channels = predictor.input.image_size, predictor.preparation.channels
     options = timm_options(name, channels, side)
     shown = {"input_size": (channels, side, side), "mean": predictor.input.mean, "std": predictor.input.std}

@@ -34,8 +34,11 @@ OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", WEIGHTS, CONFIG
 CHECKED = 256  # at most this many images to check files on: enough to measure 98 % agreement to within 2 %
 
 
-def export(config: ExportConfig) -> Path:
-    """Write the files and check each against the run; returns their folder. A failed export leaves no files."""
+def export(config: ExportConfig, encoder: str = "") -> Path:
+    """Write the files and check each against the run; returns their folder. A failed export leaves no files.
+
+    encoder: the network of a program that the run was made with, if any.
+    """
     shown = config.out or config.run / "export"
     out = shown.resolve()
     if any(name.startswith("onnx") for name in config.formats):
@@ -43,7 +46,7 @@ def export(config: ExportConfig) -> Path:
     if out.exists() and not out.is_dir():
         raise FovealError("option.value", f"--out {out} is a file", expected="a folder")
     check_free(out, made=ABOUT)
-    predictor = Predictor(config.run, None, None if config.tta == "auto" else config.tta)
+    predictor = Predictor(config.run, None, None if config.tta == "auto" else config.tta, encoder)
     formats = _formats(config, predictor)
     checked = _images(config, predictor)
     graph, example = whole_graph(predictor)

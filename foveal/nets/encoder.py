@@ -10,6 +10,7 @@ The first stages can be frozen or learn more slowly; stage 0 is the stem.
 import copy
 import difflib
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from foveal.console import say
 from foveal.errors import FovealError
 from foveal.given import PREFIX, Given
 
@@ -121,7 +123,7 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
 def _copy_of_given(name: str, channels: int, image_size: int) -> nn.Module:
     """A copy of the network of a program, which has seen two blank images; FovealError if it gives no features."""
     if not isinstance(name, Given):
-        fix = "give it again from Python, such as foveal.load(RUN, encoder=…) or foveal.train(…, encoder=…)"
+        fix = "give it again from Python: foveal.load, embed, export and train take encoder=…"
         raise FovealError("encoder.object", f"the encoder {name} is an object of a Python program", fix=fix)
     if not isinstance(name.given, nn.Module):
         raise FovealError("encoder.object", f"{name} is not an encoder", expected="a name or a torch.nn.Module")
@@ -139,6 +141,18 @@ def _copy_of_given(name: str, channels: int, image_size: int) -> nn.Module:
         raise FovealError("encoder.object", what, expected=f"features [2, {width}]", fix=fix)
     encoder.num_features = width
     return encoder.train().to(memory_format=torch.channels_last)
+
+
+def reopened(model: Mapping[str, Any], given: str) -> nn.Module:
+    """A network like that of model.json, without its weights: a copy of `given` if it was an object of a program."""
+    name = given if isinstance(given, Given) and model["encoder"].startswith(PREFIX) else model["encoder"]
+    if name != model["encoder"]:
+        say(f"trained with {model['encoder']}, opened with {name}")
+    encoder = create_encoder(name, model["channels"], model["image_size"])
+    if feature_size(encoder) != model["features"]:
+        what = f"{name} gives {feature_size(encoder)} features, but the run has {model['features']}"
+        raise FovealError("weights.mismatch", what, fix="give the network that the run was made with")
+    return encoder
 
 
 def _created(name: str, channels: int, image_size: int) -> Any:

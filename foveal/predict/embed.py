@@ -63,8 +63,8 @@ class EmbedConfig:
             raise FovealError("package.missing", f"--out {self.out} needs the package pyarrow", fix=fix)
 
 
-def embed(config: EmbedConfig) -> pd.DataFrame:
-    """Embed photographs; returns what it writes to --out, a row for each.
+def embed(config: EmbedConfig, encoder: str = "") -> pd.DataFrame:
+    """Embed photographs; returns what it writes to --out, a row for each. encoder: of a program, as for `load`.
 
     Columns: id, file, label (Int64), class (its name), split, group (the patient), eye, flags, of a grader also unlike,
     and vector (float32 [D]).
@@ -79,13 +79,14 @@ def embed(config: EmbedConfig) -> pd.DataFrame:
         check_network(config.run)
     likeness = read_likeness(run) if model else None
     preparation, total, photographs = _opened(config.source, model)
-    encoder = (
-        open_run(run, config.device) if model else open_network(config.run, config.init, preparation, config.device)
-    )
+    if model:
+        network = open_run(run, config.device, encoder)
+    else:
+        network = open_network(config.run, config.init, preparation, config.device)
     parts = []
     with progress_bar("embed", total) as bar:
         for table, images, diameters in photographs:
-            vectors, texture = encoder.answer(images, texture=likeness is not None)
+            vectors, texture = network.answer(images, texture=likeness is not None)
             if likeness is not None and texture is not None:
                 table["unlike"] = likeness.unlike(looks_of(images, diameters, int(likeness.side)), texture)
             parts.append(table.assign(vector=list(vectors)))

@@ -19,7 +19,7 @@ from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
 from foveal.given import Given
 from foveal.hardware import wait_for
-from foveal.nets.encoder import OWN, create_encoder, timm_name
+from foveal.nets.encoder import OWN, create_encoder, reopened, timm_name
 from foveal.nets.heads import texture_of, watching
 from foveal.nets.weights import fitting_name, load_encoder_weights, normalisation_for
 from foveal.predict.model import check_preparation
@@ -68,11 +68,11 @@ class Encoder:
         return features, texture_of(middle.pop()).cpu().numpy() if texture else None
 
 
-def open_run(run: Path, device: str) -> Encoder:
-    """The encoder of a run of pretrain or train."""
+def open_run(run: Path, device: str, given: str = "") -> Encoder:
+    """The encoder of a run of pretrain or train; given: the network of a program that it was made with, if any."""
     model = read_model(run)
     spec = NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"]))
-    return _opened(model["encoder"], model["channels"], spec, str(run), device)
+    return _opened(reopened(model, given), model["encoder"], spec, str(run), device)
 
 
 def check_network(name: str) -> None:
@@ -86,12 +86,11 @@ def open_network(name: str, init: str, preparation: Preparation, device: str) ->
     """A network of timm by its name, for images prepared like this. init: imagenet, random or a file of weights."""
     name = fitting_name(name, init)
     spec = NetworkInput(preparation.size, *normalisation_for(init, name, preparation.channels))
-    return _opened(name, preparation.channels, spec, init, device)
-
-
-def _opened(name: str, channels: int, spec: NetworkInput, init: str, device: str) -> Encoder:
     torch.manual_seed(0)  # of random weights
-    network = create_encoder(name, channels, spec.image_size)
+    return _opened(create_encoder(name, preparation.channels, spec.image_size), name, spec, init, device)
+
+
+def _opened(network: nn.Module, name: str, spec: NetworkInput, init: str, device: str) -> Encoder:
     loaded, chosen = load_encoder_weights(network, name, init), choose_device(device)
     say(f"{name} ({loaded}) at {spec.image_size} px", "dim")
     return Encoder(network=network.to(chosen).eval(), spec=spec, device=chosen)

@@ -23,7 +23,7 @@ from foveal import checkpoint
 from foveal.augment.views import NetworkInput, plain_view
 from foveal.errors import FovealError
 from foveal.losses.grading import LOSSES
-from foveal.nets.encoder import create_encoder
+from foveal.nets.encoder import reopened
 from foveal.nets.heads import Grader, Looking, has_map, texture_of, watching
 from foveal.predict.likeness import FILE as LIKENESS
 from foveal.predict.likeness import read_likeness
@@ -163,8 +163,7 @@ def _members(run: Path, model: dict[str, Any], device: torch.device, given: str)
     if model.get("members"):
         parts = [run / name for name in model["members"]]
         return [one for part in parts for one in _members(part, _grader_model(part), device, given)]
-    name = given if given == model["encoder"] else model["encoder"]
-    encoder = create_encoder(name, model["channels"], model["image_size"])
+    encoder = reopened(model, given)
     form = LOSSES[model["loss"]].form if "loss" in model else "softmax"  # older runs do not have this key
     grader = Grader(encoder, model["features"], len(model["classes"]), form, len(model.get("second_classes", ())))
     kept = checkpoint.load(run / "best.pt")
