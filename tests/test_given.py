@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ class Agreement(TwoViews):
 
     def loss(self, parts, identity):
         first, second = parts
-        return -nn.functional.cosine_similarity(first, second).mean() + first.var()
+        loss = -nn.functional.cosine_similarity(first, second).mean() + first.var()
+        return loss, {"three": 3, "half": 0.5, "array": np.float64(2), "one": torch.ones(1, requires_grad=True)}
 
 
 def dimmed(images):
@@ -69,6 +71,12 @@ def test_a_name_says_what_was_given_and_keeps_it_in_copies():
     assert name == f"object:{__name__}.Net" and name.given is net
     assert Given(dimmed) == f"object:{__name__}.dimmed"
     assert Given(Recipe(flip=0.5)).endswith("(flip=0.5)")
+    first, second = (Given(partial(Agreement, margin=margin)) for margin in (2.0, 9.0))
+    assert first == f"object:{__name__}.Agreement(margin=2.0)" and first != second
+    assert Given(partial(partial(dimmed, 1), each=dimmed)) == f"object:{__name__}.dimmed(1, each={__name__}.dimmed)"
+    kept = [lambda images: images,
+            lambda images: 2 * images]  # fmt: skip
+    assert Given(kept[0]) != Given(kept[1]) and Given(kept[0]).startswith(f"object:{__name__}.")
     for kept in (pickle.loads(pickle.dumps(Given(dimmed))), copy.deepcopy(Given(dimmed))):
         assert kept == Given(dimmed) and kept.given is dimmed
     config = build(PretrainConfig, {"data": "x", "out": "y", "method": Given(Agreement), "encoder": name})
@@ -138,6 +146,7 @@ def test_a_run_with_objects_of_a_program(tmp_path, refuses):
     foveal.pretrain(Turned(), out=run, **given, **SHORT)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert rows == read_metrics(run) and rows[-1]["step"] == 3
+    assert [rows[-1][name] for name in ("three", "half", "array", "one")] == [3, 0.5, 2, 1]
     assert read_model(run)["encoder"] == Given(net) and read_model(run)["features"] == 12
     assert (run / "views.jpg").is_file() and open_prepared(tmp_path / "run-data").classes == ["dark", "bright"]
     assert json.loads((run / "provenance.json").read_text())["objects"]["method"] == Given(Agreement)
