@@ -86,6 +86,7 @@ def build_method(config: PretrainConfig, channels: int, encoder: nn.Module | Non
 
 
 Views = tuple[Tensor, Tensor]
+LOSS = "a scalar tensor with a gradient, alone or with a dictionary of numbers"
 
 
 def gradients(
@@ -132,9 +133,14 @@ def _cached(
 
 
 def _measured(method: Any, parts: tuple[Tensor, ...], identity: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss, and the facts that every row has; a method of a program may give the loss alone."""
+    """The loss, and the facts that every row has; a method of a program may give the loss alone, or plain numbers."""
     found = method.loss(parts, identity)
-    loss, facts = found if isinstance(found, tuple) else (found, {})
+    loss, facts = found if isinstance(found, tuple) and len(found) == 2 else (found, {})
+    try:
+        facts = {name: torch.as_tensor(fact, device=loss.device).detach().reshape(()) for name, fact in facts.items()}
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        what = f"{type(method).__qualname__}.loss gives facts that are no numbers ({error})"
+        raise FovealError("method.object", what, expected=LOSS) from error
     return loss, facts if "feature_std" in facts else facts_of(parts[0], parts[1]) | facts
 
 
