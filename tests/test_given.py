@@ -129,6 +129,41 @@ def test_images_that_are_none_are_refused(refuses):
     assert given_source(Given([(grey, 0), (grey, None)]), "icdr").task == "grading"
 
 
+def test_patients_of_a_program(refuses):
+    images = np.stack([Turned()[number][0] for number in range(4)])
+    for patients in (
+        ["a", "a", "b", None],
+        np.array(["a", "a", "b", ""]),
+        torch.tensor([7, 7, 8, -1]),
+        [7.0, 7, 8, np.nan],
+    ):
+        table = given_source(Given((images, [0, 1, 0, 1], patients)), "auto").table
+        items = list(zip(images, [0, 1, 0, 1], patients, strict=True))
+        assert table.equals(given_source(Given(items), "auto").table) and table["label"].tolist() == [0, 1, 0, 1]
+        assert table["group"].tolist() in (["a", "a", "b", ""], ["7", "7", "8", ""])
+    names = ["x/17_left.png", "x/17_right.png", "x/18_left.png", "x/18_right.png"]
+    table = given_source(Given(list(zip(images, [0, 1, 0, 1], names, strict=True))), "auto").table
+    assert table["id"].tolist() == [name[:-4] for name in names] and table["file"].tolist() == ["0", "1", "2", "3"]
+    assert table["group"].tolist() == ["17", "17", "18", "18"] and set(table["eye"]) == {"left", "right"}
+    with refuses("table.duplicate_image", "x/17_left"):
+        given_source(Given((images, None, names[:1] * 4)), "auto")
+    for wrong in ([1, 2, 3], [{}, 1, 2, 3]):
+        with refuses("source.arrays"):
+            given_source(Given((images, None, wrong)), "auto")
+
+
+def test_patients_of_a_program_stay_together(tmp_path, refuses):
+    images, labels = np.stack([Turned()[number][0] for number in range(40)]), [number % 2 for number in range(40)]
+    records = open_prepared(foveal.prepare((images, labels, [n // 4 for n in range(40)]), out=tmp_path / "a")).records
+    assert records["group"].nunique() == 10 and records.groupby("group")["split"].nunique().eq(1).all()
+    assert records["split"].nunique() == 3
+    for option in ({"group_column": "x"}, {"label_column": "x"}):
+        with refuses("option.conflict", "--" + next(iter(option)).replace("_", "-")):
+            foveal.prepare((images, labels), out=tmp_path / "b", **option)
+    with refuses("option.value", "table"):
+        foveal.prepare((images, labels), out=tmp_path / "b", dataset="table")
+
+
 def test_recipes_can_be_given_in_pairs(refuses):
     weak = Recipe(flip=0.5)
     assert recipe_pair(Given(weak)) == (weak, weak)

@@ -168,7 +168,7 @@ def say_patients(prepared: PreparedSet) -> None:
     if unknown:
         some = f"the patient of {counted(unknown, 'image')} is unknown"
         what = "no patient is known" if unknown == len(groups) else some
-        risk = "photographs of one person may be in training and test"
-        warn(f"{what}: {risk}; name the patients with prepare --group-column")
+        way = "as (images, labels, patients)" if prepared.card["name"] == "given" else "with prepare --group-column"
+        warn(f"{what}: photographs of one person may be in training and test; name the patients {way}")
     else:
         say(f"{counted(groups.nunique(), 'patient')} (or examinations), each in one part")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.config import pick
+from foveal.config import check, pick
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import check_free, read_json, remove_unfinished, write_json
@@ -32,7 +32,7 @@ from foveal.sets.shards import RETRY, in_threads, read_facts, shard_numbers
 from foveal.sources.archive import unpacked
 from foveal.sources.cards import CARDS, ICDR, Card
 from foveal.sources.given import CARD, given_source
-from foveal.sources.registry import list_cards, read_source
+from foveal.sources.registry import list_cards, read_source, refuse_columns
 from foveal.sources.source import Source, SourceOptions, merge_classes
 
 STARTED = "started.json"  # in an unfinished set: its source and options
@@ -140,7 +140,11 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None, root: Path | No
         name, card, source, preparation, stamps = joined.load(config.source)
     else:
         if isinstance(first, Given):
+            check(config, "dataset", config.dataset == "auto", "auto, for images of a program")
+            fix = "give (images, labels, patients), or a Dataset of (image, label, patient)"
+            refuse_columns(pick(SourceOptions, config), f"{first} is an object of a program", fix)
             name, source = "given", given_source(first, config.scale)
+            say(f"images of this program: {source.notes[0]}")
         else:
             name, source = read_source(first, config.dataset, pick(SourceOptions, config))
         source = limit_unlabelled(source, config)

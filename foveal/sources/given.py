@@ -1,5 +1,6 @@
 """Images that a Python program gives to `foveal.prepare` in place of a path: arrays, a list of pictures, a Dataset."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from PIL import Image
 
 from foveal.errors import FovealError
 from foveal.given import Given
+from foveal.page.words import counted
 from foveal.sources.arrays import array_source
 from foveal.sources.cards import CLASSES, Card
 from foveal.sources.folder import TASKS
-from foveal.sources.source import Source
+from foveal.sources.names import is_missing, names_note, patients_and_eyes, plain_number
+from foveal.sources.source import PICTURES, Source, without_ending
 
 CARD = Card(title="images of a Python program", task="auto")
 IMAGES = "uint8 [h, w, 3], uint8 [h, w], a PIL image, or a tensor [3 or 1, h, w] of uint8 or of float from 0 to 1"
@@ -21,27 +24,55 @@ IMAGES = "uint8 [h, w, 3], uint8 [h, w], a PIL image, or a tensor [3 or 1, h, w]
 def given_source(name: Given, scale: str) -> Source:
     """A source of the images of a program.
 
-    name.given: (images, labels), or a sequence or torch Dataset of images or of (image, label, …). Images are those of
-    IMAGES, of one size; a label is the number of a class, or -1, NaN or None. Classes have the names in `classes` of a
-    Dataset, or those of `scale` if it is icdr or messidor. FovealError for anything else.
+    name.given: (images, labels) or (images, labels, patients), or a sequence or torch Dataset of images, of (image,
+    label) or of (image, label, patient). Images are those of IMAGES, of one size; a label is the number of a class, or
+    -1, NaN or None; for patients see `_people`. Classes have the names in `classes` of a Dataset, or those of `scale`
+    if it is icdr or messidor. FovealError for anything else.
     """
-    images, labels = name.given if isinstance(name.given, tuple) and len(name.given) == 2 else (name.given, None)
+    several = isinstance(name.given, tuple) and len(name.given) in (2, 3)
+    images, labels, patients = (*name.given, None)[:3] if several else (name.given, None, None)
     if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
         raise FovealError("source.arrays", f"{name} has no length or no items", expected="arrays, a list or a Dataset")
     rows = [images[number] for number in range(len(images))]
     if not rows:
         raise FovealError("source.no_pictures", f"{name} contains no images")
-    pairs = [(*row, None)[:2] if isinstance(row, tuple | list) else (row, None) for row in rows]
-    pictures = [_pixels(picture, f"image {number} of {name}") for number, (picture, _) in enumerate(pairs)]
+    triples = [(*row, None, None)[:3] if isinstance(row, tuple | list) else (row, None, None) for row in rows]
+    pictures = [_pixels(picture, f"image {number} of {name}") for number, (picture, *_) in enumerate(triples)]
     if len(sizes := sorted({picture.shape for picture in pictures})) > 1:
         what = f"{name} contains images of several sizes, such as {sizes[0]} and {sizes[-1]}"
         raise FovealError("source.arrays", what, fix="resize them in the program, or prepare a folder of files")
-    numbers = [label for _, label in pairs] if labels is None else labels
+    numbers = [label for _, label, _ in triples] if labels is None else labels
     classes = CLASSES.get(scale, tuple(map(str, getattr(images, "classes", None) or ())))
     column = np.array([np.nan if number is None else number for number in numbers])
     source = array_source(Path(name), {"": ("", np.stack(pictures), column)}, classes)
     known = scale if scale in CLASSES else "none"
-    return replace(source, scale=known, task=TASKS[known])
+    people, told = _people([third for *_, third in triples] if patients is None else list(patients), name)
+    if len(people.get("group", rows)) != len(rows):
+        what = f"{name} has {counted(len(people['group']), 'patient')} for {counted(len(rows), 'image')}"
+        raise FovealError("source.arrays", what, expected="one patient per image")
+    labelled = int(source.table["label"].notna().sum())
+    note = f"{counted(len(rows), 'image')}, {labelled:,} of them with a label; {told}"
+    return replace(source, table=source.table.assign(**people), scale=known, task=TASKS[known], notes=(note,))
+
+
+def _people(thirds: list[Any], name: str) -> tuple[dict[str, list[str]], str]:
+    """Columns of the table, and a note: from patients (text or whole numbers, None if unknown), or from file names.
+
+    They are file names if all end like a picture; these become the ids.
+    """
+    thirds = [third.item() if hasattr(third, "item") and np.ndim(third) == 0 else third for third in thirds]
+    if strange := [type(third).__name__ for third in thirds if not isinstance(third, str | int | float | None)]:
+        what = f"{name} gives a {strange[0]} after image and label"
+        raise FovealError("source.arrays", what, expected="a patient (text or a whole number) or a file name")
+    texts = ["" if third is None or is_missing(str(third)) else plain_number(str(third)) for third in thirds]
+    if all(Path(text).suffix.lower() in PICTURES for text in texts):
+        ids = [without_ending(text) for text in texts]
+        if repeated := [each for each, count in Counter(ids).items() if count > 1]:
+            raise FovealError("table.duplicate_image", f"{name} has several images {', '.join(repeated[:5])}")
+        groups, eyes = patients_and_eyes(ids)
+        return {"id": ids, "group": groups, "eye": eyes}, names_note(ids, groups, eyes) or "named, without patients"
+    patients = set(texts) - {""}
+    return {"group": texts}, counted(len(patients), "patient") if patients else "without patients"
 
 
 def _pixels(image: Any, place: str) -> np.ndarray:

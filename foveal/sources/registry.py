@@ -48,11 +48,8 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
                 fix = ADVICE.get(root.suffix.lower(), f"choose one with --dataset: {', '.join(SOURCES)}")
                 raise FovealError("source.unknown", f"no source recognises {root}", fix=fix)
             say(f"{root} is read as {name} ({CARDS[name].title}). Layout: {CARDS[name].layout}")
-        columns = ("image", "label", "group", "split")
-        asked = [f"--{what}-column" for what in columns if getattr(options, f"{what}_column") is not None]
-        if asked and name != "table":
-            what = f"{', '.join(asked)} applies to tables, but {root} is read as {name}"
-            raise FovealError("option.conflict", what, fix="read it as a table with --dataset table")
+        if name != "table":
+            refuse_columns(options, f"{root} is read as {name}", "read it as a table with --dataset table")
         source = SOURCES[name].load(root, options)
     except OSError as error:
         raise FovealError("source.damaged", f"{root} cannot be read ({error})") from error
@@ -70,6 +67,13 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
     for note in filter(None, source.notes):
         (warn if "--scale icdr" in note else say)(f"  {note}")
     return name, replace(source, table=table)
+
+
+def refuse_columns(options: SourceOptions, read_as: str, fix: str) -> None:
+    """FovealError if options name columns, for a source that is not a table."""
+    columns = ("image", "label", "group", "split")
+    if asked := [f"--{what}-column" for what in columns if getattr(options, f"{what}_column") is not None]:
+        raise FovealError("option.conflict", f"{', '.join(asked)} applies to tables, but {read_as}", fix=fix)
 
 
 def _with_headers(source: Source) -> pd.DataFrame:
