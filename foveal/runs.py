@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.config import flat, plain, read_options, read_toml, to_toml
-from foveal.console import is_first_process, say
+from foveal.console import is_first_process, say, warn
 from foveal.errors import FovealError
 from foveal.files import (
     is_free,
@@ -58,7 +58,12 @@ class Run:
         for tracker in self.trackers:
             tracker.log(row)
         for function in self.functions:
-            function(rounded)
+            try:
+                function(rounded)
+            except Exception as error:  # noqa: BLE001 - hours of training must not end here
+                what = f"{Given(function)} failed ({type(error).__name__}: {error})"
+                warn(f"the tracker {what}; training continues without it")
+                self.functions = [each for each in self.functions if each is not function]
 
     def close(self) -> None:
         """Close the trackers."""

@@ -76,13 +76,16 @@ def _given(options: Mapping[str, Any], **objects: Any) -> dict[str, Any]:
         key: value if isinstance(value, str) else Given(value) for key, value in objects.items() if value is not None
     }
     if "tracker" in named:
+        if not callable(getattr(named["tracker"], "given", None)):
+            raise FovealError("option.value", f"tracker={named['tracker']}", expected="a function of a dictionary")
         tracks = options.get("track", ())
         named["track"] = (*([tracks] if isinstance(tracks, str) else tracks), named.pop("tracker"))
     return {**options, **named}
 
 
-def _sets(data: Iterable[PathLike | Images], out: PathLike) -> list[PathLike]:
+def _sets(verb: str, options: Mapping[str, Any], data: Iterable[PathLike | Images], out: PathLike) -> list[PathLike]:
     """Prepared sets as they are; images of a program become sets beside `out`: OUT-data, OUT-data2, …"""
+    build(options_of(verb), {"data": out, "out": out, **options}, verb)  # refuses wrong options before images are read
     found: list[PathLike] = []
     for place, each in enumerate(data, 1):
         if not isinstance(each, str | os.PathLike) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -140,7 +143,7 @@ def pretrain(
     function of images (see `foveal.augment.views`), or a pair of these. tracker: gets each row of metrics.jsonl.
     """
     options = _given(options, encoder=encoder, method=method, views=views, tracker=tracker)
-    return _call("pretrain", options, data=_sets(data, out), out=out)
+    return _call("pretrain", options, data=_sets("pretrain", options, data, out), out=out)
 
 
 def probe(data: PathLike, *, encoder: str | nn.Module | None = None, **options: Any) -> pd.DataFrame:
@@ -154,7 +157,7 @@ def train(
 ) -> Path:  # fmt: skip
     """Train a grader; returns the run folder. Objects in place of names are those of `pretrain`."""
     options = _given(options, encoder=encoder, views=views, tracker=tracker)
-    return _call("train", options, data=_sets(data, out), out=out)
+    return _call("train", options, data=_sets("train", options, data, out), out=out)
 
 
 def pseudolabel(run: PathLike, *data: PathLike, out: PathLike, **options: Any) -> Path:

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,8 @@ from foveal.nets.encoder import create_encoder, feature_size, normalisation_of
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.interface import TwoViews
 from foveal.pretrain.options import PretrainConfig
-from foveal.runs import read_metrics, read_model
+from foveal.pretrain.step import gradients
+from foveal.runs import Run, read_metrics, read_model
 from foveal.sets.records import open_prepared
 from foveal.sources.given import given_source
 
@@ -169,8 +171,9 @@ def test_recipes_can_be_given_in_pairs(refuses):
     assert recipe_pair(Given(weak)) == (weak, weak)
     assert recipe_pair(Given((weak, dimmed))) == (weak, dimmed)
     assert recipe_pair(Given(("plain", weak)))[0] == RECIPES["plain"]
-    with refuses("option.value"):
-        recipe_pair(Given(5))
+    for wrong in (5, (weak, weak, weak)):
+        with refuses("option.value"):
+            recipe_pair(Given(wrong))
 
 
 @pytest.mark.slow
@@ -228,3 +231,43 @@ def test_a_method_that_is_none_is_refused(tmp_path, refuses):
         foveal.pretrain(
             Turned(), out=tmp_path / "run", method=lambda encoder, features: encoder, encoder=Net(), **SHORT
         )
+
+
+class Unread:
+    """Images that no one may read, because an option is wrong."""
+
+    def __len__(self):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("code", "given"),
+    [
+        ("option.value", {"tracker": "printer"}), ("option.value", {"tracker": [print]}),
+        ("option.value", {"views": (dimmed,) * 3}),
+        ("method.object", {"method": Agreement(Net(), 12)}), ("method.object", {"method": 5}),
+        ("option.unknown", {"epoch": 3}),
+    ],
+)  # fmt: skip
+def test_wrong_objects_are_refused_before_images_are_read(code, given, tmp_path, refuses):
+    with refuses(code):
+        foveal.pretrain(Unread(), out=tmp_path / "run", **given)
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda first: first, lambda first: torch.tensor(1.0), lambda first: 1.0, lambda first: (first.mean(), {"x": "y"}),
+    lambda first: (first.mean(), {"x": first}), lambda first: (first.mean(), 2), lambda first: None,
+])  # fmt: skip
+def test_a_loss_that_is_none_is_refused(wrong, refuses):
+    method = Agreement(Net(), 12)
+    method.loss = lambda parts, identity: wrong(parts[0])
+    with refuses("method.object", "Agreement"):
+        gradients(method, method, [tuple(torch.rand(2, 4, 3, 24, 24))], None, nullcontext(), seed=0)
+
+
+def test_a_tracker_that_fails_is_left_out(tmp_path, capsys):
+    rows = []
+    run = Run(tmp_path, functions=[lambda row: row["none"], rows.append])
+    for step in range(3):
+        run.log({"step": step})
+    assert len(rows) == len(read_metrics(tmp_path)) == 3 and capsys.readouterr().out.count("KeyError") == 1

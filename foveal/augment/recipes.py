@@ -95,6 +95,8 @@ def get_recipe(name: str) -> View:
 def recipe_pair(name: str) -> tuple[View, View]:
     """The recipes of the first and the second view, which differ for `byol` and given pairs; see `get_recipe`."""
     if isinstance(name, Given) and isinstance(name.given, tuple):
+        if len(name.given) != 2:
+            raise FovealError("option.value", f"views has {len(name.given)} items", expected="one, or a pair")
         first, second = (get_recipe(each if isinstance(each, str) else Given(each)) for each in name.given)
         return first, second
     return get_recipe(name), SECOND.get(name, get_recipe(name))

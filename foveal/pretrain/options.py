@@ -15,9 +15,11 @@ from foveal.augment.recipes import recipe_pair
 from foveal.budget import seconds_of
 from foveal.config import check, check_numbers, check_paths, flag, flat
 from foveal.errors import FovealError
+from foveal.given import Given
 
 Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"]
 SameGroup = Literal["ignore", "mask", "positive"]
+METHOD = "a class or a function of (encoder, features) that gives a foveal.pretrain.interface.TwoViews"
 NO_PROBE = Path("none")
 LOWEST = {
     "epochs": 1, "batch_size": 2, "image_size": 0, "grow_from": 0, "freeze_stages": 0, "weight_decay": 0,
@@ -140,6 +142,10 @@ class PretrainConfig:
         check(self, "micro_batch", micro is not None, "auto, whole or a number of images")
         if self.views != "auto":
             recipe_pair(self.views)
+        made = self.method.given if isinstance(self.method, Given) else dict
+        if not callable(made) or (hasattr(made, "state_dict") and not isinstance(made, type)):
+            what = f"method={self.method} is an instance, which has its encoder already"
+            raise FovealError("method.object", what, expected=METHOD)
         if self.budget is not None:
             seconds_of(self.budget)
         self._check_together()

@@ -23,7 +23,7 @@ from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, lea
 from foveal.nets.layers import quicken_depthwise, statistics_layers, synchronise
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import TwoViews
-from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.options import METHOD, PretrainConfig
 from foveal.pretrain.simclr import MoCoV3, SimCLR, SupCon
 from foveal.pretrain.without_negatives import BYOL, DINO, BarlowTwins, SimSiam, VICReg
 from foveal.schedule import build_optimiser, parameter_groups
@@ -80,8 +80,7 @@ def build_method(config: PretrainConfig, channels: int, encoder: nn.Module | Non
     method = method_of(config.method)(encoder, feature_size(encoder), *options)
     if not isinstance(method, TwoViews):
         what = f"method={config.method} gives a {type(method).__name__}"
-        expected = "a function of (encoder, number of features) that gives a foveal.pretrain.interface.TwoViews"
-        raise FovealError("method.object", what, expected=expected)
+        raise FovealError("method.object", what, expected=METHOD)
     return method.to(memory_format=torch.channels_last)
 
 
@@ -136,6 +135,12 @@ def _measured(method: Any, parts: tuple[Tensor, ...], identity: Tensor | None) -
     """The loss, and the facts that every row has; a method of a program may give the loss alone, or plain numbers."""
     found = method.loss(parts, identity)
     loss, facts = found if isinstance(found, tuple) and len(found) == 2 else (found, {})
+    if not isinstance(loss, Tensor) or loss.dim() or not loss.requires_grad:
+        gradient = "with" if getattr(loss, "requires_grad", False) else "without"
+        shown = (
+            f"a tensor {list(loss.shape)} {gradient} a gradient" if isinstance(loss, Tensor) else type(loss).__name__
+        )
+        raise FovealError("method.object", f"{type(method).__qualname__}.loss gives {shown}", expected=LOSS)
     try:
         facts = {name: torch.as_tensor(fact, device=loss.device).detach().reshape(()) for name, fact in facts.items()}
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
