@@ -271,3 +271,8 @@ def test_a_tracker_that_fails_is_left_out(tmp_path, capsys):
     for step in range(3):
         run.log({"step": step})
     assert len(rows) == len(read_metrics(tmp_path)) == 3 and capsys.readouterr().out.count("KeyError") == 1
+
+
+def test_an_encoder_that_cannot_learn_is_refused(tmp_path, refuses):
+    with refuses("encoder.frozen", Given(Net())):
+        foveal.pretrain(Turned(), out=tmp_path / "run", encoder=Net().requires_grad_(False), **SHORT)

@@ -28,6 +28,7 @@ from foveal.distributed import (
     joined,
     lost_process_explained,
 )  # fmt: skip
+from foveal.errors import FovealError
 from foveal.files import write_json
 from foveal.nets.encoder import create_encoder, freeze_stages
 from foveal.nets.layers import statistics_layers
@@ -81,6 +82,9 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     encoder = create_encoder(config.encoder, channels, config.image_size)
     loaded = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     freeze_stages(encoder, config.freeze_stages)  # refuses before anything is measured
+    if not any(weights.requires_grad for weights in encoder.parameters()):
+        what = f"no weights of {config.encoder} would learn: none requires a gradient"
+        raise FovealError("encoder.frozen", what, fix="call encoder.requires_grad_(True) before")
     spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, channels))
     feed, why = settle(Feed(config, ImageStore(parts, device), spec, device, identity, rank, world))
     if config.plan or (config.budget is not None and not resuming):
