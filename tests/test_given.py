@@ -40,6 +40,11 @@ class Moved(Net):
     """The same network, as if it was imported from another module."""
 
 
+class Several(nn.Module):
+    def forward(self, images):
+        return images.mean((2, 3)), images
+
+
 class Turned(Dataset):
     """40 drawn squares that are brighter in the second class."""
 
@@ -96,6 +101,8 @@ def test_an_encoder_is_a_copy_and_knows_its_width(refuses):
         create_encoder(Given(wrong), 3, 24)
     with refuses("encoder.object"):
         create_encoder(Given(nn.Conv2d(3, 4, 3)), 3, 24)  # maps, not features
+    with refuses("encoder.object", "tuple"):
+        create_encoder(Given(Several()), 3, 24)
     with refuses("encoder.object"):
         create_encoder(Given(net), 1, 24)
     with refuses("encoder.object", "object:elsewhere.Net"):
@@ -125,6 +132,10 @@ def test_images_that_are_none_are_refused(refuses):
     for wrong in ([grey, np.zeros((24, 30), np.uint8)], [grey.astype(float) - 1], [grey[None, None]], {1: 2}, 5):
         with refuses("source.arrays"):
             given_source(Given(wrong if wrong != {1: 2} else ["no image"]), "auto")
+    with refuses("source.arrays", 255):
+        given_source(Given([np.full((24, 24), 255.0, np.float32)]), "auto")
+    with refuses("source.arrays", "dict"):
+        given_source(Given([{"image": grey}]), "auto")
     with refuses("source.no_pictures"):
         given_source(Given([]), "auto")
     assert given_source(Given([grey, grey]), "auto").table["label"].isna().all()

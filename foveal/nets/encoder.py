@@ -131,13 +131,21 @@ def _copy_of_given(name: str, channels: int, image_size: int) -> nn.Module:
     blank = torch.zeros(2, channels, image_size, image_size)
     try:
         with torch.no_grad():
-            shape = list(encoder(blank).shape)
+            features = encoder(blank)
     except Exception as error:  # networks raise many different kinds of error
         what = f"{name} does not take images {list(blank.shape)} ({type(error).__name__}: {error})"
         raise FovealError("encoder.object", what) from error
-    width = getattr(encoder, "num_features", shape[-1])
+    shape = list(getattr(features, "shape", ()))
+    width = getattr(encoder, "num_features", shape[-1] if shape else "D")
     if shape != [2, width]:
         what, fix = f"{name} gives {shape} for two images", "leave out its classifier, in timm with num_classes=0"
+        if not isinstance(features, Tensor):
+            what, fix = (
+                f"{name} gives a {type(features).__name__} for two images",
+                "return the tensor of features alone",
+            )
+        elif len(shape) > 2:
+            fix = "pool them, such as with nn.Sequential(network, nn.AdaptiveAvgPool2d(1), nn.Flatten())"
         raise FovealError("encoder.object", what, expected=f"features [2, {width}]", fix=fix)
     encoder.num_features = width
     return encoder.train().to(memory_format=torch.channels_last)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = "str | Path | Image.Image | np.ndarray | torch.Tensor"
 Item = Path | Image.Image | np.ndarray  # arrays are uint8 [h, w, 3 or 1] here
-ARRAYS = "uint8 [h, w, 3] RGB, [h, w] grey or [n, h, w, 3]"
+ARRAYS = "uint8 [h, w, 3] RGB, [h, w] grey, [n, h, w, 3] or [n, h, w]"
 TENSORS = "uint8 [3, h, w] or [n, 3, h, w]"
 
 
@@ -76,7 +76,7 @@ class LoadedGrader:
         - str, Path: file, folder, zip archive, list (.csv), pattern or prepared set, as for `foveal predict`; a file
           that is given twice gets one row
         - PIL.Image: any mode; rotated upright according to its EXIF data
-        - numpy.ndarray: uint8 [h, w, 3] RGB, [h, w] grey, or [n, h, w, 3]
+        - numpy.ndarray: uint8 [h, w, 3] RGB, [h, w] grey, [n, h, w, 3], or [n, h, w] grey if n is not 3
         - torch.Tensor: uint8 [3, h, w] RGB, or [n, 3, h, w], on any device
 
         Pictures in memory are named "image 0", "image 1" and so on. They get the same result as a file with these
@@ -154,7 +154,8 @@ def _of_array(array: np.ndarray) -> list[Item]:
         floats = "convert them to uint8: (255 * pixels).round().astype(numpy.uint8) if they range from 0 to 1"
         fix = floats if array.dtype.kind == "f" else "convert them to uint8"
         raise FovealError("image.array", f"the pixels are {array.dtype}", expected="uint8, 0 to 255", fix=fix)
-    array = array[..., None] if array.ndim == 2 else array
+    are_grey = array.ndim == 3 and array.shape[0] != 3 and array.shape[-1] > 4  # not [3, h, w] or RGBA
+    array = array[..., None] if array.ndim == 2 or are_grey else array
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
         raise FovealError("image.array", f"an array of shape {list(array.shape)} is not a photograph", expected=ARRAYS)
     return [array] if array.ndim == 3 else list(array)

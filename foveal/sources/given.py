@@ -87,5 +87,12 @@ def _pixels(image: Any, place: str) -> np.ndarray:
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
         found = f"{place} is {array.dtype} {list(array.shape)}"
         fix = "leave out the normalisation: Foveal adds it" if array.dtype.kind == "f" else ""
+        if fix and array.size and array.min() >= 0 and 1 < array.max() <= 255:
+            found, fix = f"{found} from {array.min():g} to {array.max():g}", "divide it by 255"
+        elif array.dtype == object:
+            found, fix = (
+                f"{place} is a {type(image).__name__}",
+                "give images, (image, label) or (image, label, patient)",
+            )
         raise FovealError("source.arrays", found, expected=IMAGES, fix=fix)
     return array

@@ -109,6 +109,9 @@ def test_a_set_that_is_given_twice_has_its_rows_twice(grader, phantom_set):
 
 
 def test_no_images_are_an_empty_table_with_all_columns(grader, pixels):
+    grey = np.ascontiguousarray(pixels[..., 1])
+    pd.testing.assert_frame_equal(grader.predict(grey), grader.predict(list(grey)))
+    assert len(grader.predict(grey)) == 4
     assert list(grader.predict([]).columns) == list(grader.predict(pixels[0]).columns) and grader.predict([]).empty
 
 
@@ -119,6 +122,7 @@ def test_no_images_are_an_empty_table_with_all_columns(grader, pixels):
         (torch.zeros(3, 8, 8), "image.array", "float32"),
         (np.zeros((8, 8, 3), np.uint16), "image.array", "uint16"),
         (np.zeros((3, 8, 8), np.uint8), "image.array", "[3, 8, 8]"),
+        (np.zeros((8, 8, 4), np.uint8), "image.array", "[8, 8, 4]"),
         (torch.zeros(8, 8, 3, dtype=torch.uint8), "image.array", "[8, 8, 3]"),
         (["nowhere.jpg"], "image.missing", "nowhere.jpg"),
         (7, "image.type", "int"),
