@@ -16,7 +16,7 @@ from foveal.predict.loaded import LoadedGrader
 from foveal.pretrain.interface import TwoViews
 
 PathLike: TypeAlias = str | os.PathLike[str]
-Images: TypeAlias = np.ndarray | tuple[Any, Any] | list[Any] | Dataset[Any]
+Images: TypeAlias = np.ndarray | tuple[Any, ...] | list[Any] | Dataset[Any]
 
 __version__: str
 
@@ -88,6 +88,7 @@ def embed(
     run: PathLike | nn.Module,
     source: PathLike | Images,
     out: PathLike | None = ...,
+    encoder: nn.Module | None = ...,
     *,
     init: str = 'imagenet',
     device: str = 'auto',
@@ -132,6 +133,7 @@ def explain(
 
 def export(
     run: PathLike,
+    encoder: nn.Module | None = ...,
     *,
     out: PathLike | None = None,
     formats: Literal['onnx', 'onnx-fp16', 'torch', 'encoder'] | Sequence[Literal['onnx', 'onnx-fp16', 'torch', 'encoder']] = ...,

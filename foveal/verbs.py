@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from foveal.pretrain.interface import TwoViews
 
 PathLike = str | os.PathLike[str]
-# Images of a program: an array [n, h, w(, 3)], (images, labels), a list of pictures, a Dataset (sources/given.py).
-Images: TypeAlias = "np.ndarray | tuple[Any, Any] | list[Any] | Dataset[Any]"
+# Images of a program: an array [n, h, w(, 3)], (images, labels(, patients)), a list, a Dataset (sources/given.py).
+Images: TypeAlias = "np.ndarray | tuple[Any, ...] | list[Any] | Dataset[Any]"
 
 # verb -> (module with its function, module with its options, what it does)
 VERBS: dict[str, tuple[str, str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
