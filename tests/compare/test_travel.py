@@ -84,11 +84,12 @@ def test_what_cannot_be_held_out_is_refused(three, three_sources, config, refuse
 
 
 def test_grades_of_a_source_held_out_are_a_leak_and_its_photographs_are_not(three, refuses, capsys):
-    own = three.part("train")
-    seen = own[own["source"] == "south"].head(3).assign(set="", path="", patient="", fingerprint="", taught="")
+    own = three.records[three.records["source"] == "south"]
+    seen = own[own["split"] == "train"].head(3).assign(set="", path="", patient="", fingerprint="", taught="")
+    patients = own["group"].isin(own.loc[seen.index, "group"])  # the other photographs of those seen count as well
     seen = seen[list(SEEN)]
     refuse_grades_of(three, NAMES, "runs/simclr", seen, allow=False)
-    assert "3 photographs of south" in capsys.readouterr().out
+    assert f"{patients.sum()} photographs of south" in capsys.readouterr().out
     graded = seen.assign(taught=TAUGHT)
     with refuses("leak.seen", "runs/grader", seen["id"].iloc[0]):
         refuse_grades_of(three, NAMES, "runs/grader", graded, allow=False)
