@@ -12,7 +12,7 @@ because none is better on every camera: compare them on a camera that is not in 
 """
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,10 @@ def _finish(
     square = crop_square(frame, disc, size)
     flags: tuple[str, ...] = ("no-disc",) if preparation.crop != "none" and not disc.found else ()
     measures = quality.measure(square, disc, frame, picture) if measured else {}
+    if measured and not disc.found and preparation.crop != "ellipse":  # whether it is a retina is not up to the crop
+        own, found = locate(picture, replace(preparation, crop="ellipse"))
+        if found.found:
+            measures["retina"] = quality.measure(crop_square(own, found, size), found, own, picture)["retina"]
     if size >= quality.RELIABLE_FROM:
         flags += quality.flags_of(measures)
     pixels = normalise(square, mask=preparation.mask, enhance=preparation.enhance, green=preparation.green)

@@ -128,9 +128,16 @@ def _part(
     if made := [repr(column) for column in plain if column not in rows]:
         notes.append(f"a picture or a class in each of the columns {', '.join(made)}")
     if group:
-        patients = ["" if words.is_missing(cell) else words.plain_number(cell) for cell in rows[group]]
+        spelled = dict[str, str]()  # 002 and 2, or P1 and p1, are one patient: the first spelling stays
+        cells = ["" if words.is_missing(cell) else words.plain_number(cell) for cell in rows[group]]
+        patients = [cell and spelled.setdefault(cell.lower().lstrip("0") or "0", cell) for cell in cells]
+        if joined := sorted({pair for pair in zip(cells, patients, strict=True) if pair[0] != pair[1]}):
+            first = " and ".join(joined[0][::-1])
+            warn(f"{file}: patients written in two ways count as one: {first} ({len(joined)} in all)")
     elif told := words.names_note(ids, patients, eyes):
         notes.append(told)
+    if (unread := _part_column(rows)) and not split:
+        notes.append(f"column '{unread}' names parts but is not used; --split-column {unread} uses it")
     if eye:
         named, eyes = eyes, [words.eye_of(cell) or known for cell, known in zip(rows[eye], eyes, strict=True)]
         if wrong := [pair for pair in zip(ids, named, eyes, strict=True) if pair[1] not in ("", pair[2])]:
@@ -148,6 +155,13 @@ def _part(
     note = f"{file.name}: {', '.join(notes)}" + (f"; {known_as}" if known_as else "")
     first_row = 2 if rows.index.is_unique else None
     return Labelled(table=file, folder=place, rows=keep_columns(table, keep), first_row=first_row), note
+
+
+def _part_column(rows: pd.DataFrame) -> str:
+    """A column whose cells are all names of parts, such as train, valid and test; "" if there is none."""
+    parts = {*words.PARTS, *words.PARTS.values()}
+    told = (str(name) for name in rows if {cell.lower() for cell in rows[name] if not words.is_missing(cell)} <= parts)
+    return next((name for name in told if not all(map(words.is_missing, rows[name]))), "")
 
 
 def _eye_column(rows: pd.DataFrame, file: Path) -> str:

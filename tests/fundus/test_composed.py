@@ -111,3 +111,10 @@ def test_bars_dates_and_close_crops_are_no_layout() -> None:
     padded[60:240] = EYE[38:218, 28:228]
     for picture in (barred, beside, dated, padded, EYE[50:206, 50:206]):
         assert "not-a-retina" not in prepared(picture).flags
+
+
+@pytest.mark.parametrize("crop", ["none", "disc"])
+def test_a_squeezed_retina_is_one_whatever_is_cropped(crop: str) -> None:
+    squeezed = cv2.resize(EYE[:, 8:-8], (256, 190), interpolation=cv2.INTER_AREA)
+    own, usual = (prepare_pixels(squeezed, Preparation(size=256, crop=way), measure=True) for way in (crop, "ellipse"))
+    assert own.measures["retina"] == usual.measures["retina"] and "not-a-retina" not in own.flags

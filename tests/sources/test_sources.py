@@ -535,3 +535,15 @@ def test_of_two_links_to_a_folder_the_first_by_name_counts(tmp_path):
         (tmp_path / "photos" / name).symlink_to(tmp_path / "elsewhere")
     write_picture(tmp_path / "photos" / ".trash" / "y.png")
     assert list(folder.load(tmp_path / "photos", DEFAULT).table["id"]) == ["a/x"]
+
+
+def test_a_patient_written_in_two_ways_is_one_and_a_column_of_parts_is_named(tmp_path):
+    patients, parts = ["002", "2", "P7", "p7", "0", "20"], ["train", "train", "valid", "valid", "test", ""]
+    rows = [
+        f"{row}.png,{row % 5},{patient},{part}" for row, (patient, part) in enumerate(zip(patients, parts, strict=True))
+    ]
+    for number in range(6):
+        write_picture(tmp_path / f"{number}.png")
+    source = table.load(write_table(tmp_path, "\n".join(["image,level,patient,use", *rows])), DEFAULT)
+    assert source.table["group"].tolist() == ["002", "002", "P7", "P7", "0", "20"]
+    assert "--split-column use" in " ".join(source.notes) and not any(source.table["split"])
