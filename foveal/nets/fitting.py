@@ -44,7 +44,8 @@ def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[st
     layout, own = found.layout, encoder.state_dict()
     if layout.encoders and not re.fullmatch(layout.encoders, name.split(".", maxsplit=1)[0]):
         what = f"--encoder {name} differs from the network of {layout.name}, although the shapes match"
-        raise FovealError("weights.mismatch", what, expected=f"an --encoder like {layout.encoders}")
+        usual = [model for model in timm.list_models() if re.fullmatch(layout.encoders, model)]
+        raise FovealError("weights.mismatch", what, expected=f"an --encoder such as {', '.join(usual[:4])}")
     classifier = [key for key in found.state if layout.ordered and CLASSIFIER.match(key) and key not in own]
     state = {key: value for key, value in found.state.items() if key not in classifier}
     state = layout.convert(state, list(own))
