@@ -1,4 +1,4 @@
-"""The verbs: the table of the command line, verbs.toml, and the same as Python functions.
+"""The verbs: a literal table for the command line, and the same as Python functions.
 
     foveal.pretrain("data/pool", out="runs/pool", encoder="resnet18", epochs=50)
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -34,8 +33,35 @@ PathLike = str | os.PathLike[str]
 # Images of a program: an array [n, h, w(, 3)], (images, labels(, patients)), a list, a Dataset (sources/given.py).
 Images: TypeAlias = "np.ndarray | tuple[Any, ...] | list[Any] | Dataset[Any]"
 
-# verb -> (module with its function, module with its options, what it does)
-VERBS: dict[str, tuple[str, str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+# verb -> (module of foveal with the function of that name, module with its options VerbConfig, what it does)
+VERBS = {
+    "demo": ("demo", "demo", "run every step on drawn photographs, in a few minutes"),
+    "prepare": ("sets.prepare", "sets.options", "decode, crop and split a source once, into a prepared set"),
+    "inspect": ("inspect.inspect", "inspect.inspect", "show what prepared sets contain, and what could mislead"),
+    "cluster": ("cluster.cluster", "cluster.cluster", "find images that look alike, and see whether labels agree"),
+    "correct": ("serve.correct", "serve.correct", "record second opinions on grades, stored beside the set"),
+    "weights": ("nets.weights", "nets.weights", "show what a file of weights contains, and which encoder it fits"),
+    "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
+    "probe": ("compare.probe", "compare.probe", "measure how well frozen features predict the labels, in minutes"),
+    "train": ("train.train", "train.options", "train a grader: fine-tune, or a linear probe with --freeze"),
+    "pseudolabel": (
+        "compare.pseudolabel", "compare.pseudolabel", "grade ungraded images, and train again with the confident ones"
+    ),
+    "compare": ("compare.compare", "compare.options", "compare starting weights, to see whether pre-training helped"),
+    "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
+    "embed": ("predict.embed", "predict.embed", "write a vector for each photograph, for other programs"),
+    "evaluate": ("predict.cohort", "evaluate.evaluate", "evaluate predictions: every metric with an interval"),
+    "select": ("predict.select", "predict.select", "choose which ungraded photographs to grade next"),
+    "adapt": ("adapt.adapt", "adapt.adapt", "fit calibration and cutoffs to a clinic, from its graded photographs"),
+    "explain": ("explain.explain", "explain.explain", "show where a grader looks"),
+    "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
+    "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
+    "document": ("report.document", "report.document", "write a model card, a data sheet and reporting checklists"),
+    "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),
+    "audit": ("serve.audit", "serve.audit", "check that the log of a server is complete and unchanged"),
+    "monitor": ("serve.monitor", "serve.monitor", "chart how often a server refers and is overridden, by week"),
+    "erase": ("serve.erase", "serve.erase", "delete what a server has stored about a patient, or before a day"),
+}  # fmt: skip
 
 # Some verbs share their name with a room. The rooms are imported here (they load little), before `foveal/__init__.py`
 # binds the functions below to their names: so `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …`
