@@ -119,11 +119,9 @@ def with_ids_of(new: pd.DataFrame, old: pd.DataFrame, runs: tuple[Path, Path]) -
             if other := int((known["label"] != both["label"]).sum()):
                 warn(f"{runs[1]} has other labels for {counted(other, 'photograph')}: those of {runs[0]} are used")
             return both.assign(id=known["id"], label=known["label"]).drop(columns="key")
-    what, fix = (
-        f"{runs[0]} and {runs[1]} share no photographs",
-        f"foveal evaluate {runs[0]} --on DATA --versus {runs[1]}",
-    )
-    raise FovealError("predictions.no_overlap", what, expected="at least 2", fix=f"grade the same ones: {fix}")
+    what = f"{runs[0]} and {runs[1]} share no photographs"
+    fix = f"grade the same ones: foveal evaluate {runs[0]} --on DATA --versus {runs[1]}"
+    raise FovealError("predictions.no_overlap", what, expected="at least 2", fix=fix)
 
 
 def _digests(run: Path, ids: pd.Series) -> pd.Series:

@@ -140,10 +140,8 @@ def _copy_of_given(name: str, channels: int, image_size: int) -> nn.Module:
     if shape != [2, width]:
         what, fix = f"{name} gives {shape} for two images", "leave out its classifier, in timm with num_classes=0"
         if not isinstance(features, Tensor):
-            what, fix = (
-                f"{name} gives a {type(features).__name__} for two images",
-                "return the tensor of features alone",
-            )
+            what = f"{name} gives a {type(features).__name__} for two images"
+            fix = "return the tensor of features alone"
         elif len(shape) > 2:
             fix = "pool them, such as with nn.Sequential(network, nn.AdaptiveAvgPool2d(1), nn.Flatten())"
         raise FovealError("encoder.object", what, expected=f"features [2, {width}]", fix=fix)

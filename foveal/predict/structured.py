@@ -10,17 +10,7 @@ from typing import Any
 
 from foveal.files import replacing
 from foveal.predict.model import Model
-from foveal.predict.studies import (
-    GRADES,
-    INSUFFICIENT,
-    QUESTIONS,
-    UNKNOWN_EYE,
-    UNLIKE,
-    Eye,
-    Study,
-    conclusion,
-    uid_of,
-)
+from foveal.predict.studies import GRADES, INSUFFICIENT, QUESTIONS, UNKNOWN_EYE, UNLIKE, Eye, Study, conclusion, uid_of
 from foveal.version import VERSION
 
 OURS = "99FOVEAL"  # the coding scheme of terms that have no standard code

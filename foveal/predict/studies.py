@@ -185,7 +185,9 @@ def _study(uid: str, key: str, members: list[Member], rows: pd.DataFrame) -> Stu
     return Study(
         uid=uid, key=key,
         eyes=[_eye(side, rows.loc[[one.photograph.id for one in found]]) for side, found in parts.items() if found],
-        headers={side: [_opened(one.photograph)[0] for one in found if not one.lacks] for side, found in parts.items()},
+        headers={
+            side: [header_of(one.photograph.source()) for one in own if not one.lacks] for side, own in parts.items()
+        },
     )  # fmt: skip
 
 

@@ -90,9 +90,7 @@ def _pixels(image: Any, place: str) -> np.ndarray:
         if fix and array.size and array.min() >= 0 and 1 < array.max() <= 255:
             found, fix = f"{found} from {array.min():g} to {array.max():g}", "divide it by 255"
         elif array.dtype == object:
-            found, fix = (
-                f"{place} is a {type(image).__name__}",
-                "give images, (image, label) or (image, label, patient)",
-            )
+            found = f"{place} is a {type(image).__name__}"
+            fix = "give images, (image, label) or (image, label, patient)"
         raise FovealError("source.arrays", found, expected=IMAGES, fix=fix)
     return array

@@ -218,10 +218,8 @@ def name_classes(
         rows = {value: (places or {}).get(value, ()) for value in strange[:10]}
         told = [f"{v!r}" + f" in {counted(len(at), 'row')} ({', '.join(at[:3])})" * bool(at) for v, at in rows.items()]
         meant = "".join(f"{value!r} may mean {known[found[0]]!r}; " for value, found in near.items() if found)
-        what, fix = (
-            f"{asked} has no grade for {', '.join(told)}",
-            f"{meant}rename them, empty them, or give --scale none",
-        )
+        what = f"{asked} has no grade for {', '.join(told)}"
+        fix = f"{meant}rename them, empty them, or give --scale none"
         raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
     if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers or scottish))):
         order = ", ".join(f"{value} = {grade}" for value, grade in sorted(grades.items(), key=lambda item: item[1]))

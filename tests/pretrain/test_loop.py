@@ -460,7 +460,7 @@ def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, 
 def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_path, monkeypatch, refuses):
     monkeypatch.setattr(plan, "MOST_MEASURED", 0.2)
     monkeypatch.setattr(probing, "rows_of", lambda *_: time.sleep(0.6))
-    with refuses("option.value", "--budget", "2 health checks"):
+    with refuses("option.value", "--budget", 2):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, budget="1s", probe=phantom_set)
 
 
