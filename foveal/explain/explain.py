@@ -56,7 +56,7 @@ class ExplainConfig:
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
     # Folder for explain.html, explain.json and the maps; by default RUN/explain, which the report shows.
     out: Path | None = None
-    # Method of the maps: docs/howto/explain.md describes each; docs/results.md says how well it finds known lesions.
+    # Method of the maps; docs/howto/explain.md describes each.
     method: MethodName = "integrated-gradients"
     # What the map explains: grade, referable, or a class (name or number).
     target: str = "grade"

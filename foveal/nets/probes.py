@@ -71,6 +71,9 @@ def logistic_regression(
 
     mean, spread = mean_and_spread(known.cpu().double())
     inputs, others = ((part.cpu().double() - mean) / spread for part in (known, asked))
+    if len(only := labels.unique()) == 1:  # scikit-learn fits two classes or more
+        yield from ([torch.eye(classes)[only.cpu()].expand(len(others), -1)] * len(penalties))
+        return
     model = LogisticRegression(max_iter=1000, tol=1e-5, warm_start=True)
     for penalty in penalties:
         model.set_params(C=1 / (penalty * len(inputs))).fit(inputs.numpy(), labels.cpu().numpy())

@@ -1,4 +1,4 @@
-"""Line charts with axes, and scales, shapes and outlines for other drawings; templates/parts.html draws them as SVG.
+"""Line charts with axes, and scales and shapes for other drawings; templates/parts.html draws them as SVG.
 
 Colours are CSS classes ("series-1" to "series-6", "muted") that the style of the page defines for light and dark mode.
 """

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Evidence:
         day = datetime.fromisoformat(self.provenance["started"])
         return f"{day.day} {day:%B} {day.year}".replace(" ", "\N{NO-BREAK SPACE}")
 
-    @property
+    @cached_property
     def ungraded(self) -> int:
         """The number of images of the evaluated part that have no grade."""
         rows = read_ungraded(self.path / "predictions.csv")

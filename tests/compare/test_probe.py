@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.linear_model import RidgeClassifierCV
 
 import foveal
+from foveal.compare import probe
 from foveal.nets.probes import PENALTIES, logistic_regression, nearest_neighbours, ridge
 
 
@@ -18,12 +18,31 @@ def blobs():
     return features[:180] * 3 + 1, labels[:180], features[180:] * 3 + 1, labels[180:]
 
 
-def test_logistic_regression_is_that_of_scikit_learn(blobs):
+def test_logistic_regression_minimises_the_penalised_cross_entropy(blobs):
     known, labels, asked, _ = blobs
     (ours,) = logistic_regression(known, labels, asked, 3, [0.01])
-    mean, spread = known.mean(0), known.std(0)
-    reference = Reference(C=1 / (180 * 0.01), tol=1e-8, max_iter=1000).fit((known - mean) / spread, labels)
-    assert np.abs(ours.numpy() - reference.predict_proba((asked - mean) / spread)).max() < 2e-3
+    mean, spread = known.double().mean(0), known.double().std(0)
+    inputs, others = ((part.double() - mean) / spread for part in (known, asked))
+    weight, bias = (torch.zeros(shape, dtype=torch.float64, requires_grad=True) for shape in ((3, inputs.shape[1]), 3))
+    optimiser = torch.optim.SGD([weight, bias], lr=0.5)
+    for _ in range(3000):
+        optimiser.zero_grad()
+        chances = torch.log_softmax(inputs @ weight.T + bias, 1)
+        loss = -chances[torch.arange(len(labels)), labels].mean() + 0.5 * 0.01 * weight.square().sum()
+        loss.backward()
+        optimiser.step()
+    expected = torch.softmax(others @ weight.T + bias, 1).detach()
+    assert (ours - expected).abs().max() < 2e-3
+
+
+def test_a_single_class_among_the_labels_is_the_only_answer(blobs):
+    known, _, asked, _ = blobs
+    labels = torch.full((len(known),), 2)
+    answers = list(logistic_regression(known, labels, asked, 4, [0.1, 0.01]))
+    assert len(answers) == 2 and all(torch.equal(answer[:, 2], torch.ones(len(asked))) for answer in answers)
+    rare = torch.arange(30).eq(7).long()  # in one of the folds below no image of the class is left to fit
+    folds = [torch.arange(30) % 5 == fold for fold in range(5)]
+    assert probe.best_penalty(known[:30], rare, 2, folds) in probe.PENALTIES
 
 
 def test_a_feature_that_hardly_varies_decides_nothing(blobs):
