@@ -62,6 +62,9 @@ def test_wandb_stays_offline_and_holds_what_was_logged(tmp_path, monkeypatch):
         (tracker,) = open_trackers(["wandb"], run, "train", {"epochs": 2})
         tracker.log(row)
         tracker.close()
+    import wandb
+
+    wandb.teardown()  # waits for the process that writes the files
     key, logged = (run / WANDB_KEY).read_text(), sorted((run / "wandb").glob("offline-run-*/run-*.wandb"))
     # Runs that begin within one second share a folder.
     assert logged and all(key in file.name for file in logged)
