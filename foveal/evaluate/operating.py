@@ -185,9 +185,10 @@ def measure_patients(
     each: "eye" counts eyes of known side instead; {} without a column `eye`. table: labelled rows with a grade.
     ungraded: those without, of which the splits in `table` count. A graded photograph with a flag of `UNGRADABLE`
     counts as ungraded, as in `predict`. Groups of several patients are left out. A patient has the disease if any
-    photograph is labelled with it, and is referred if any gradable photograph is. If none is, and a known eye has no
-    gradable photograph, the patient is `insufficient`. `insufficient_positive` of these have the disease; of
-    `insufficient_unknown` it is not known, because an eye has no label.
+    photograph is labelled with it, and is referred if any gradable photograph is. If none is, and an eye has no
+    gradable photograph, the patient is `insufficient`; a photograph of an unknown eye counts as an eye of its own, as
+    in the reports of `predict`. `insufficient_positive` of these have the disease; of `insufficient_unknown` it is not
+    known, because an eye has no label.
     """
     cut = scale.cuts.get("referable")
     if cut is None or (each == "eye" and "eye" not in table):
@@ -212,7 +213,8 @@ def measure_patients(
     if not known["group"].duplicated().any():  # each photograph is its own group
         return {}
     unit, known = ["group"] if each == "patient" else ["group", "eye"], known.assign(eye=known["eye"].fillna(""))
-    eyes = known[known["eye"] != ""].groupby(["group", "eye"])[["gradable", "told"]].any()
+    alone = known["id"].where(known["eye"] == "", "")
+    eyes = known.groupby(["group", "eye", alone])[["gradable", "told"]].any()
     known = known[(known[unit] != "").all(axis=1)]
     units = known.groupby(unit)[["gradable", "called", "ill", "told"]].any()
     without = {name: eyes.index[~eyes[name]].get_level_values("group") for name in ("gradable", "told")}

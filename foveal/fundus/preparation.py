@@ -114,7 +114,7 @@ def prepare_file(
 
 
 def prepare_pixels(pixels: np.ndarray, preparation: Preparation, measure: bool = False) -> Prepared:
-    """Prepare uint8 [h, w, 3 or 1]."""
+    """Crop and resize a picture, uint8 [h, w, 3 or 1]; `measure` adds its quality: `measures`, `flags` and `sides`."""
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     return _finish(pixels, *locate(pixels, preparation), preparation, measure, (pixels.shape[1], pixels.shape[0]))
 

@@ -84,8 +84,9 @@ class Study:
 
     @property
     def incomplete(self) -> bool:
-        """Whether a photograph has no grade, or an eye no photograph; then the result is not negative."""
-        return any(eye.lost for eye in self.eyes) or not {*QUESTIONS} <= {eye.side for eye in self.eyes}
+        """Whether an eye has no gradable photograph, or a photograph of an unknown eye no grade; not negative then."""
+        graded = {eye.side for eye in self.eyes if eye.grade is not None}
+        return not {*QUESTIONS} <= graded or any(eye.lost for eye in self.eyes if eye.side not in QUESTIONS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,8 +103,9 @@ def reason_of(*names: str) -> str:
 
 def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    patient, _, eye = name.partition(".")[0].partition("_")  # as in 17_left.jpg
-    origin = {"patient": patient, "eye": eye} if eye in ("left", "right") else {"patient": "", "eye": ""}
+    patient, _, eye = name.partition(".")[0].partition("_")  # as in 17_left.jpg and 17_unknown.jpg
+    sides = {"left": "left", "right": "right", "unknown": ""}
+    origin = {"patient": patient if eye in sides else "", "eye": sides.get(eye, "")}
     origin |= {"camera": "", "heat_at_border": "border" in name}
     about = {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "advice": "", "advised": [], **origin}
     nothing = {

@@ -786,6 +786,16 @@ def test_the_worse_eye_of_a_patient_decides_and_the_other_is_a_key_away(room):
     expect(cards).to_have_count(0)
 
 
+def test_a_photograph_of_an_unknown_eye_without_a_grade_leaves_the_patient_open(room):
+    page = room()
+    files = [photograph("7_left.jpg", 6), photograph("7_right.jpg", 21)]  # neither is referable
+    graded(page, *files, black("7_unknown.jpg"))
+    expect(page.locator("#eyes-verdict")).to_have_class("sign none")
+    other = room()
+    graded(other, *files, black("7_left.png"))  # this eye has another photograph with a grade
+    expect(other.locator("#eyes-verdict")).to_have_class("sign no")
+
+
 def test_a_reload_keeps_answers_and_reviews_and_asks_for_the_photographs(room):
     page = room()
     graded(page, photograph("left eye.jpg", 2), photograph("right eye.jpg", 3))

@@ -42,6 +42,16 @@ def test_a_patient_with_an_ungradable_eye_is_not_called_healthy():
     assert measure_patients(table, ungraded, ICDR, None, each="eye")["insufficient"] == 3
 
 
+def test_a_photograph_of_an_unknown_eye_counts_as_an_eye_of_its_own():
+    table = pd.DataFrame(
+        {"id": ["a1", "b1", "c1", "c2"], "group": list("abcc"), "label": [0, 0, 0, 0], "split": "test"}
+    )
+    table = table.assign(grade=[0, 2, 0, 0], flags=["", "", "", "dark ungradable"], eye=["", "", "left", "left"])
+    ungraded = pd.DataFrame({"id": ["a2", "b2"], "group": list("ab"), "eye": "", "split": "test", "label": [2, 0]})
+    found = measure_patients(table, ungraded, ICDR, None)
+    assert (found["patients"], found["insufficient"], found["insufficient_positive"]) == (3, 1, 1)  # a
+
+
 def test_nothing_is_said_without_patients():
     table = pd.DataFrame(
         {"id": list("wxyz"), "split": "", "group": list("abcd"), "label": [0, 2, 0, 2], "grade": [0, 2, 0, 2]}

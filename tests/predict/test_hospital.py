@@ -205,7 +205,8 @@ def test_a_report_is_told_by_what_was_graded(graded, grader_run, refuses, tmp_pa
     assert ours.as_json() == theirs.as_json()
 
 
-ANSWERS = {  # of a third photograph: its row, and whether the patient is referred, and the result incomplete
+# Of a third photograph: its row, whether it refers the patient, and whether it leaves an unknown eye without a grade.
+ANSWERS = {
     "severe": ({"answer": "graded", "grade": 3, "referable": 1, "p3": 1.0, "unlike": "colour"}, True, False),
     "none": ({"answer": "graded", "grade": 0, "referable": 0, "p0": 1.0}, False, False),
     "ungradable": ({"answer": "ungradable", "reason": "not-a-retina: none"}, False, True),
@@ -227,7 +228,8 @@ def test_every_photograph_of_a_study_counts(answer, eye, elements, grader_run, t
     table = pd.DataFrame(rows).assign(id=[photograph.id for photograph in photographs])
     table.astype(str).to_csv(tmp_path / "p.csv", index=False)
     [study] = studies_of(plan_studies(photographs), {"1.2.3": "key"}, tmp_path / "p.csv")
-    assert (study.referred, study.incomplete, study.patient) == (referred, incomplete, "1")
+    # Each known eye has another photograph with a grade.
+    assert (study.referred, study.incomplete, study.patient) == (referred, incomplete and not eye, "1")
     model = open_model(grader_run, "cpu", "auto")
     found = resources(write_fhir(study, model, tmp_path))
     assert found["DiagnosticReport"][0].conclusion == conclusion(study)

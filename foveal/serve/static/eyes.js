@@ -15,6 +15,8 @@ function verdict(all) {
   const ofEye = (eye) => all.filter((one) => one.eye === eye);
   const lost = eyes.find((eye) => ofEye(eye).every((one) => referralKind(one) === "none"));
   if (lost !== undefined) return ["none", say("eyes.none", { eye: within(lost) }), ofEye(lost)];
+  const unknown = all.filter((one) => !one.eye && referralKind(one) === "none");
+  if (unknown.length > 0) return ["none", say("eyes.none.other"), unknown];
   if (all.some((one) => referralKind(one) === null)) return ["", "", []];
   if (eyes.length === 2) return ["no", say("eyes.no"), all];
   return ["", eyes.length === 1 ? say("eyes.one", { eye: within(eyes[0]) }) : "", []];
