@@ -6,6 +6,7 @@ quality.toml.
 """
 
 from collections.abc import Mapping
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -19,12 +20,9 @@ _FRAMING = 6  # px: a straight line so near the end of what is lit is that of th
 
 
 def is_composed(picture: np.ndarray, frame: np.ndarray, disc: Disc, limits: Mapping[str, float]) -> bool:
-    """Whether a picture is no camera's; both uint8 `[h, w, 3]`.
-
-    `disc`: what was found in `frame`, which is the picture, or a copy of it with its white surround made black.
-    """
+    """Whether a picture uint8 `[h, w, 3]` is no camera's; `frame`, with `disc`: it without its white surround."""
     small, scale = _shrunk(frame)
-    brightest, darkest = highest(small), lowest(small)
+    brightest, darkest = highest(small), reduce(cv2.min, cv2.split(small))
     shown = _opened(brightest > limits["black"])
     _, _, width, height = cv2.boundingRect(shown)
     long = max(width, height) > limits["long"] * min(width, height)
@@ -36,11 +34,9 @@ def is_composed(picture: np.ndarray, frame: np.ndarray, disc: Disc, limits: Mapp
         steps = highest(down) * clear[:-1, :-1], highest(across) * clear[:-1, :-1]
         return (shown * clear).mean() > limits["beside"] or _straight(steps, limits["faint"]) > limits["panel"]
     steps = _inner(highest(down), shown, 0), _inner(highest(across), shown, 1)
-    return (
-        _straight(steps, limits["step"]) > limits["straight"]
-        or _solidity(shown) < limits["solid"]
-        or _is_drawn(small, down, across, limits)
-    )
+    if _straight(steps, limits["step"]) > limits["straight"] or _solidity(shown) < limits["solid"]:
+        return True
+    return _is_drawn(small, down, across, limits)
 
 
 def _shrunk(picture: np.ndarray) -> tuple[np.ndarray, float]:
@@ -110,11 +106,4 @@ def _is_drawn(small: np.ndarray, down: np.ndarray, across: np.ndarray, limits: M
 
 def highest(picture: np.ndarray) -> np.ndarray:
     """The largest of the three channels of each pixel; many times faster than numpy's maximum of the last axis."""
-    first, second, third = cv2.split(picture)
-    return cv2.max(cv2.max(first, second), third)
-
-
-def lowest(picture: np.ndarray) -> np.ndarray:
-    """The smallest of the three channels of each pixel."""
-    first, second, third = cv2.split(picture)
-    return cv2.min(cv2.min(first, second), third)
+    return reduce(cv2.max, cv2.split(picture))

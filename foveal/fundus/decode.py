@@ -9,10 +9,9 @@ Colour profiles are ignored: fundus cameras rarely embed one, and a grader learn
 
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,8 +28,7 @@ from foveal.fundus.tiff import decode_tiff, rgb_of
 warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata, without the name of the file
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """One photograph: upright pixels, and its size before any reduction."""
 
     pixels: np.ndarray  # uint8 [h, w, 3], RGB
@@ -146,7 +144,6 @@ def _upright(stored: np.ndarray, orientation: int) -> np.ndarray:
     """Eight bits, with an EXIF orientation (1 to 8) undone as the standard defines them."""
     pixels = _to_eight_bits(stored)
     if orientation >= 5:  # 5 to 8 are 1 to 4 after a swap of rows and columns
-        pixels = cv2.transpose(pixels)
-        orientation -= 4
+        pixels, orientation = cv2.transpose(pixels), orientation - 4
     flip = {2: 1, 3: -1, 4: 0}.get(orientation)
     return np.ascontiguousarray(pixels if flip is None else cv2.flip(pixels, flip))

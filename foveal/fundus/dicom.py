@@ -28,25 +28,16 @@ _OTHER_BYTES = 1 << 24  # that a file may hold in addition to its picture
 _NEUTRAL, _NEAR = 128, 24  # of Cb and Cr: the value in black, and how far from it they may be there
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # a segment whose last byte, to be added, tells the colours
 
-# What pydicom prints does not have the name of the file.
 LONGEST_NAME = 80  # characters of a camera
-
-logging.getLogger("pydicom").addHandler(logging.NullHandler())
+logging.getLogger("pydicom").addHandler(logging.NullHandler())  # what it prints lacks the name of the file
 
 
 def origin_in_header(file: Path | BytesIO) -> tuple[str, str, str]:
-    """Patient, eye (left or right) and camera (maker and model); "" for what a file does not have.
-
-    The patient is a hash of the PatientID, or else of the StudyInstanceUID.
-    """
+    """Patient (a hash of the PatientID, or else of the StudyInstanceUID), eye (left, right), camera; "" if unknown."""
     tags = ("PatientID", "StudyInstanceUID", "ImageLaterality", "Laterality", "Manufacturer", "ManufacturerModelName")
     patient, study, image, side, make, model = _texts(file, *tags)
-    name = patient or study
-    return (
-        f"dicom-{hashlib.sha256(name.encode()).hexdigest()[:16]}" if name else "",
-        {"L": "left", "R": "right"}.get(image or side, ""),
-        camera_name(make, model),
-    )
+    name, eye = patient or study, {"L": "left", "R": "right"}.get(image or side, "")
+    return f"dicom-{hashlib.sha256(name.encode()).hexdigest()[:16]}" if name else "", eye, camera_name(make, model)
 
 
 def number_and_date(file: Path | BytesIO) -> tuple[str, str]:

@@ -55,10 +55,7 @@ class _Region(NamedTuple):
 
 
 def find_disc(pixels: np.ndarray) -> Disc:
-    """Find the rectangle around the retinal disc, or the square around the frame where no disc is plausible.
-
-    `pixels`: uint8 `[h, w, C]`; the brightest channel counts.
-    """
+    """Find the rectangle around the retinal disc in uint8 `[h, w, C]`, or around the frame if no disc is plausible."""
     # The corners of a disc that the frame cuts off all around are small, hence the low percentile.
     return _best(pixels, 0.3, True, _shape_of, _CERTAIN + _MOSTLY_ON)
 

@@ -44,10 +44,9 @@ def fingerprint(square: np.ndarray) -> np.ndarray:
     numbers that mirroring keeps, then those whose sign it changes; all 0 for S < 64 and for flat pictures.
     Brightness, contrast, colour and S hardly matter.
     """
+    (rows, columns), waves = _kept(), _waves()
     if len(square) < LEAST_SIDE:
-        return np.zeros(len(_kept()[0]), np.int8)
-    rows, columns = _kept()
-    waves = _waves()
+        return np.zeros(len(rows), np.int8)
     picture = (detail(square, SIDE, NEIGHBOURHOOD) * fade(SIDE)).astype(np.float64)
     # The sums of `@` depend on the number of threads; a set must have the same bytes wherever it is made.
     spectrum = np.einsum("ij,kj->ik", np.einsum("ij,jk->ik", waves, picture), waves)
@@ -117,10 +116,7 @@ def to_text(numbers: np.ndarray) -> str:
 
 
 def from_text(texts: Sequence[str]) -> np.ndarray:
-    """Read fingerprints back: int8 `[n, 254]` from n texts of `to_text`; FovealError for any other text.
-
-    An empty text means a picture without a fingerprint: all 0.
-    """
+    """Read n texts of `to_text` back as int8 `[n, 254]`; all 0 for an empty text, FovealError for any other."""
     length = len(_kept()[0])
     texts = [text or "8" * length for text in texts]
     for text in texts:

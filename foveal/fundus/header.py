@@ -48,10 +48,7 @@ def undamaged() -> Iterator[None]:
 
 
 def read_header(file: IO[bytes], start: bytes, most_pixels: int, suffix: str = "") -> ImageFile.ImageFile:
-    """The picture in an open file that begins with `start`; its class, mode and size are known, its pixels unread.
-
-    FovealError for an unknown format, for a damaged header, and for too many pixels.
-    """
+    """The picture in an open file that begins with `start`, its pixels unread; FovealError for none or a large one."""
     if kind := unread_kind(start, suffix):
         raise FovealError("image.unsupported", f"{kind}, which Foveal cannot read; convert it to PNG or TIFF first")
     reader = reader_of(start)

@@ -20,10 +20,7 @@ _END = b"\xff\xd9"
 
 
 def decode_jpeg(data: bytes, factor: int = 1) -> np.ndarray:
-    """Return uint8 `[h, w, 3]` RGB, not rotated, each side divided by `factor` (1, 2, 4 or 8) and rounded up.
-
-    Raises FovealError (image.damaged) for a file that is truncated or whose compressed data is damaged.
-    """
+    """Return uint8 `[h, w, 3]` RGB, not rotated, each side divided by `factor` (1, 2, 4, 8), or raise image.damaged."""
     with undamaged():
         image = JpegImageFile(BytesIO(data))
     pixels = _with_libjpeg(data, image, factor) if image.mode in ("L", "RGB") else None

@@ -20,10 +20,7 @@ _VIRIDIS = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORM
 
 
 def retina_of(pixels: np.ndarray) -> np.ndarray:
-    """bool [S, S]: the retina in a prepared square uint8 [S, S, C], the convex hull of what is not black.
-
-    The whole square where nothing is bright, or where there is no black surround.
-    """
+    """bool [S, S]: the convex hull of what is not black in a square uint8 [S, S, C]; all of it if nothing is bright."""
     brightest = pixels.max(axis=2)
     quarter = max(len(brightest) // 4, 1)
     level = max(6.0, _DARKEST * float(np.median(brightest[quarter:-quarter, quarter:-quarter])))
@@ -70,10 +67,7 @@ def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarra
 
 
 def heat_layer(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: np.ndarray) -> np.ndarray:
-    """The map alone, for a photograph of that shape (h, w): uint8 [h, w, 4] RGBA, clear where the map is empty.
-
-    The strongest places are opaque; the page that shows it chooses the opacity.
-    """
+    """The map alone, for a photograph of that shape (h, w): uint8 [h, w, 4] RGBA, opaque at its maximum, clear at 0."""
     strength, level = _strength(shape[:2], square, heat, retina)
     layer = np.dstack([_VIRIDIS[(strength * 255).astype(np.uint8)], (np.sqrt(strength) * 255).astype(np.uint8)])
     return _outlined(layer, strength, level)

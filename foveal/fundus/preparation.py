@@ -97,10 +97,7 @@ def prepare_file(
     source: Path | bytes, preparation: Preparation, measure: bool = False, *, name: str = "",
     most_pixels: int = MAXIMUM_PIXELS,
 ) -> Prepared:  # fmt: skip
-    """Decode and prepare one picture file, or the bytes of one; `measure` adds its quality.
-
-    `name`, `most_pixels` and errors: as of `decode`.
-    """
+    """Decode and prepare one picture file, or the bytes of one, as `decode` takes it; `measure` adds its quality."""
     read = partial(decode, source, name=name, most_pixels=most_pixels)
     decoded = read(minimum=round(_FRAME_OVERSAMPLING * preparation.size))
     frame, disc = locate(decoded.pixels, preparation)
@@ -165,10 +162,7 @@ def _finish(
 
 
 def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", green: bool = False) -> np.ndarray:
-    """Apply the options to one square uint8 `[S, S, 3]`, in the order mask, enhancement, green channel.
-
-    Returns uint8 `[S, S, 3]`, or `[S, S, 1]` with `green`.
-    """
+    """Mask a square uint8 `[S, S, 3]`, enhance it, and take its green channel: `[S, S, 3]`, or `[S, S, 1]` if green."""
     if mask:
         square = np.where(inscribed(len(square), _KEPT_RADIUS)[..., None], square, np.uint8(0))
     if enhance == "local-mean":

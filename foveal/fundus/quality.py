@@ -65,13 +65,11 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray, picture: np.ndarr
     seen = view.small[view.inside]
     r, g, b = seen.T
     second = np.maximum(np.minimum(r, g), np.minimum(np.maximum(r, g), b))
+    photograph = view.lit.mean() > _LEAST_LIT and not is_composed(whole, frame, disc, _KNOWN["composed"])
     visible = view.field * np.pi / 4 * disc.width * disc.height / (frame.shape[0] * frame.shape[1])
-    red, green, blue = cv2.mean(frame)[:3]
     values = {
         "border": max(0.0, 1 - visible) if disc.found else view.surround,  # share of the frame outside the disc
-        "red": red,  # mean of the whole frame, 0..255; so are green and blue
-        "green": green,
-        "blue": blue,
+        **dict(zip(("red", "green", "blue"), cv2.mean(frame), strict=False)),  # means of the whole frame, 0..255
         # Detail relative to brightness and to coarser detail, which blur spares: usually 0.1. About 0..0.25.
         "sharpness": texture["fine"] / np.sqrt(texture["coarse"]),
         "brightness": (seen @ _LUMA).mean() / 255,  # mean of the disc
@@ -79,10 +77,7 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray, picture: np.ndarr
         "clipped": (second >= _SATURATED).mean(),  # share of the disc; red alone also saturates in good photographs
         "dark": (view.brightest[view.inside] < _NEAR_BLACK).mean(),  # share of the disc
         "field": view.field,  # share of the disc that is in the frame
-        # Is this a photograph of a retina at all?
-        "retina": _retina(_features(view, texture, disc.found))
-        if view.lit.mean() > _LEAST_LIT and not is_composed(whole, frame, disc, _KNOWN["composed"])
-        else 0.0,
+        "retina": _retina(_features(view, texture, disc.found)) if photograph else 0.0,  # is it one of a retina?
     }
     return {name: round(float(value), 1 if name in ("red", "green", "blue") else 4) for name, value in values.items()}
 
@@ -170,10 +165,8 @@ def _texture(view: _View) -> dict[str, float]:
     a, b, c, d, e = (blurred(green, sigma) for sigma in (0.7, 1.4, 2, 4, 8))
     slow = lit_mean(green, partial(cv2.blur, ksize=(33, 33)))
     all_d = blurred(view.small.sum(axis=2) + 1, 4)
-    detail = [((b - d) / (d + 8))[view.clear]]
-    for channel in (red, blue):
-        far = blurred(channel, 4)
-        detail.append(((blurred(channel, 1.4) - far) / (far + 8))[view.clear])
+    bands = ((b, d), *((blurred(channel, 1.4), blurred(channel, 4)) for channel in (red, blue)))
+    detail = [((near - far) / (far + 8))[view.clear] for near, far in bands]
     around = 1 / (d[view.clear] + 8)  # 8: no division by almost zero
     # How much darker, and how much brighter, lines are than both sides (curvatures, as in Frangi et al., 1998).
     xx, yy, xy = (cv2.Sobel(b, -1, *order, scale=1 / 4) for order in ((2, 0), (0, 2), (1, 1)))
@@ -199,26 +192,15 @@ def _texture(view: _View) -> dict[str, float]:
 
 
 def _features(view: _View, texture: dict[str, float], found: bool) -> dict[str, float]:
-    """The features of `retina`, in the order of quality.toml."""
-    clear = view.small[view.clear] + 1
-    r, g, b = clear.T
+    """The features of `retina`, by their names in quality.toml: texture, much of it as logarithms, and colours."""
+    r, g, b = (view.small[view.clear] + 1).T
     total = r + g + b
-    return {
-        "found": float(found),
-        "blue": float((b / total).mean()),
-        "red spread": float(np.log((r / total).std() + 0.003)),
-        "order": float(((r >= g) & (g >= b)).mean()),
-        "fine": float(np.log(texture["fine"] + 5e-4)),
-        "edges": float(np.log(texture["edges"] + 0.003)),
-        "ridges": texture["ridges"],
+    added = {"fine": 5e-4, "edges": 0.003, "shading": 0.01, "green spread": 0.003, "detail": 0.003}
+    return texture | {name: float(np.log(texture[name] + least)) for name, least in added.items()} | {
+        "found": float(found), "blue": float((b / total).mean()), "order": float(((r >= g) & (g >= b)).mean()),
+        "red spread": float(np.log((r / total).std() + 0.003)), "brightness": float(total.mean() / 765),
         "corners": float(np.log(view.brightest[~inscribed(_SIDE, 1.0)].mean() / 255 + 0.02)),
-        "brightness": float(total.mean() / 765),
-        "red like green": texture["red like green"],
-        "blue like green": texture["blue like green"],
-        "shading": float(np.log(texture["shading"] + 0.01)),
-        "green spread": float(np.log(texture["green spread"] + 0.003)),
-        "detail": float(np.log(texture["detail"] + 0.003)),
-    }
+    }  # fmt: skip
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

@@ -99,8 +99,7 @@ def _most_agreed(shapes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The shape of `[m, 4]` with the most points on it, less those outside."""
     outside = beyond(shapes, points)
     votes = (np.abs(outside) < TOLERANCE).sum(axis=1) - (outside > TOLERANCE).sum(axis=1)
-    best: np.ndarray = shapes[np.argmax(votes)]
-    return best
+    return np.asarray(shapes[np.argmax(votes)])
 
 
 def _ellipses_through(points: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ from foveal.errors import FovealError
 from foveal.fundus.header import COMPLAINTS, check_pixels, undamaged
 from foveal.fundus.jpeg import decode_jpeg
 
-Tags = Mapping[int, tuple[int, ...]]
 _MOST_PAGES = 64  # of which the largest is looked for
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 258, 259, 262, 277, 284
 _NUMBERS, _SIGNED = 339, 2
@@ -86,7 +85,7 @@ def _go_to_largest(image: TiffImageFile) -> int:
     return largest
 
 
-def _check_parts(data: bytes, tags: Tags, tables: bytes) -> None:
+def _check_parts(data: bytes, tags: Mapping[int, tuple[int, ...]], tables: bytes) -> None:
     """Refuse strips and tiles whose checksum is wrong, and JPEGs that are damaged; libtiff ignores these."""
     offsets, counts = (tags.get(strips, tags.get(tiles, ())) for strips, tiles in ((273, 324), (279, 325)))
     parts = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
