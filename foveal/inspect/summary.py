@@ -12,7 +12,7 @@ from foveal.fundus.fingerprint import LEAST_SIDE
 from foveal.fundus.quality import FLAGS
 from foveal.inspect.shortcut import CUES, probe
 from foveal.sets.leaks import compare_sets, shared_patients
-from foveal.sets.records import PreparedSet, counts_of
+from foveal.sets.records import PreparedSet, counts_of, per_class
 from foveal.sets.splits import group_codes
 
 COLOURS = ("red", "green", "blue")
@@ -76,11 +76,6 @@ def probe_set(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
     return probe(cues, labelled["label"].to_numpy(np.int64), group_codes(labelled["group"]), ordered=ordered)
 
 
-def _per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
-    labels = table["label"].dropna().astype(int)
-    return {name: int((labels == k).sum()) for k, name in enumerate(classes)} if len(labels) else {}
-
-
 def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     sides = {name: [int(table[name].min()), float(table[name].median()), int(table[name].max())]
              for name in ("width", "height")}  # fmt: skip
@@ -88,7 +83,7 @@ def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     common: Any = sizes.size().sort_values(ascending=False, kind="stable").head(COMMON_SIZES)
     shown = [
         {"width": int(size[0]), "height": int(size[1]), "images": int(images),
-         "per_class": _per_class(sizes.get_group(size), classes)}
+         "per_class": per_class(sizes.get_group(size), classes)}
         for size, images in common.items()
     ]  # fmt: skip
     return {**sides, "distinct": sizes.ngroups, "common": shown}
@@ -115,7 +110,7 @@ def _flags(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
         p = None if min(counts.shape) < 2 else float(chi2_contingency(counts.to_numpy()).pvalue)
         sentence = FLAGS.get(str(flag), "Set by the source.")
         found.append({"flag": str(flag), "sentence": sentence, "images": int(count),
-                      "per_class": _per_class(table[has], classes), "p": p})  # fmt: skip
+                      "per_class": per_class(table[has], classes), "p": p})  # fmt: skip
     return found
 
 

@@ -6,6 +6,7 @@ The card, which says how the set was made, is written last: a run that is interr
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,16 +18,7 @@ from foveal.page.words import counted
 from foveal.sets import corrections, growth
 from foveal.sets.duplicates import describe_pairs, find_duplicates
 from foveal.sets.options import PrepareConfig
-from foveal.sets.records import (
-    COLUMNS,
-    COLUMNS_FILE,
-    PreparedSet,
-    counts_of,
-    open_prepared,
-    read_records,
-    torn_copies,
-    validate,
-)
+from foveal.sets.records import COLUMNS, COLUMNS_FILE, counts_of, open_prepared, read_records, torn_copies, validate
 from foveal.sets.shards import FACTS, Shards, read_facts
 from foveal.sets.splits import decide_splits
 from foveal.sources.cards import Card
@@ -65,7 +57,6 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
         words = records["flags"].str.split().map(lambda flags: ", ".join(word for word in flags if word in UNGRADABLE))
         rejected.append(records[words != ""].assign(reason="cannot be graded: " + words))
         records = records[words == ""].reset_index(drop=True)
-    # Exact copies and, among photographs, near ones.
     copies = find_duplicates(growth.pictures_of(records, shards), near=photographs)
     pairs = describe_pairs(records, records, copies)
     records = records.assign(was=records["id"], before="")
@@ -156,19 +147,18 @@ def report(out: Path) -> None:
         warn(f"not used: {counted(prepared.card['rejected'], 'image')}; reasons: {out / 'rejected.csv'}")
     for flag, count in prepared.records["flags"].str.split().explode().value_counts().items():
         say(f"  {count:>6} {flag}: {FLAGS.get(str(flag), 'a flag of the source')}")
-    say_patients(prepared)
+    say_patients(prepared.card, prepared.records["group"])
 
 
-def say_patients(prepared: PreparedSet) -> None:
+def say_patients(card: dict[str, Any], groups: pd.Series) -> None:
     """Print how many patients are known; warn if some photographs have no known patient."""
-    groups = prepared.records["group"]
     unknown = int(((groups == "") | groups.str.startswith("copies-")).sum())
-    if not prepared.card["fundus"] or not len(groups):
+    if not card["fundus"] or not len(groups):
         return
     if unknown:
         some = f"the patient of {counted(unknown, 'image')} is unknown"
         what = "no patient is known" if unknown == len(groups) else some
-        way = "as (images, labels, patients)" if prepared.card["name"] == "given" else "with prepare --group-column"
+        way = "as (images, labels, patients)" if card["name"] == "given" else "with prepare --group-column"
         warn(f"{what}: photographs of one person may be in training and test; name the patients {way}")
     else:
         say(f"{counted(groups.nunique(), 'patient')} (or examinations), each in one part")

@@ -29,10 +29,7 @@ FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
 def label_of(text: str, classes: list[str], place: str = "") -> int | None:
-    """The class of a number or a name; None for none, ungradable or empty text; FovealError for anything else.
-
-    place: the file and line of the text, for the error.
-    """
+    """The class of a number or a name; None for none, ungradable or empty text; else FovealError, with its `place`."""
     text = text.strip()
     if text in ("", "none", UNGRADABLE):
         return None
@@ -54,24 +51,18 @@ def corrections_text(table: pd.DataFrame) -> str:
 
 def read_corrections(file: Path) -> pd.DataFrame:
     """corrections.csv as text, without the guard against formulas; FovealError if it is not such a table."""
-    return read_unguarded(file, ("id", "old", "new")).reindex(columns=list(COLUMNS), fill_value="")
-
-
-def read_unguarded(file: Path, needed: Iterable[str]) -> pd.DataFrame:
-    """A table of `corrections_text`, as text, with all its columns; FovealError if one is `needed` and missing."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise FovealError("table.damaged", f"{file} cannot be read: {error}", expected=", ".join(COLUMNS)) from error
-    return unguarded(table, file, needed)
+    return unguarded(table, file, ("id", "old", "new")).reindex(columns=list(COLUMNS), fill_value="")
 
 
 def unguarded(table: pd.DataFrame, file: Path, needed: Iterable[str]) -> pd.DataFrame:
     """The cells of `file` without the guard against formulas; FovealError if a column is `needed` and missing."""
     if missing := [name for name in needed if name not in table]:
-        raise FovealError(
-            "table.missing_column", f"{file}: no column {', '.join(missing)}", expected=", ".join(COLUMNS)
-        )
+        what = f"{file}: no column {', '.join(missing)}"
+        raise FovealError("table.missing_column", what, expected=", ".join(COLUMNS))
     return table.map(lambda text: text[1:] if text.startswith("'") and FORMULA.match(text) else text)
 
 
@@ -134,12 +125,10 @@ def _corrected(steps: pd.DataFrame, label: Any, classes: list[str], file: Path) 
     taken = 0
     if changes[0][0] != now:
         taken = max((number for number, (_, new) in enumerate(changes, start=1) if new == now), default=0)
-    for number in range(taken, len(changes)):
-        old, new = changes[number]
+    for step, (old, new) in zip(steps.iloc[taken:].itertuples(), changes[taken:], strict=True):
         if old != now:
-            line, should, image = (str(steps[name].iloc[number]) for name in ("line", "old", "id"))
             has = "none" if now is None else now
-            what = f"{file}, line {line}: '{image}' should have label {should or 'none'}, has {has}"
+            what = f"{file}, line {step.line}: '{step.id}' should have label {str(step.old) or 'none'}, has {has}"
             fix = "if the label of the source is right, add it with `foveal correct`, then prepare again"
             raise FovealError("corrections.label", what, fix=fix)
         now = new

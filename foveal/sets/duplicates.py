@@ -62,10 +62,7 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
 def describe_pairs(
     ours: pd.DataFrame, theirs: pd.DataFrame, pairs: pd.DataFrame, columns: Sequence[str] = ("label",)
 ) -> pd.DataFrame:
-    """Pairs of `find_duplicates` by id: id, other, kind, similarity, `columns` of both images, and conflict.
-
-    ours, theirs: the records that the rows of the pairs mean. conflict: 1 where both have labels, and these differ.
-    """
+    """Pairs of `find_duplicates` by id: id, other, kind, similarity, `columns` of both, conflict (labels differ: 1)."""
     first = ours.iloc[pairs["first"]].reset_index(drop=True)
     second = theirs.iloc[pairs["second"]].reset_index(drop=True)
     table = pd.DataFrame({"id": first["id"], "other": second["id"], "kind": pairs["kind"].to_numpy()})
@@ -87,16 +84,14 @@ def confirm(a: np.ndarray, b: np.ndarray, mirrored: bool = False, framed: bool =
     """
     if mirrored:
         b = np.ascontiguousarray(b[:, ::-1])
-    side, neighbourhood, most = _COARSE
-    warp, agreement = _align(a, b, np.eye(2, 3, dtype=np.float32), side, neighbourhood, most, framed)
+    warp, agreement = _align(a, b, np.eye(2, 3, dtype=np.float32), *_COARSE, framed)
     if agreement < _HOPELESS:
         return 0.0
     # In a grid twice as fine the centre of a pixel, x, is at 2 x + 0.5; the map x' = A x + t changes accordingly.
     warp[:, 2] = 2 * warp[:, 2] + 0.5 - 0.5 * warp[:, :2].sum(axis=1)
-    side, neighbourhood, most = _FINE
-    warp, agreement = _align(a, b, warp, side, neighbourhood, most, framed)
+    warp, agreement = _align(a, b, warp, *_FINE, framed)
     change = np.abs(warp - np.eye(2, 3))
-    bent = change[:, :2].max() > _MOST_STRETCH or change[:, 2].max() > _MOST_SHIFT * side
+    bent = change[:, :2].max() > _MOST_STRETCH or change[:, 2].max() > _MOST_SHIFT * _FINE[0]
     return 0.0 if bent else min(1.0, max(0.0, agreement))
 
 
@@ -152,10 +147,7 @@ def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
 
 
 def _confirmed(table: pd.DataFrame, pictures: Pictures, others: Pictures, what: str) -> pd.DataFrame:
-    """Candidates with their `similarity`: the mean of their cosine and of the agreement of their aligned pixels.
-
-    Those of equal hashes, which are known to be exact copies, are left out.
-    """
+    """Candidates but exact copies, with their `similarity`: the mean of cosine and agreement of the aligned pixels."""
     first = np.asarray(pictures.hashes, dtype=object)[table["first"]]
     table = table[first != np.asarray(others.hashes, dtype=object)[table["second"]]].reset_index(drop=True)
     agreements = np.empty(len(table))

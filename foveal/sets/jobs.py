@@ -45,14 +45,9 @@ def plan_jobs(
     parts = [(next(free), new[start : start + rows]) for start in range(0, len(new), rows)]
     behind = max([-1, *used, *(number for number, _ in parts)]) + 1
     parts += [(behind + start // rows, changed[start : start + rows]) for start in range(0, len(changed), rows)]
-    return [
-        ShardJob(
-            number=number, folder=folder.absolute(), preparation=preparation, root=source.root.absolute(),
-            files=tuple(part["file"]), stamps=tuple(part["stamp"]), positions=tuple(part["position"].tolist()),
-            photographs=photographs,
-        )
-        for number, part in parts
-    ]  # fmt: skip
+    return [ShardJob(number=number, folder=folder.absolute(), preparation=preparation, root=source.root.absolute(),
+                     files=tuple(part["file"]), stamps=tuple(part["stamp"]), positions=tuple(part["position"].tolist()),
+                     photographs=photographs) for number, part in parts]  # fmt: skip
 
 
 def check_space(jobs: list[ShardJob], folder: Path) -> None:
@@ -71,22 +66,19 @@ def run_jobs(jobs: list[ShardJob], source: Source, address: str) -> None:
     left, total = sum(len(job.files) for job in jobs), source.table["file"].nunique()
     if left < total:
         say(f"decoded already: {total - left:,} of {counted(total, 'image')}; {left:,} to go")
+    filled = (job if source.images is None else replace(job, images=source.images[list(job.positions)]) for job in jobs)
     with progress_bar("prepare", total, done=total - left) as bar:
         if not address:
-            for job in jobs:
-                write_shard(_with_images(job, source), bar.advance)
+            for job in filled:
+                write_shard(job, bar.advance)
             return
         with ray_cluster(address) as ray:  # repeats a task when its worker dies; all machines must see the same paths
             task = ray.remote(write_shard).options(num_cpus=1, max_retries=5)
-            waiting = {task.remote(_with_images(job, source)): job for job in jobs}
+            waiting = {task.remote(job): len(job.files) for job in filled}
             while waiting:
                 finished, _ = ray.wait(list(waiting), num_returns=1)
                 ray.get(finished)
-                bar.advance(len(waiting.pop(finished[0]).files))
-
-
-def _with_images(job: ShardJob, source: Source) -> ShardJob:
-    return job if source.images is None else replace(job, images=source.images[list(job.positions)])
+                bar.advance(waiting.pop(finished[0]))
 
 
 @contextmanager

@@ -41,26 +41,19 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
         records = prepared.records
         stamps += records["file"].map(read_facts(prepared.path / "images").set_index("file")["stamp"]).tolist()
-        table = records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id").assign(
-            id=prefix + "/" + records["id"], file=prefix + "/" + records["file"],
-            group=patients(prepared.card, records["group"]),  # two sets may use one name for two patients
-            source=_sources(prefix, prepared),
-        )  # fmt: skip
-        tables.append(table)
+        tables.append(records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id").assign(
+            id=prefix + "/" + records["id"], file=prefix + "/" + records["file"], source=_sources(prefix, prepared),
+            group=patients(prepared.card, records["group"])))  # two sets may use one name for two patients # fmt: skip
     whole = pd.concat(tables, ignore_index=True)
     whole["group"] = link_kept(whole["group"], whole["id"])
     cards = [prepared.card for prepared in sets]
     labelled = next((card for card in cards if card["classes"]), cards[0])
     titles, licences, references = (dict.fromkeys(card[key] for card in cards if card[key])
                                     for key in ("title", "licence", "reference"))  # fmt: skip
-    card = Card(
-        title=" + ".join(titles), task=labelled["task"], fundus=all(card["fundus"] for card in cards),
-        licence="; ".join(licences), reference="; ".join(references),
-    )  # fmt: skip
-    source = Source(
-        root=paths[0], table=whole, classes=tuple(labelled["classes"]),
-        scale=labelled["scale"], task=labelled["task"],
-    )  # fmt: skip
+    card = Card(title=" + ".join(titles), task=labelled["task"], fundus=all(card["fundus"] for card in cards),
+                licence="; ".join(licences), reference="; ".join(references))  # fmt: skip
+    source = Source(root=paths[0], table=whole, classes=tuple(labelled["classes"]), scale=labelled["scale"],
+                    task=labelled["task"])  # fmt: skip
     return "joined", card, source, Preparation(**cards[0]["options"]), stamps
 
 

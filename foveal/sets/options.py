@@ -22,13 +22,10 @@ def number_or_all(words: list[str]) -> int | str:
     return int(text) if re.fullmatch(r"-?\d+", text) else text or ALL
 
 
-NumberOrAll = Annotated[
-    int,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*", metavar="[N]", instance_from_str=number_or_all,
-        is_instance=lambda value: isinstance(value, int), str_from_instance=lambda value: [str(value)],
-    ),
-]  # fmt: skip
+NumberOrAll = Annotated[int, tyro.constructors.PrimitiveConstructorSpec(
+    nargs="*", metavar="[N]", instance_from_str=number_or_all,
+    is_instance=lambda value: isinstance(value, int), str_from_instance=lambda value: [str(value)],
+)]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

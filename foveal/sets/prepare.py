@@ -67,7 +67,8 @@ def prepare_from(assembly: Assembly, existing: dict[str, Any] | None) -> Path:
         write_json(out / "card.json", read_json(out / "card.json") | place)
     if assembly.source_hash == existing["source_hash"] and RETRY not in set(read_facts(out / "images")["stamp"]):
         say(f"{out} is prepared already with these options, and its source has nothing new")
-        say_patients(open_prepared(out))
+        prepared = open_prepared(out)
+        say_patients(prepared.card, prepared.records["group"])
         return out
     check_growth(config, existing, assembly.source)
     with sole_writer(out, "prepare"):

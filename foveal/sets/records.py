@@ -28,7 +28,6 @@ COLUMNS = (
     "flags", "shard", "row",
 )  # fmt: skip
 ADDED = ("source", "camera", "file_sha256")  # columns that sets of earlier versions lack
-TEXT_COLUMNS = ("id", "file", "split", "group", "eye", *ADDED, "sha256", "flags")
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,7 @@ def open_prepared(path: Path) -> PreparedSet:
     if len(torn):
         pair = f"such as {torn['id'].iloc[0]} and {torn['other'].iloc[0]}"
         raise FovealError("split.copies", f"{path}: {counted(len(torn), 'pair')} of copies in different parts, {pair}")
-    last_rows = records.groupby("shard")["row"].max()
-    for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
+    for number, last in records.groupby("shard")[["row"]].max().itertuples(name=None):
         if prepared.shards.rows(number) <= last:
             what = f"{path}: images/{number:05d}.npy is missing, or shorter than records.csv says"
             raise FovealError("set.damaged", what, fix="copy or prepare it again")
@@ -123,7 +121,7 @@ def open_prepared(path: Path) -> PreparedSet:
 
 def read_records(file: Path) -> pd.DataFrame:
     """records.csv with exact types: labels are nullable integers, and text stays text."""
-    text = dict.fromkeys(TEXT_COLUMNS, str)
+    text = dict.fromkeys(("id", "file", "split", "group", "eye", *ADDED, "sha256", "flags"), str)
     records = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""]})
     records = records.assign(**dict.fromkeys([name for name in ADDED if name not in records], ""))
     if missing := [column for column in COLUMNS if column not in records]:
@@ -151,14 +149,17 @@ def validate(records: pd.DataFrame, classes: list[str], where: str) -> None:
 
 def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     """Images, groups and images per class of each split that has images, as in card.json."""
-    found = {}
-    for split in SPLITS:
-        part = records[records["split"] == split]
-        if len(part):
-            groups, labels = set(part["group"]) - {""}, part["label"].dropna()
-            per_class = {name: int((labels == n).sum()) for n, name in enumerate(classes)} if len(labels) else {}
-            found[split] = {"images": len(part), "groups": len(groups), "per_class": per_class}
-    return found
+    parts = {split: part for split in SPLITS if len(part := records[records["split"] == split])}
+    return {
+        split: {"images": len(part), "groups": len({*part["group"]} - {""}), "per_class": per_class(part, classes)}
+        for split, part in parts.items()
+    }
+
+
+def per_class(records: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
+    """The number of images of each class; {} if none has a label."""
+    labels = records["label"].dropna()
+    return {name: int((labels == n).sum()) for n, name in enumerate(classes)} if len(labels) else {}
 
 
 def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:

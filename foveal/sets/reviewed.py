@@ -50,10 +50,7 @@ def newest_opinions(reviews: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
 
 
 def decide(prepared: PreparedSet, opinions: pd.DataFrame, before: pd.DataFrame, resolve: str) -> pd.DataFrame:
-    """A row for each reviewed image, and for each photograph without one, with `result`, a key of RESULTS.
-
-    opinions: of `newest_opinions`. before: the corrections that the set has.
-    """
+    """A row for each reviewed image, and each photograph without one, with `result`, a key of RESULTS."""
     records, last, rows = prepared.records, before.groupby("id")["when"].max(), []
     flagged = records["flags"].str.split().map(lambda flags: UNGRADABLE if UNGRADABLE in flags else "")
     label = dict(zip(records["id"], records["label"].astype("string").fillna(flagged), strict=True))
