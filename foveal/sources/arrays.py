@@ -64,9 +64,8 @@ def array_source(
             if label is not None and (label < 0 or (classes and label >= len(classes))):
                 expected = f"0 to {len(classes) - 1}, or -1" if classes else "0 or more, or -1"
                 raise FovealError("label.value", f"the label of {where}{number} is {label}", expected=expected)
-        ids, files = (
-            [f"{prefix}{number}" for number in range(len(images))] for prefix in (f"{split}/" if split else "", place)
-        )
+        prefixes = f"{split}/" if split else "", place
+        ids, files = ([f"{prefix}{number}" for number in range(len(images))] for prefix in prefixes)
         tables.append(make_table(ids, files, numbers, split=split))
         pictures.append(images)
     table = pd.concat(tables, ignore_index=True)

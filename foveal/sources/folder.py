@@ -18,10 +18,7 @@ TASKS = {"icdr": "grading", "messidor": "grading", "none": "classification"}  # 
 
 
 class Folder(Layout[Path]):
-    """A folder per class, {train,val,test}/class, or a flat, unlabelled pool, as the places of the pictures show.
-
-    Any folder will do, so this layout is tried last.
-    """
+    """A folder per class, {train,val,test}/class, or a flat, unlabelled pool; any folder will do, so it comes last."""
 
     name = "folder"
 
@@ -42,7 +39,7 @@ class Folder(Layout[Path]):
         known = next(filter(None, map(known_table, unread[:5])), "")
         unused = f"not used: {listed}{known and f' ({known})'}; to take labels from a table, give it as the source"
         unused = unused if tables else ""
-        counts = Counter(name for name in names if name)
+        counts = Counter(filter(None, names))
         if len(counts) < 2 or options.unlabelled < 0:
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"
             return Source(root=root, table=table, classes=(), task="none", notes=(pool, told, unused))
@@ -69,14 +66,12 @@ def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[st
     A level of folders that are all named like parts is the split. The class is the level whose names are grades, or
     else the first one with several names that is not of parts or eyes.
     """
-    reached = min(map(len, folders))  # levels that all pictures have
-    depth = max(map(len, folders))
+    reached, depth = min(map(len, folders)), max(map(len, folders))  # levels that all, or some, pictures have
     levels = [sorted({parts[level] for parts in folders if len(parts) > level}) for level in range(depth)]
     part = next((n for n, names in enumerate(levels[:reached]) if all(map(words.part_of, names))), -1)
     several = [n for n, names in enumerate(levels) if n != part and len(names) > 1]
     graded = [n for n in several if are_grades(levels[n], scale)]
-    plain = [n for n in several if not all(map(words.is_wrapper, levels[n]))]
-    plain = [n for n in plain if not all(map(words.eye_of, levels[n]))]
+    plain = [n for n in several if not any(all(map(test, levels[n])) for test in (words.is_wrapper, words.eye_of))]
     level = next(iter(graded or plain), -1)
     splits = [words.part_of(parts[part]) if part >= 0 else "" for parts in folders]
     return splits, [parts[level] if 0 <= level < len(parts) else "" for parts in folders]
@@ -93,11 +88,8 @@ def are_grades(names: Sequence[str], scale: str) -> bool:
 
 def check_shape(root: Path, counts: Counter[str]) -> None:
     """FovealError if the folders are hardly classes: patients, dates, parts, or one or two pictures in each."""
-    kinds: dict[str, Callable[[str], object]] = {
-        "patients": words.PATIENT.fullmatch,
-        "dates": words.DATE.fullmatch,
-        "parts": lambda name: words.part_of(name) or words.FOLD.fullmatch(name),
-    }
+    kinds: dict[str, Callable[[str], object]] = {"patients": words.PATIENT.fullmatch, "dates": words.DATE.fullmatch}
+    kinds["parts"] = lambda name: words.part_of(name) or words.FOLD.fullmatch(name)
     like = [kind for kind, test in kinds.items() if 2 * sum(map(bool, map(test, counts))) > len(counts)]
     numbers = [int(name) for name in counts if name.isdecimal() and not set(counts) <= words.ETDRS]
     if len(numbers) == len(counts) and median(numbers) >= 10 and max(numbers) > len(numbers):
@@ -112,5 +104,5 @@ def check_shape(root: Path, counts: Counter[str]) -> None:
 
 def parts_note(splits: Sequence[str]) -> str:
     """A note on the parts that the source has; empty if it has none."""
-    counts = Counter(split for split in splits if split)
+    counts = Counter(filter(None, splits))
     return f"parts of the source: {', '.join(f'{split} {n:,}' for split, n in counts.items())}" if counts else ""

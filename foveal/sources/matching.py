@@ -110,10 +110,8 @@ class Matcher:
         there = [path.relative_to(self.folder).as_posix() for path in self.pictures]
         plain = {without_ending(name).lower() for name in there}
         wrong = [name for name in (without_ending(name).lower() for name in missing) if name not in plain]
-        what = (
-            f"{table}: {matched} of {counted(len(names), 'name')} match a picture in {self.folder}; names: "
-            f"{', '.join(map(repr, missing[:3]))}; files: {', '.join(map(repr, there[:3]))}"
-        )
+        what = f"{table}: {matched} of {counted(len(names), 'name')} match a picture in {self.folder}; names: "
+        what += f"{', '.join(map(repr, missing[:3]))}; files: {', '.join(map(repr, there[:3]))}"
         fix = "correct the names, or delete the rows without a picture"
         for how, repair in _REPAIRS.items():
             files = set(map(repair, plain))

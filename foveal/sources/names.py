@@ -16,13 +16,10 @@ from foveal.sources.cards import CLASSES, ICDR
 WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 PARTS: dict[str, str] = WORDS["parts"]
 _EYE_OF = {word: eye for eye, words in WORDS["eyes"].items() for word in words.split()}
-_ORGAN = "eye|auge|ojo|oeil|\u0153il|olho|occhio|oog|oculus"
+_ORGAN = WORDS["patterns"]["organ"]
 # In names of pictures and folders, only words that hardly mean anything else.
 _SIDE = "|".join(word for word in _EYE_OF if len(word) > 4 or word in ("left", "od", "os") or not word.isascii())
-_PLACES = (
-    "mac(?:ula)?(?:[_\\- ]?cent(?:er|re)e?d?)?|fovea|(?:optic[_\\- ]?)?(?:dis[ck]|nerve)|optic|onh|nasal|temp(?:oral)?|"
-    f"sup(?:erior)?|inf(?:erior)?|cent(?:ral|er|re)|post(?:erior)?(?:[_\\- ]?pole)?|{_ORGAN}|fundus|colou?r"
-)
+_PLACES = "|".join([*WORDS["patterns"]["places"], _ORGAN])
 _FIELD_WORD = "(?:f|field|img|image|view|photo)"
 _FIELD_PART = rf"[_\-. ]+(?:{_PLACES}|(?:{_FIELD_WORD}[_\-. ]?)?\(?\d{{1,3}}\)?)"
 _FIELD = rf"(?:{_FIELD_WORD}?\d{{1,3}})?(?:{_FIELD_PART}){{0,3}}"
@@ -35,15 +32,9 @@ _EYE_ALONE = re.compile(rf"(?P<eye>{_SIDE}|[LR]){_FIELD}", re.IGNORECASE)
 # 18L and L18 may be anything, unless most names are like it and there are both eyes of someone.
 _GLUED = (r"(?P<patient>.*\d)(?P<eye>[LR])", r"(?P<eye>[LR])(?P<patient>\d+)")
 _GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in _GLUED]
-# Folders that are named like a patient (P017, patient_3, case 12), a day, month or year, or masks of lesions.
-PATIENT = re.compile(r"(?:p|pat|patient|subj?|subject|case|person|participant|pid|id|mrn)[-_ ]?\d+", re.IGNORECASE)
-DATE = re.compile(r"(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?[0-3]\d)?)?|[0-3]?\d[-.][01]?\d[-.](?:19|20)\d\d")
-FOLD = re.compile(r"(?:k?fold|batch|round)[-_ ]?\d+", re.IGNORECASE)
-MASKS = re.compile(r"(^|[^a-z])masks?$", re.IGNORECASE)
-# A date or visit within a name, such as 17_2023-11-05_OD: the patient is what is left without it.
-_VISIT = re.compile(
-    r"(?:^|(?<=[_\-. ]))(?:(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1[0-3]\d|v(?:isit)?[-_]?\d{1,2})(?:[_\-. ]+|$)",
-    re.IGNORECASE,
+PATIENT, DATE, FOLD, MASKS, UNGRADABLE, _VISIT = (
+    re.compile(WORDS["patterns"][name], re.IGNORECASE)
+    for name in ("patient", "date", "fold", "masks", "ungradable", "visit")
 )
 
 
@@ -57,9 +48,6 @@ _SPELLINGS = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR", "Prolif
 _GRADE_OF = {_flat(word): grade for grade, words in enumerate(WORDS["grades"]) for word in words.split()}
 ETDRS = set(WORDS["etdrs"].split())
 _WRAPPERS, _DISEASE, _COUNTERS = (set(WORDS[name].split()) for name in ("wrappers", "disease", "counters"))
-UNGRADABLE = re.compile(
-    r"(un|not[-_ ]?|non[-_ ]?)grad(e?able|ierbar)|(bad|poor)[-_ ]quality|[无不][法可]分级|质量差", re.IGNORECASE
-)
 
 
 def part_of(name: str) -> str:

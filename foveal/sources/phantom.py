@@ -9,9 +9,8 @@ Retina units: fovea at (0, 0), a right eye's optic disc at positive x, y downwar
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -37,8 +36,7 @@ CIRCLE = np.column_stack([np.cos(ROUND), np.sin(ROUND)])
 PALE_FUNDUS, DARK_FUNDUS = np.array([0.88, 0.47, 0.24]), np.array([0.68, 0.29, 0.13])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Phantom:
+class Phantom(NamedTuple):
     """A drawn photograph: `image`, uint8 [S, S, 3] RGB; `grade`, ICDR 0..4; `eye`, "left" or "right"; and `lesions`.
 
     `lesions`: uint8 [S, S]; 0 background, 1 microaneurysm, 2 haemorrhage, 3 hard exudate, 4 cotton-wool spot,
@@ -129,10 +127,8 @@ def _paint(scene: np.ndarray, pose: np.ndarray, outlines: Outlines, paint: str) 
 
 def _draw_retina(pose: np.ndarray, size: int, patient: Generator, generator: Generator) -> np.ndarray:
     """Reflectance of the lesion-free eye, float32 [S, S, 3]."""
-    clouds, streaks = (
-        cv2.resize(generator.normal(size=(cells, cells)), (size, size), interpolation=cv2.INTER_CUBIC)
-        for cells in (7, 16)
-    )
+    clouds, streaks = (cv2.resize(generator.normal(size=(cells, cells)), (size, size), interpolation=cv2.INTER_CUBIC)
+                       for cells in (7, 16))  # fmt: skip
     texture = 0.05 * clouds + generator.uniform(0.02, 0.12) * (np.exp(-8 * streaks**2) - 0.4)  # choroidal vessels
     pigment = PALE_FUNDUS + patient.beta(2, 2) * (DARK_FUNDUS - PALE_FUNDUS)
     scene = np.asarray(pigment * (1 + texture[..., None] * (0.5, 1.0, 1.2)), np.float32)

@@ -84,10 +84,8 @@ class EyePacs(Layout[dict[str, Path]]):
                 check_cells(file, "Usage", names, rows["Usage"], "Public|Private", "Public or Private", "table.value")
                 usage = list(rows["Usage"].str.lower())
             patients, eyes = patients_and_eyes(names)
-            split = part if len(found) == 2 else ""
-            parts.append(label_rows(
-                file, names, rows["level"], folder=root, split=split, group=patients, eye=eyes, flags=usage,
-            ))  # fmt: skip
+            parts.append(label_rows(file, names, rows["level"], folder=root, split=part if len(found) == 2 else "",
+                                    group=patients, eye=eyes, flags=usage))  # fmt: skip
         return graded(root, parts)
 
 
@@ -141,10 +139,8 @@ class Ddr(Layout[list[Path]]):
                     raise FovealError("table.row", what, expected="rows such as '007-0004-000.jpg 2', with labels 0-5")
                 names.append(match["name"])
                 labels.append("" if is_missing(match["label"]) else match["label"])
-            parts.append(label_rows(
-                file, names, labels, folder=file.with_suffix(""), prefix=f"{file.stem}/", ungradable="5", first_row=1,
-                split=DDR_PARTS[file.stem],
-            ))  # fmt: skip
+            parts.append(label_rows(file, names, labels, folder=file.with_suffix(""), prefix=f"{file.stem}/",
+                                    ungradable="5", first_row=1, split=DDR_PARTS[file.stem]))  # fmt: skip
         return graded(found[0].parent, parts)
 
     @staticmethod
@@ -176,10 +172,8 @@ class DeepDrid(Layout[Path]):
         wrong = (own == "") & (other != "")  # only the other eye has a level
         poor = rows["Overall quality"].map(plain_number) == "0"
         flags = poor.map({True: "poor-quality ", False: ""}) + wrong.map({True: "eye-unclear", False: ""})
-        return label_rows(
-            file, rows["image_id"], own.mask(wrong, other), ungradable="5", flags=list(flags.str.strip()), split=split,
-            group=list(rows["patient_id"]), eye=list(eyes.mask(wrong, "")),
-        )  # fmt: skip
+        return label_rows(file, rows["image_id"], own.mask(wrong, other), ungradable="5", flags=list(flags.str.strip()),
+                          split=split, group=list(rows["patient_id"]), eye=list(eyes.mask(wrong, "")))  # fmt: skip
 
     def _test_part(self, file: Path) -> Labelled:
         rows = read_table(file, ("image_id", "DR_Levels"))

@@ -34,10 +34,7 @@ DatasetName = Literal[
 
 
 def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, Source]:
-    """The name of the source at `root` and what it holds; prints how it was recognised, and its notes.
-
-    dataset: a key of SOURCES, or "auto". FovealError if nothing recognises `root`, or it is damaged or faulty.
-    """
+    """The name of the source at `root` (`dataset`, unless "auto") and what it holds; FovealError if it is faulty."""
     if not SOURCES["phantom"].recognise(root) and not root.exists():
         raise FovealError("source.missing", f"there is no file or folder {root}")
     try:

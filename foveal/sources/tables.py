@@ -15,12 +15,7 @@ from foveal.sources.columns import USUAL, row_per_picture, usual_columns
 from foveal.sources.names import WORDS, is_missing
 from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
 
-# The usual signs in encodings beside cp1252; of UTF-8, for a text of which some bytes are damaged.
-SIGNS = {
-    "utf-8": rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}", "gb18030": rb"[\xa1-\xa3\xb0-\xd7][\xa1-\xfe]",
-    "big5": rb"[\xa1-\xc6][\x40-\x7e\xa1-\xfe]", "shift_jis": rb"[\x81-\x83\x88-\x97][\x40-\x7e\x80-\xfc]",
-    "euc_kr": rb"[\xa1-\xa3\xb0-\xc8][\xa1-\xfe]", "euc_jp": rb"[\xa1\xa4\xa5\xb0-\xcf][\xa1-\xfe]",
-}  # fmt: skip
+SIGNS = {encoding: signs.encode() for encoding, signs in WORDS["signs"].items()}  # the usual ones
 _HIGH = re.compile(rb"[\x80-\xff]")
 # Western letters in cp1252: alone, or two beside a letter of ASCII.
 _TWO = rb"[\x91-\x97\xa0\xab\xb0\xbb\xc0-\xd6\xd8-\xf6\xf8-\xff]{2}"
