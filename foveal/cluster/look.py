@@ -96,10 +96,7 @@ def why_not(images: Images, judged: np.ndarray) -> str:
 
 
 def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
-    """Features minus pixels in every score, on the same resamples: of (clusters or neighbours), measure, value, ….
-
-    Empty if there is nothing to compare. Clusters are not computed again.
-    """
+    """Features minus pixels in every score, on the same resamples: of (clusters or neighbours), measure, value, …."""
     if len(looks) < 2 or looks[0].resampling is None:
         return []
     features, pixels = (one.scores for one in looks)

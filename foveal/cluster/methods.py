@@ -7,7 +7,7 @@ they are similar for trivial reasons.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -62,8 +62,7 @@ def gaussian_mixture(points: np.ndarray, k: int) -> np.ndarray:
         return np.asarray(mixture.fit_predict(points))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Map:
+class Map(NamedTuple):
     """Places float [m, 2] of the images at `rows` int [m]; kept: the share of the 10 nearest on the map that are among
     the 10 nearest in the features; by_chance: the same for random positions.
     """

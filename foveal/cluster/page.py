@@ -43,10 +43,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
 
 
 def find(result: dict[str, Any]) -> list[Verdict]:
-    """What the run learned from, then the results of neighbours, clusters and the comparison with pixels.
-
-    No sentence claims more than its interval.
-    """
+    """What the run learned from, then the results of neighbours, clusters and the comparison with pixels."""
     return told("alike.txt", result=result, titles=TITLES, tones=TONES, substantial=SUBSTANTIAL)
 
 

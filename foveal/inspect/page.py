@@ -34,15 +34,12 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
     for number, (one, prepared, table) in enumerate(zip(summaries, sets, described, strict=True), start=1):
         name = f"{one['name']}: " if len(sets) > 1 else ""
         tables = Columns([[own] for own in tables_of(one)], "tables")
-        sections += [
-            Section(name=f"set-{number}", title=f"{name}Content", parts=[tables]),
-            Section(name=f"pictures-{number}", title=f"{name}Pictures", parts=_pictures(one, prepared, table)),
-        ]
-    return page(
-        sections, title=listed([one["name"] for one in summaries]), kind="Foveal inspection",
-        subtitle=counted(len(sets), "prepared set"),
-        about=" · ".join(dict.fromkeys(one["title"] for one in summaries)),
-    )  # fmt: skip
+        sections.append(Section(name=f"set-{number}", title=f"{name}Content", parts=[tables]))
+        shown = _pictures(one, prepared, table)
+        sections.append(Section(name=f"pictures-{number}", title=f"{name}Pictures", parts=shown))
+    return page(sections, title=listed([one["name"] for one in summaries]), kind="Foveal inspection",
+                subtitle=counted(len(sets), "prepared set"),
+                about=" · ".join(dict.fromkeys(one["title"] for one in summaries)))  # fmt: skip
 
 
 def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
@@ -82,10 +79,8 @@ def _drawn(
 
 def _pair_gallery(first: PreparedSet, second: PreparedSet, shown: Sequence[dict[str, Any]]) -> Gallery:
     """Pairs of copies side by side with their labels; `shown` comes from `summary.named`."""
-    left, right = (
-        prepared.pixels(prepared.records.set_index("id").loc[[row[key] for row in shown]])
-        for prepared, key in ((first, "id"), (second, "other"))
-    )
+    left, right = (prepared.pixels(prepared.records.set_index("id").loc[[row[key] for row in shown]])
+                   for prepared, key in ((first, "id"), (second, "other")))  # fmt: skip
     pictures = [
         Picture(source=embedded(one), overlay=embedded(other), overlay_shows="the copy",
                 id=f"{row['id']} · {row['other']}",
