@@ -68,12 +68,9 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
     return Decoded(_upright(stored, orientation), width, height)
 
 
-def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarray:
-    """Return an open picture as `decode` returns its file, but never reduced: uint8 `[h, w, 3]`, RGB, upright.
-
-    Raises FovealError: image.damaged, .too_large (more than `most_pixels`) or .unsupported.
-    """
-    check_pixels(*image.size, most_pixels)
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """Return an open picture as `decode` returns its file, but never reduced: uint8 `[h, w, 3]`, RGB, upright."""
+    check_pixels(*image.size, MAXIMUM_PIXELS)
     orientation = orientation_of(image)  # as the header has it; loading a PNG could find another one at its end
     with undamaged():
         return _upright(rgb_of(image), orientation)

@@ -137,10 +137,8 @@ def middle_level(grey: np.ndarray) -> float:
 def lit_box(grey: np.ndarray, dark: float) -> tuple[slice, slice]:
     """The rows and columns of uint8 `[S, S]` that are brighter than `dark`, without specks; all if there are none."""
     bright = (grey > dark).astype(np.uint8)
-    columns, rows = (
-        np.flatnonzero(cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) > _SPECK * len(grey))
-        for axis in (0, 1)
-    )
+    sums = (cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for axis in (0, 1))
+    columns, rows = (np.flatnonzero(lit > _SPECK * len(grey)) for lit in sums)
     if not len(rows) or not len(columns):
         return slice(0, len(grey)), slice(0, len(grey))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

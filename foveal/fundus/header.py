@@ -20,10 +20,8 @@ from foveal.errors import FovealError
 MAXIMUM_PIXELS = 300_000_000
 
 FORMATS = tomllib.loads(Path(__file__).with_name("formats.toml").read_text(encoding="utf-8"))
-READERS, UNREAD = (
-    [(re.compile(mark.encode("ascii"), re.DOTALL), kind) for kind, mark in FORMATS[table].items()]
-    for table in ("read", "unread")
-)
+READERS, UNREAD = ([(re.compile(mark.encode("ascii"), re.DOTALL), kind) for kind, mark in FORMATS[table].items()]
+                   for table in ("read", "unread"))  # fmt: skip
 RAW, KNOWN, DICOM_ENDINGS = tuple(FORMATS["raw"]), FORMATS["known"], tuple(FORMATS["dicom"])
 NO_DICOM = (*FORMATS["endings"], *FORMATS["others"], *RAW)  # endings; a file without any of them may be DICOM
 ENDINGS = (*NO_DICOM, *DICOM_ENDINGS)

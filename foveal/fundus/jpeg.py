@@ -77,21 +77,13 @@ def without_headers(data: bytes) -> bytes | None:
 def _compressed(data: bytes) -> tuple[int, int]:
     """Where the compressed data of a file with a single scan begins and ends; (0, 0) for other files."""
     parts = {marker: (start, end) for marker, start, end in segments(data)}
-    frame = next((parts[kind] for kind in (0xC0, 0xC1) if kind in parts), None)
-    if frame is None or 0xDA not in parts or frame[0] + 6 > len(data):
-        return 0, 0
-    scan = parts[0xDA]
-    if data[scan[0]] != data[frame[0] + 5]:  # the components are in several scans
-        return 0, 0
-    expected = 0  # restart marker; a marker inside the data, or one out of order, is damage
-    for mark in _MARK.finditer(data, scan[1]):
+    frame, scan = parts.get(0xC0, parts.get(0xC1)), parts.get(0xDA)
+    if frame is None or scan is None or frame[0] + 6 > len(data) or data[scan[0]] != data[frame[0] + 5]:
+        return 0, 0  # the last condition: the components are in several scans
+    for number, mark in enumerate(_MARK.finditer(data, scan[1])):
         kind = data[mark.start() + 1]
-        if 0xD0 <= kind <= 0xD7 and 0xDD in parts:
-            if kind != 0xD0 + expected % 8:
-                break
-            expected += 1
-        elif kind == 0xD9:
+        if kind == 0xD9:
             return scan[1], mark.start()
-        else:
+        if kind != 0xD0 + number % 8 or 0xDD not in parts:  # no restart marker, or one out of order, is damage
             break
     raise FovealError("image.damaged", DAMAGED)

@@ -101,11 +101,9 @@ def prepare_file(
     read = partial(decode, source, name=name, most_pixels=most_pixels)
     decoded = read(minimum=round(_FRAME_OVERSAMPLING * preparation.size))
     frame, disc = locate(decoded.pixels, preparation)
-    reduced = max(decoded.width, decoded.height) > max(frame.shape)
-    side = min(disc.width, disc.height)
+    reduced, side = max(decoded.width, decoded.height) > max(frame.shape), min(disc.width, disc.height)
     if reduced and side < _LEAST_OVERSAMPLING * preparation.size:
-        short = min(frame.shape[:2])
-        decoded = read(minimum=math.ceil(_LEAST_OVERSAMPLING * preparation.size * short / side))
+        decoded = read(minimum=math.ceil(_LEAST_OVERSAMPLING * preparation.size * min(frame.shape[:2]) / side))
         frame, disc = locate(decoded.pixels, preparation)
     return _finish(decoded.pixels, frame, disc, preparation, measure, (decoded.width, decoded.height))
 

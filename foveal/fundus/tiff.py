@@ -71,15 +71,11 @@ def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
 
 def _go_to_largest(image: TiffImageFile) -> int:
     """Open the first of the largest pages; returns its number."""
-    sizes: list[int] = []
-    for page in range(_MOST_PAGES):
-        try:
+    sizes = [image.width * image.height]
+    with suppress(EOFError, *COMPLAINTS):  # the end, or damage: the pages before it may be fine
+        for page in range(1, _MOST_PAGES):
             image.seek(page)
-        except (EOFError, *COMPLAINTS):
-            if not page:
-                raise
-            break  # the end, or damage: the pages before it may be fine
-        sizes.append(image.width * image.height)
+            sizes.append(image.width * image.height)
     largest = sizes.index(max(sizes))
     image.seek(largest)
     return largest
