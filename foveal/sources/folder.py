@@ -51,12 +51,10 @@ class Folder(Layout[Path]):
         table = table.assign(label=labels, split=splits)
         outside = names.count("") - flags.count("ungradable")
         listed = ", ".join(f"{name} ({counts[name]})" for name in sorted(counts, key=lambda name: numbers[name]))
-        notes = (
-            f"a folder per class, in this order: {listed}; --unlabelled ignores the folders", note,
-            f"{counted(outside, 'picture')} outside the class folders: an unlabelled pool" if outside else "",
-            f"{counted(flags.count('ungradable'), 'picture')} in a folder of ungradable ones" if any(flags) else "",
-            parts_note(splits), told, unused,
-        )  # fmt: skip
+        notes = (f"a folder per class, in this order: {listed}; --unlabelled ignores the folders", note,
+                 f"{counted(outside, 'picture')} outside the class folders: an unlabelled pool" if outside else "",
+                 f"{counted(flags.count('ungradable'), 'picture')} in a folder of ungradable ones" * any(flags),
+                 parts_note(splits), told, unused)  # fmt: skip
         return Source(root=root, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes)
 
 

@@ -36,12 +36,9 @@ class Messidor1(Layout[dict[Path, tuple[str, str]]]):
         bases = {file.name[:17]: file for file in sorted(tables, key=lambda file: ("update" in file.name, file.name))}
         if bases:
             return {bases[base]: PUBLISHED for base in sorted(bases)}
-        single = {
-            file: columns
-            for file in sorted(root.glob("*.csv"))
-            for columns, pattern in SINGLE.items()
-            if has_columns(file, columns) and all(map(pattern.fullmatch, read_rows(file)[columns[0]].head()))
-        }
+        single = {file: columns for file in sorted(root.glob("*.csv")) for columns, pattern in SINGLE.items()
+                  if has_columns(file, columns)
+                  and all(map(pattern.fullmatch, read_rows(file)[columns[0]].head()))}  # fmt: skip
         return single if len(single) == 1 else {}
 
     def _read(self, root: Path, found: dict[Path, tuple[str, str]], options: SourceOptions) -> Source:
@@ -52,8 +49,7 @@ class Messidor1(Layout[dict[Path, tuple[str, str]]]):
             notes.append(f"{', '.join(old)}: ADCIS has published corrections, which are not used here")
         if any(re.match("Annotation.Base33", name) for name in names):
             notes.append("Base33 contains 13 pairs of copies, two of them with different grades")
-        source = graded(root, parts, MESSIDOR, *notes)
-        return replace(source, table=group_examinations(source.table, {}))
+        return _by_examination(graded(root, parts, MESSIDOR, *notes), {})
 
     def _part(self, file: Path, columns: tuple[str, str], root: Path) -> Labelled:
         rows = read_table(file, columns)
@@ -83,14 +79,14 @@ class Messidor2(Layout[Path]):
         cells = rows["adjudicated_dr_grade"].mask(gradable == "0", "ungradable")
         keep = rows.drop(columns=["image_id", "adjudicated_dr_grade", "adjudicated_gradable"])
         part = label_rows(found, names, cells, folder=root, ungradable="ungradable", keep=keep)
-        source = graded(root, [part])
-        return replace(source, table=group_examinations(source.table, _pairs(locate(root, "messidor-2.csv"))))
+        return _by_examination(graded(root, [part]), _pairs(locate(root, "messidor-2.csv")))
 
 
-def group_examinations(table: pd.DataFrame, pairs: dict[str, str]) -> pd.DataFrame:
-    """`table` with ids without folders, and groups: the examination in `pairs`, otherwise that of `group_of`."""
-    stems = [Path(name).name for name in table["id"]]
-    return table.assign(id=stems, group=[pairs.get(stem.lower()) or group_of(stem) for stem in stems])
+def _by_examination(source: Source, pairs: dict[str, str]) -> Source:
+    """`source` with ids without folders, and groups: the examination in `pairs`, otherwise that of `group_of`."""
+    stems = [Path(name).name for name in source.table["id"]]
+    groups = [pairs.get(stem.lower()) or group_of(stem) for stem in stems]
+    return replace(source, table=source.table.assign(id=stems, group=groups))
 
 
 def _pairs(path: Path | None) -> dict[str, str]:

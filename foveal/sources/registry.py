@@ -27,10 +27,8 @@ LAYOUTS: tuple[Layout[Any], ...] = (
     Mnist(), Cifar10(), Table(), Folder(),
 )  # fmt: skip
 SOURCES = {layout.name: layout for layout in LAYOUTS}
-DatasetName = Literal[
-    "auto", "phantom", "messidor2", "idrid", "ddr", "deepdrid", "aptos2019", "eyepacs", "messidor", "retinamnist",
-    "medmnist", "mnist", "cifar10", "table", "folder",
-]  # fmt: skip
+DatasetName = Literal["auto", "phantom", "messidor2", "idrid", "ddr", "deepdrid", "aptos2019", "eyepacs", "messidor",
+                      "retinamnist", "medmnist", "mnist", "cifar10", "table", "folder"]  # fmt: skip
 
 
 def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, Source]:

@@ -49,11 +49,9 @@ class Table(Layout[list[Path]]):
         if len(found) > 1 and not all(words.part_of(file.stem) or file.name == METADATA for file in found):
             read = _together(read, pictures)
         parts, used = zip(*read, strict=True)
-        texts = pd.concat([part.rows["text"] for part in parts])
-        counts = Counter(text for text in texts if text)
-        places: dict[str, list[str]] = {}
-        for text, place in pd.concat([part.rows[["text", "place"]] for part in parts]).itertuples(index=False):
-            places.setdefault(text, []).append(place)
+        rows = pd.concat([part.rows[["text", "place"]] for part in parts])
+        counts = Counter(filter(None, rows["text"]))
+        places = rows.groupby("text")["place"].agg(list).to_dict()
         numbers, classes, scale, note = words.name_classes(set(counts), options.scale, places)
         if scale == "none" and options.scale != "none" and len(counts) > 10 and median(counts.values()) <= 2:
             what = f"{found[0]} has {len(counts)} labels in {counts.total()} rows, such as {next(iter(counts))}"
