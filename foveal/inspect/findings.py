@@ -1,7 +1,4 @@
-"""Findings that could mislead, in plain words, worst first, and all tables; from the numbers of a summary alone.
-
-templates/misleading.txt has the sentences; set.txt, sets.txt and pair.txt lay out the tables, for terminal and page.
-"""
+"""Findings that could mislead, worst first, and all tables, from the numbers of a summary; templates have the words."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -25,9 +22,8 @@ def find(sets: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> lis
     """All findings, of every set and across sets, worst first."""
     found: list[Verdict] = told(
         "misleading.txt", sets=sets, pairs=pairs, labelled=list(combinations(filter(any_labels, sets), 2)),
-        any_labels=any_labels, unknown_patients=unknown_patients, strongest=strongest, uneven_flags=uneven_flags,
-        common_flags=common_flags, small_classes=small_classes, small_class=SMALL_CLASS, strong=STRONG,
-        many_copies=MANY_COPIES,
+        any_labels=any_labels, strongest=strongest, uneven_flags=uneven_flags, small_classes=small_classes,
+        small_class=SMALL_CLASS, strong=STRONG, many_copies=MANY_COPIES, many_flagged=MANY_FLAGGED,
     )  # fmt: skip
     return sorted(found, key=lambda verdict: TONES.index(verdict.tone))
 
@@ -40,11 +36,6 @@ def any_labels(one: dict[str, Any]) -> bool:
 def class_totals(one: dict[str, Any]) -> dict[str, int]:
     """Labelled images of each class over all parts."""
     return {name: sum(part["per_class"].get(name, 0) for part in one["parts"].values()) for name in one["classes"]}
-
-
-def unknown_patients(one: dict[str, Any]) -> int:
-    """The number of photographs without a patient; 0 for other pictures, which have none."""
-    return one["without_group"] if one["fundus"] else 0
 
 
 def strongest(probe: dict[str, Any]) -> str:
@@ -66,19 +57,12 @@ def uneven_flags(one: dict[str, Any]) -> list[tuple[str, Share, Share]]:
     return found
 
 
-def common_flags(one: dict[str, Any]) -> list[dict[str, Any]]:
-    """The flags of many images."""
-    return [flag for flag in one["flags"] if flag["images"] > MANY_FLAGGED * one["images"]]
-
-
 def small_classes(one: dict[str, Any]) -> list[str]:
     """The classes with too few validation or test images, in words."""
-    return [
-        f"{counted(count, f'{word} image')} of “{name}”"
-        for split, word in (("test", "test"), ("val", "validation"))
-        for name, count in one["parts"].get(split, {}).get("per_class", {}).items()
-        if count < SMALL_CLASS
-    ]
+    return [f"{counted(count, f'{word} image')} of “{name}”"
+            for split, word in (("test", "test"), ("val", "validation"))
+            for name, count in one["parts"].get(split, {}).get("per_class", {}).items()
+            if count < SMALL_CLASS]  # fmt: skip
 
 
 def tables_of(one: dict[str, Any]) -> list[Table]:
@@ -96,7 +80,7 @@ def tables_of(one: dict[str, Any]) -> list[Table]:
         return [f"{number(mean, 1)} ± {number(deviation, 1)}" for mean, deviation in colours["channels"].values()]
 
     return told("set.txt", one=one, splits=SPLITS, classes=classes, labelled=list(totals), counts_in=counts_in,
-                shares=shares, spreads=spreads, unknown=unknown_patients(one))  # fmt: skip
+                shares=shares, spreads=spreads)  # fmt: skip
 
 
 def side_by_side(sets: Sequence[dict[str, Any]]) -> Table:

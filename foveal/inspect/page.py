@@ -81,11 +81,9 @@ def _pair_gallery(first: PreparedSet, second: PreparedSet, shown: Sequence[dict[
     """Pairs of copies side by side with their labels; `shown` comes from `summary.named`."""
     left, right = (prepared.pixels(prepared.records.set_index("id").loc[[row[key] for row in shown]])
                    for prepared, key in ((first, "id"), (second, "other")))  # fmt: skip
-    pictures = [
-        Picture(source=embedded(one), overlay=embedded(other), overlay_shows="the copy",
-                id=f"{row['id']} · {row['other']}",
-                text=f"{row['grade'] or 'no label'} · {row['other_grade'] or 'no label'}", lines=[row["kind"]],
-                alarm="labels differ" if row["conflict"] else "")
-        for one, other, row in zip(left, right, shown, strict=True)
-    ]  # fmt: skip
+    pictures = [Picture(source=embedded(one), overlay=embedded(other), overlay_shows="the copy",
+                        id=f"{row['id']} · {row['other']}", lines=[row["kind"]],
+                        text=f"{row['grade'] or 'no label'} · {row['other_grade'] or 'no label'}",
+                        alarm="labels differ" if row["conflict"] else "")
+                for one, other, row in zip(left, right, shown, strict=True)]  # fmt: skip
     return Gallery(pictures, "small")

@@ -81,11 +81,8 @@ def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
              for name in ("width", "height")}  # fmt: skip
     sizes = table.groupby(["width", "height"])
     common: Any = sizes.size().sort_values(ascending=False, kind="stable").head(COMMON_SIZES)
-    shown = [
-        {"width": int(size[0]), "height": int(size[1]), "images": int(images),
-         "per_class": per_class(sizes.get_group(size), classes)}
-        for size, images in common.items()
-    ]  # fmt: skip
+    shown = [{"width": int(size[0]), "height": int(size[1]), "images": int(images),
+              "per_class": per_class(sizes.get_group(size), classes)} for size, images in common.items()]  # fmt: skip
     return {**sides, "distinct": sizes.ngroups, "common": shown}
 
 
@@ -93,11 +90,9 @@ def _colours(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]
     """Mean and standard deviation of each channel over all images, and over those of each class."""
     channels = [name for name in (*COLOURS, "grey") if name in table and table[name].notna().any()]
     parts = {"all images": table} | {name: table[table["label"] == k] for k, name in enumerate(classes)}
-    return [
-        {"of": of, "images": len(part),
-         "channels": {name: json_ready([part[name].mean(), part[name].std()]) for name in channels}}
-        for of, part in parts.items() if len(part)
-    ]  # fmt: skip
+    return [{"of": of, "images": len(part),
+             "channels": {name: json_ready([part[name].mean(), part[name].std()]) for name in channels}}
+            for of, part in parts.items() if len(part)]  # fmt: skip
 
 
 def _flags(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -133,12 +128,10 @@ def _counted(pairs: pd.DataFrame) -> dict[str, Any]:
 def named(pairs: pd.DataFrame, first: PreparedSet, second: PreparedSet) -> list[dict[str, Any]]:
     """The first pairs with their parts and the names of their labels ("" if missing)."""
     ours, theirs = (dict(enumerate(prepared.classes)) for prepared in (first, second))
-    return [
-        {"id": row["id"], "other": row["other"], "kind": row["kind"], "similarity": float(row["similarity"]),
-         "split": row["split"], "other_split": row["other_split"], "conflict": bool(row["conflict"]),
-         "grade": ours.get(row["label"], ""), "other_grade": theirs.get(row["other_label"], "")}
-        for row in pairs.head(LISTED).to_dict("records")
-    ]  # fmt: skip
+    return [{"id": row["id"], "other": row["other"], "kind": row["kind"], "similarity": float(row["similarity"]),
+             "split": row["split"], "other_split": row["other_split"], "conflict": bool(row["conflict"]),
+             "grade": ours.get(row["label"], ""), "other_grade": theirs.get(row["other_label"], "")}
+            for row in pairs.head(LISTED).to_dict("records")]  # fmt: skip
 
 
 def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> dict[str, Any]:
