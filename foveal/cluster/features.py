@@ -1,7 +1,4 @@
-"""The images of one or more prepared sets, and their features: a row of numbers per image.
-
-Pixels are the baseline: a result that pixels also give needs no network.
-"""
+"""The images of prepared sets, and their features; pixels are the baseline: what they also give needs no network."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,12 +6,12 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
+from foveal.fundus.preparation import at_size
 from foveal.runs import read_model
 from foveal.sets.joined import prefixes
 from foveal.sets.leaks import compare_sets, find_seen, read_seen
@@ -109,12 +106,10 @@ def _units(table: pd.DataFrame, sets: Sequence[PreparedSet]) -> np.ndarray:
     groups = table["group"].to_numpy(object)
     if len(sets) > 1:
         place = {key: row for row, key in enumerate(zip(table["set"], table["record"], strict=True))}
-        pairs = [
-            (place[one, first], place[other, second])
-            for one, other in combinations(range(len(sets)), 2)
-            for first, second in compare_sets(sets[one], sets[other])[["id", "other"]].itertuples(index=False)
-            if (one, first) in place and (other, second) in place
-        ]
+        pairs = [(place[one, first], place[other, second])
+                 for one, other in combinations(range(len(sets)), 2)
+                 for first, second in compare_sets(sets[one], sets[other])[["id", "other"]].itertuples(index=False)
+                 if (one, first) in place and (other, second) in place]  # fmt: skip
         ties = pd.DataFrame(pairs, columns=["first", "second"], dtype=np.int64)
         groups = join_copies(groups, ties, table["sha256"].to_numpy(object))
     return group_codes(groups)
@@ -157,9 +152,8 @@ class Features:
 
 def small_pixels(pixels: np.ndarray) -> np.ndarray:
     """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: shrunk to at most 32 x 32 px and flattened."""
-    side = min(PIXEL_SIDE, pixels.shape[1])
-    small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in pixels]
-    return np.stack(small).reshape(len(pixels), -1).astype(np.float32) / 255
+    small = at_size(pixels, min(PIXEL_SIDE, pixels.shape[1]))
+    return small.reshape(len(pixels), -1).astype(np.float32) / 255
 
 
 def computed(images: Images, run: Path | None, device: str = "cpu") -> Features:

@@ -76,11 +76,9 @@ def look(features: Features, images: Images, judged: np.ndarray, clusters: int) 
         scores["clusters"] = score(found[rows], labels[rows], resampling)
         scores["mixture"] = score(gaussian_mixture(points, clusters)[rows], labels[rows], resampling)
         scores["neighbours"] = judge(voted, images, rows, resampling)
-    return Look(
-        features=features, clusters=found, scores=scores, resampling=resampling, near=nearest(directions, units),
-        voters=voters, voted=voted,
-        doubted=doubtful(voted, doubt(voters, labels, ordered=images.ordered), images),
-    )  # fmt: skip
+    return Look(features=features, clusters=found, scores=scores, resampling=resampling, voters=voters, voted=voted,
+                near=nearest(directions, units),
+                doubted=doubtful(voted, doubt(voters, labels, ordered=images.ordered), images))  # fmt: skip
 
 
 def why_not(images: Images, judged: np.ndarray) -> str:
@@ -100,10 +98,8 @@ def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
     if len(looks) < 2 or looks[0].resampling is None:
         return []
     features, pixels = (one.scores for one in looks)
-    return [
-        {"of": of, "measure": name} | difference(pixels[of][name][:2], one[:2], looks[0].resampling)
-        for of, scores in features.items() for name, one in scores.items()
-    ]  # fmt: skip
+    return [{"of": of, "measure": name} | difference(pixels[of][name][:2], one[:2], looks[0].resampling)
+            for of, scores in features.items() for name, one in scores.items()]  # fmt: skip
 
 
 def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling) -> dict[str, Score]:

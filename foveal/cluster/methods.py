@@ -79,11 +79,8 @@ def draw_maps(points: np.ndarray) -> list[Map]:
     rows = np.sort(np.random.default_rng(SEED).permutation(len(points))[:MOST])
     made = {"pca": points[rows][:, :2], "tsne": _tsne(points[rows])}
     near = neighbour_graph(points[rows])
-    return [
-        Map(name=name, rows=rows, places=places, kept=near.multiply(neighbour_graph(places)).sum() / near.nnz,
-            by_chance=near.nnz / len(rows) / (len(rows) - 1))
-        for name, places in made.items()
-    ]  # fmt: skip
+    return [Map(name=name, rows=rows, places=places, kept=near.multiply(neighbour_graph(places)).sum() / near.nnz,
+                by_chance=near.nnz / len(rows) / (len(rows) - 1)) for name, places in made.items()]  # fmt: skip
 
 
 def map_listing(
@@ -177,11 +174,9 @@ def listing(near: Nearest, images: Images) -> pd.DataFrame:
     """The table for neighbours.csv."""
     row, rank = np.nonzero(near.index >= 0)
     other, names, labels = near.index[row, rank], images.table["id"].to_numpy(), images.table["label"].array
-    return pd.DataFrame({
-        "id": names[row], "rank": rank + 1, "other": names[other],
-        "similarity": near.similarity[row, rank].astype(float).round(5),
-        "label": labels[row], "other_label": labels[other],
-    })  # fmt: skip
+    similarity = near.similarity[row, rank].astype(float).round(5)
+    return pd.DataFrame({"id": names[row], "rank": rank + 1, "other": names[other], "similarity": similarity,
+                         "label": labels[row], "other_label": labels[other]})  # fmt: skip
 
 
 def doubtful(voted: np.ndarray, doubts: np.ndarray, images: Images) -> pd.DataFrame:

@@ -1,7 +1,4 @@
-"""The page: one HTML file with scores, maps, and some images with their nearest images.
-
-The dots of a map are drawn in random order: in class order, the last class would hide the others.
-"""
+"""The page: scores, maps, whose dots are in random order since the last class would hide others, and nearest images."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -68,12 +65,11 @@ def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Ma
             f"Licence of the pictures: {licence}. It also applies to this page.",
             *_rows(images, look, look.near, at_random)]),
     ]  # fmt: skip
-    return rendering.page(
-        [section for section in sections if section.name != "doubted" or len(look.doubted)],
-        title=listed(list(dict.fromkeys(images.table["source"]))), kind="Foveal clusters",
-        subtitle="which images are similar", style="cluster.css", script="cluster.js",
-        about=" · ".join(dict.fromkeys(prepared.card["title"] for prepared in images.sets)),
-    )  # fmt: skip
+    titles = dict.fromkeys(prepared.card["title"] for prepared in images.sets)
+    return rendering.page([section for section in sections if section.name != "doubted" or len(look.doubted)],
+                          title=listed(list(dict.fromkeys(images.table["source"]))), kind="Foveal clusters",
+                          subtitle="which images are similar", style="cluster.css", script="cluster.js",
+                          about=" · ".join(titles))  # fmt: skip
 
 
 def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.random.Generator) -> Html:
@@ -124,11 +120,8 @@ def _colouring(
         found = [name for name in found if name in common] + ["others"]
     counts, free = values.value_counts(), iter(PALETTE)
     own = dict.fromkeys(MUTED, "var(--muted)") | dict(colours or {})
-    kinds = [
-        {"mark": f"{key}-{n}", "name": name, "count": int(counts[name]), "muted": name in MUTED,
-         "colour": own[name] if name in own else next(free)}
-        for n, name in enumerate(found)
-    ]  # fmt: skip
+    kinds = [{"mark": f"{key}-{n}", "name": name, "count": int(counts[name]), "muted": name in MUTED,
+              "colour": own[name] if name in own else next(free)} for n, name in enumerate(found)]  # fmt: skip
     marks = values.map({kind["name"]: kind["mark"] for kind in kinds}).to_numpy()
     return {"key": key, "title": title, "kinds": kinds, "marks": marks}
 

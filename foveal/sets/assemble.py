@@ -112,15 +112,14 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
     """Write card.json: what the set is, where it comes from, how it was made, and its counts."""
     card, source, classes = assembly.card, assembly.source, list(assembly.source.classes)
     task = card.task if card.task != "auto" else source.task or "none"
-    facts = {
+    write_json(folder / "card.json", {
         "name": assembly.name, "title": card.title, "task": task if classes else "none", "classes": classes,
         "scale": assembly.scale, "fundus": card.fundus, "source": assembly.config.asked["source"],
         "identity": assembly.identity, "options": assembly.preparation.as_dict(), "asked": assembly.config.asked,
         "counts": counts_of(records, classes), "rejected": rejected, "licence": card.licence,
         "reference": card.reference, "source_hash": assembly.source_hash,
         "content_hash": hashlib.sha256((folder / "records.csv").read_bytes()).hexdigest(),
-    }  # fmt: skip
-    write_json(folder / "card.json", facts)
+    })  # fmt: skip
 
 
 def report(out: Path) -> None:

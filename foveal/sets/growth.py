@@ -1,7 +1,4 @@
-"""Growth: what a set keeps when its source has changed, and which of its images would move to another part.
-
-A picture keeps its part (train, val, test or unlabelled), also under another name or when it was saved again.
-"""
+"""Growth: a set whose source has changed keeps the part of each picture, also if it was renamed or saved again."""
 
 from pathlib import Path
 from typing import Any
@@ -106,10 +103,8 @@ def keep_patients(records: pd.DataFrame, earlier: pd.DataFrame, same: pd.DataFra
 def pictures_of(records: pd.DataFrame, shards: Shards) -> Pictures:
     """Records with their fingerprints as a collection to search."""
     shard, row = records["shard"].to_numpy(), records["row"].to_numpy()
-    return Pictures(
-        fingerprints=from_text(records["fingerprint"].tolist()), hashes=records["sha256"].to_numpy(),
-        read=lambda index: gather(shards, shard[index], row[index]),
-    )  # fmt: skip
+    return Pictures(fingerprints=from_text(records["fingerprint"].tolist()), hashes=records["sha256"].to_numpy(),
+                    read=lambda index: gather(shards, shard[index], row[index]))  # fmt: skip
 
 
 def moves_of(records: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,4 @@
-"""Several prepared sets on one label scale joined into one: their shards are linked or copied, never decoded again.
-
-Splits, patients and measures stay; afterwards copies of one picture in two sets are searched for.
-"""
+"""Several prepared sets on one label scale joined into one: shards are linked or copied; splits and patients stay."""
 
 import os
 import shutil

@@ -152,11 +152,9 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None, root: Path | No
         card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))
         preparation, stamps = choose_preparation(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
-    return Assembly(
-        name=name, config=config, card=card, source=source, stamps=stamps, scale=choose_scale(config, source, card),
-        preparation=preparation, source_hash=source_hash(source, stamps),
-        identity=existing["identity"] if existing else identity_of(name, config),
-    )  # fmt: skip
+    return Assembly(name=name, config=config, card=card, source=source, stamps=stamps, preparation=preparation,
+                    scale=choose_scale(config, source, card), source_hash=source_hash(source, stamps),
+                    identity=existing["identity"] if existing else identity_of(name, config))  # fmt: skip
 
 
 def identity_of(name: str, config: PrepareConfig) -> str:
@@ -218,10 +216,9 @@ def choose_preparation(
         crop = existing["options"]["crop"]
     if source.images is not None:
         side, channels, crop = max(source.images.shape[1:3]), source.images.shape[3], "none"
-    return Preparation(
-        size=config.size or side, crop=crop if config.crop == "auto" else config.crop, fit=config.fit, mask=config.mask,
-        enhance=config.enhance, green=config.green, channels=1 if config.green else channels,
-    )  # fmt: skip
+    return Preparation(size=config.size or side, crop=crop if config.crop == "auto" else config.crop, fit=config.fit,
+                       mask=config.mask, enhance=config.enhance, green=config.green,
+                       channels=1 if config.green else channels)  # fmt: skip
 
 
 def check_out(config: PrepareConfig) -> dict[str, Any] | None:

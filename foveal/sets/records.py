@@ -23,10 +23,8 @@ from foveal.sources.source import SPLITS
 
 HASHED = "(?:name|dicom)-[0-9a-f]{16}"  # the patient of a photograph that a server kept
 COLUMNS_FILE = "columns.csv"
-COLUMNS = (
-    "id", "file", "label", "split", "group", "eye", "source", "camera", "width", "height", "sha256", "file_sha256",
-    "flags", "shard", "row",
-)  # fmt: skip
+COLUMNS = ("id", "file", "label", "split", "group", "eye", "source", "camera", "width", "height", "sha256",
+           "file_sha256", "flags", "shard", "row")  # fmt: skip
 ADDED = ("source", "camera", "file_sha256")  # columns that sets of earlier versions lack
 
 

@@ -32,10 +32,8 @@ T = TypeVar("T")
 AHEAD = 8  # items per thread, so that a slow one does not hold up the others
 OPEN_AT_ONCE = 128  # memory maps: each holds a file open, and some systems allow 256 open files
 # The columns of a shard's table, before the measures, and what they hold for a file that could not be read.
-FACTS = {
-    "file": "", "stamp": "", "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "",
-    "file_sha256": "", "flags": "", "fingerprint": "",
-}  # fmt: skip
+FACTS = {"file": "", "stamp": "", "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "", "file_sha256": "",
+         "flags": "", "fingerprint": ""}  # fmt: skip
 RETRY = "retry"  # the stamp of a file that may be readable the next time
 _RETRIED = ("image.unavailable", "package.missing")
 
