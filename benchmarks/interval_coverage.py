@@ -24,7 +24,7 @@ from foveal.evaluate.difference import paired_difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import judge, severity
-from foveal.readout.scales import Scale, referred
+from foveal.readout.scales import Scale
 
 SCALE = Scale(names=list("01234"), ordered=True, referable_from=2, sight_threatening_from=3)
 SHARES = (0.5, 0.1, 0.25, 0.1, 0.05)  # of the grades
@@ -74,7 +74,7 @@ def figures(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[tuple[st
     resampling = Resampling(table["unit"].to_numpy(), resamples, seed)
     yield from measure(first, SCALE, resampling)["metrics"].items()
     scores, ill = severity(first, 2)
-    called = {", grade given": referred(first["grade"].to_numpy(), 2), f" at {THRESHOLD}": scores >= THRESHOLD}
+    called = {", grade given": first["grade"].to_numpy() >= 2, f" at {THRESHOLD}": scores >= THRESHOLD}
     for name, calls in called.items():
         point = judge(calls, ill, resampling, None)
         yield from ((f"{share}{name}", point[share]) for share in ("sensitivity", "specificity"))

@@ -1,6 +1,6 @@
 """Operating points: sensitivity and specificity of referral, by grade and by thresholds on the probability.
 
-The first point refers by the grade (`scales.referred`), the default rule. If the run refers by a threshold that was
+The first point refers by the grade, the default rule. If the run refers by a threshold that was
 chosen in training (readout/referral.py), the point "in use" stands before it, from the column `referable`. The other
 points refer by other thresholds. These are chosen on the validation part and applied to the evaluated part, because a
 threshold looks too good on the images it was chosen on. For the held-out predictions of folds, each fold uses a
@@ -20,7 +20,7 @@ from foveal.evaluate.intervals import Resampling
 from foveal.fundus.quality import UNGRADABLE
 from foveal.readout.predictions import probability_columns
 from foveal.readout.referral import Referral, labelled_oedema, predicted_oedema, score
-from foveal.readout.scales import Scale, referred
+from foveal.readout.scales import Scale
 from foveal.sets.splits import group_codes
 from foveal.sources.messidor import is_coarse
 
@@ -56,7 +56,7 @@ def operating_points(
             parts = []
             notes.append(f"No thresholds for {target}: the images to choose them on are all positive or all negative.")
         scores, positive = severity(table, cut, target)
-        by_grade, used = referred(table["grade"].to_numpy(np.int64), cut), calls_of(table, cut)
+        by_grade, used = table["grade"].to_numpy(np.int64) >= cut, calls_of(table, cut)
         calls: list[tuple[str, float | None, np.ndarray]] = [(BY_GRADE, None, by_grade)]
         if target == REFERABLE and (frozen is not None or not np.array_equal(used, by_grade)):
             calls.insert(0, (IN_USE, frozen, used))
@@ -97,7 +97,7 @@ def calls_of(table: pd.DataFrame, cut: int) -> np.ndarray:
     """bool [n]: which images were referred, from the column `referable`; by the grade if that has no values."""
     if "referable" in table and table["referable"].notna().all():
         return table["referable"].to_numpy(np.int64) == 1
-    return referred(table["grade"].to_numpy(np.int64), cut)
+    return table["grade"].to_numpy(np.int64) >= cut
 
 
 def severity(table: pd.DataFrame, cut: int, target: str = REFERABLE) -> tuple[np.ndarray, np.ndarray]:

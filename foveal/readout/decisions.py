@@ -83,11 +83,9 @@ def choose_cutoffs(
     return shrunk_cutoffs(places, truth, default) if better else default
 
 
-def out_of_fold(
-    places: np.ndarray, truth: np.ndarray, groups: np.ndarray, default: Cutoffs | None = None
-) -> np.ndarray:
+def out_of_fold(places: np.ndarray, truth: np.ndarray, units: np.ndarray, default: Cutoffs | None = None) -> np.ndarray:
     """Grades int [n] by cutoffs that were fitted without the image's group; the default with a single group."""
-    fold_of = np.random.default_rng(SEED).permutation(int(groups.max()) + 1)[groups] % FOLDS
+    fold_of = np.random.default_rng(SEED).permutation(int(units.max()) + 1)[units] % FOLDS
     grades = cut(places, default or half_way(truth.shape[1]))
     for fold in np.unique(fold_of):
         own = fold_of == fold

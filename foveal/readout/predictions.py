@@ -30,9 +30,8 @@ def read_predictions(file: Path) -> pd.DataFrame:
     wanted = [*REQUIRED, *(f"p{number}" for number in range(max(2, len(columns))))]
     if missing := [column for column in wanted if column not in table]:
         what = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table))[:200]}"
-        raise FovealError(
-            "predictions.missing_column", what, fix="add it; label, referable, group and split may be empty"
-        )
+        fix = "add it; label, referable, group and split may be empty"
+        raise FovealError("predictions.missing_column", what, fix=fix)
     if not len(table):
         raise FovealError("predictions.empty", f"{file} has no rows")
     if nameless := int((table["id"] == "").sum()):
@@ -55,11 +54,9 @@ def _read_text(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise FovealError("predictions.missing", f"{file} does not exist", fix="give a run folder or a predictions.csv")
     try:
-        names = _header(file)
         # Read classes of a second task as text, so that "1" does not become 1.0.
-        text = dict.fromkeys([*TEXT, *(name.partition("=")[0] for name in names if "=" in name)], str)
-        empty = {"label": [""], "referable": [""]}
-        return pd.read_csv(file, dtype=text, keep_default_na=False, na_values=empty)
+        text = dict.fromkeys([*TEXT, *(name.partition("=")[0] for name in _header(file) if "=" in name)], str)
+        return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "referable": [""]})
     except pd.errors.EmptyDataError:
         raise FovealError("predictions.empty", f"{file} is empty", expected="a first line of column names") from None
     except (UnicodeError, pd.errors.ParserError) as error:

@@ -22,8 +22,7 @@ from foveal.files import read_json, write_json
 from foveal.readout import calibration, decisions
 from foveal.readout.calibration import Adjustment
 from foveal.readout.decisions import choose_cutoffs
-from foveal.readout.referral import LIKELY, Referral
-from foveal.readout.scales import referred
+from foveal.readout.referral import LIKELY, Referral, score
 
 FILE = "readout.json"
 LEAST_IMAGES = 50  # fewer are not enough to fit a temperature or a cutoff reliably
@@ -68,9 +67,14 @@ class Readout:
     ) -> np.ndarray:
         """bool [n]: which images are referred, by the threshold if there is one, else from grade `lowest` upwards or by
         the probability of macular oedema [n], if that was learned."""
-        if self.referral is not None:
-            return self.referral.referred(probabilities, oedema)
-        return referred(grades, lowest) if oedema is None else referred(grades, lowest) | (oedema >= LIKELY)
+        point = self.referral
+        called = grades >= lowest if point is None else score(probabilities, point.lowest) >= point.threshold
+        return called if oedema is None else called | (oedema >= self.oedema_from)
+
+    @property
+    def oedema_from(self) -> float:
+        """The probability of macular oedema from which an image is referred."""
+        return LIKELY if self.referral is None else self.referral.threshold
 
     def sets(self, probabilities: np.ndarray, grades: np.ndarray) -> list[str]:
         """The set of each image as words, "1 2"; empty without limits."""

@@ -35,9 +35,10 @@ LIKELY = 0.5  # the probability from which a photograph is referred, unless the 
 
 @dataclass(frozen=True, kw_only=True)
 class Referral:
-    """An operating point. lowest: the lowest referable class. least: the sensitivity asked for, 0-1.
+    """An operating point: images whose `score` is at or above the threshold are referred.
 
-    sensitivity, specificity: entries (value, low, high, n) on the images that it was chosen on; {} if unknown.
+    lowest: the lowest referable class. least: the sensitivity asked for, 0-1. sensitivity, specificity: entries (value,
+    low, high, n) on the images that it was chosen on; {} if unknown.
     """
 
     least: float
@@ -45,10 +46,6 @@ class Referral:
     threshold: float
     sensitivity: Mapping[str, Any]
     specificity: Mapping[str, Any]
-
-    def referred(self, probabilities: np.ndarray, oedema: np.ndarray | None = None) -> np.ndarray:
-        """bool [n]: which images are referred; probabilities, oedema: as in `score`."""
-        return score(probabilities, self.lowest, oedema) >= self.threshold
 
 
 def score(probabilities: np.ndarray, lowest: int, oedema: np.ndarray | None = None) -> np.ndarray:

@@ -1,21 +1,11 @@
-"""The meaning of a grader's classes: their names, their order, and the lowest class that is referred.
-
-`referred` decides whether an image is referred, unless the run has a threshold for it (referral.py).
-"""
+"""The meaning of a grader's classes: their names, their order, and the lowest class that is referred."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 # The lowest grade above each cutoff, per scale.
 REFERABLE_FROM = {"icdr": 2}  # moderate NPDR (Gulshan et al. 2016)
 SIGHT_THREATENING_FROM = {"icdr": 3}  # severe NPDR and above; the macula is not graded (Wilkinson et al. 2003)
-
-
-def referred(grades: np.ndarray, lowest: int) -> np.ndarray:
-    """bool [n]: which images are referred by default: those whose grade, int [n], is `lowest` or above."""
-    return np.asarray(grades >= lowest)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,8 +58,9 @@ def test_either_refers():
     assert readout.referred(probabilities, grades, 2).tolist() == [False, False, False, True]
     assert readout.referred(probabilities, grades, 2, oedema).tolist() == [False, True, False, True]
     referral = Referral(least=0.9, lowest=2, threshold=0.25, sensitivity={}, specificity={})
-    assert referral.referred(probabilities).tolist() == [False, False, True, True]
-    assert referral.referred(probabilities, oedema).tolist() == [False, True, True, True]
+    readout = replace(readout, referral=referral)
+    assert readout.referred(probabilities, grades, 2).tolist() == [False, False, True, True]
+    assert readout.referred(probabilities, grades, 2, oedema).tolist() == [False, True, True, True]
 
 
 def test_a_patient_with_oedema_has_the_disease():
