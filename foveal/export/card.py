@@ -55,10 +55,4 @@ def write_card(said: dict[str, Any], loads: dict[str, str], run: Path, folder: P
     contents = said | {"networks": networks, "loads": loads, "power": POWER, "hub": (folder / CONFIG).is_file()}
     write_text(folder / "README.md", render("README.md", **contents) + "\n")
     write_table(folder / "seen.csv", read_seen(str(run)).assign(id="", set="", path="", patient=""))
-    write_text(folder / "requirements.txt", render("requirements.txt", pinned=pinned, version=VERSION))
-
-
-def pinned(name: str) -> str:
-    """NAME==VERSION, or only NAME if it is not installed here (export needs neither the server nor DICOM packages)."""
-    version = version_of(name)
-    return name if version is None else f"{name}=={version}"
+    write_text(folder / "requirements.txt", render("requirements.txt", version_of=version_of, version=VERSION))

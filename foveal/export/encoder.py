@@ -26,10 +26,7 @@ FEW = 8  # images on which features are compared
 
 
 def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> str:
-    """Write the only grader's encoder; returns how to load it, or why only Foveal can.
-
-    images: prepared uint8 [n, S, S, C].
-    """
+    """Write the only grader's encoder; returns how to load it, or why only Foveal can. images: uint8 [n, S, S, C]."""
     import timm
     from timm.models import save_for_hf
 

@@ -46,7 +46,7 @@ def export(config: ExportConfig, encoder: str = "") -> Path:
     if out.exists() and not out.is_dir():
         raise FovealError("option.value", f"--out {out} is a file", expected="a folder")
     check_free(out, made=ABOUT)
-    predictor = Predictor(config.run, None, None if config.tta == "auto" else config.tta, encoder)
+    predictor = Predictor(config.run, None, config.tta, encoder)
     formats = _formats(config, predictor)
     checked = _images(config, predictor)
     graph, example = whole_graph(predictor)
@@ -68,16 +68,14 @@ def export(config: ExportConfig, encoder: str = "") -> Path:
 
 
 def _formats(config: ExportConfig, predictor: Predictor) -> tuple[Format, ...]:
-    """The formats possible for this run, with a warning for each of the others; FovealError if none is possible."""
-    reasons: dict[Format, str] = {}
-    if not predictor.has_features:
-        reasons["encoder"] = "the run has several encoders; export one of them, such as RUN/fold1"
-    left_out = [f"skipping {name}: {reasons[name]}" for name in config.formats if name in reasons]
-    if len(left_out) == len(config.formats):
-        raise FovealError("export.no_format", "; ".join(left_out))
-    for line in left_out:
-        warn(line)
-    return tuple(name for name in config.formats if name not in reasons)
+    """The formats possible for this run, with a warning if others are left out; FovealError if none is possible."""
+    if predictor.has_features or "encoder" not in config.formats:
+        return config.formats
+    what = "skipping encoder: the run has several encoders; export one of them, such as RUN/fold1"
+    if {*config.formats} == {"encoder"}:
+        raise FovealError("export.no_format", what)
+    warn(what)
+    return tuple(name for name in config.formats if name != "encoder")
 
 
 def _images(config: ExportConfig, predictor: Predictor) -> np.ndarray:
@@ -95,10 +93,11 @@ def _images(config: ExportConfig, predictor: Predictor) -> np.ndarray:
 
 
 def _write(config: ExportConfig, formats: tuple[Format, ...], work: Work, graph: Graph, example: Tensor) -> None:
-    folder, onnx_file, rows = work.folder, work.folder / FILES["onnx"][0], []
-    from_onnx = any(name.startswith("onnx") for name in formats)
-    for name in (name for name in FILES if name in formats or (name == "onnx" and from_onnx)):
-        file, what = folder / FILES[name][0], FILES[name][1]
+    folder, onnx_file, rows, how = work.folder, work.folder / FILES["onnx"][0], [], ""
+    for name, (file_name, what) in FILES.items():
+        if name not in formats and not (name == "onnx" and "onnx-fp16" in formats):
+            continue
+        file = folder / file_name
         with refusing(name), replacing(file) as partial:
             if name == "onnx-fp16":
                 write_half(onnx_file, partial)
@@ -109,7 +108,6 @@ def _write(config: ExportConfig, formats: tuple[Format, ...], work: Work, graph:
             rows.append(check(work, file, what, exact=name in ("onnx", "torch")))
     if "onnx" not in formats:
         onnx_file.unlink(missing_ok=True)
-    how = ""
     if "encoder" in formats:
         how = write_encoder(work.predictor, work.checked, folder)
         describe(work, folder / WEIGHTS, "the encoder's weights")

@@ -4,7 +4,6 @@ foveal.json contains the rest: preparation of photographs (fundus/preparation.py
 Legend: N images, s pixels a side, C channels, K classes, D features.
 """
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from foveal.console import warn
 from foveal.errors import FovealError
+from foveal.files import sha256_of
 from foveal.fundus.preparation import at_size
 from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Looking
@@ -95,7 +95,7 @@ def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
 
 def write_graph(graph: Graph, example: Tensor, file: Path, form: str) -> None:
     """Write the graph for any number of images as "onnx", which needs onnxscript, or for torch.export.load, "torch"."""
-    with hushed():
+    with silenced():
         if form == "torch":
             torch.export.save(traced(graph, example), file)
         else:
@@ -115,7 +115,7 @@ def write_half(onnx_file: Path, file: Path) -> None:
     inside = {node.name for node in model.graph.node for each in node.metadata_props
               if each.key == "namespace" and ".encoder" in each.value}  # fmt: skip
     tail = [node.name for node in model.graph.node if node.name not in inside]  # small, and sums need float32
-    with hushed():
+    with silenced():
         half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=tail))
         half.remove_cascaded_cast_nodes()  # to float16 and back, between nodes that both stay in float32
     onnx.save(half.model, str(file))
@@ -147,7 +147,7 @@ def traced(graph: Graph, example: Tensor) -> torch.export.ExportedProgram:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Suppress warnings and log messages that are meant for developers of an exporter."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -181,7 +181,7 @@ def both(answers: Answers) -> np.ndarray:
 
 def describe(work: Work, file: Path, what: str) -> dict[str, Any]:
     """Add a finished file to the content of foveal.json; returns its entry."""
-    entry = {"what": what, "bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    entry = {"what": what, "bytes": file.stat().st_size, "sha256": sha256_of(file)}
     work.said["files"][file.name] = entry
     return entry
 

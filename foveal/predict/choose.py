@@ -25,12 +25,12 @@ def choose(
     [n, K]. features: [n, D]; known: [m, D], of photographs that are graded already, or none. cells, patients: [n], any
     values.
     """
-    unsure, directions = unsureness(probabilities), _directions(features)
-    apart = _distance(directions, _directions(known)) if len(known) else np.full(len(directions), 1.0)
+    unsure, own = unsureness(probabilities), directions(features)
+    apart = _distance(own, directions(known)) if len(known) else np.full(len(own), 1.0)
     cell, patient = (np.unique(values, return_inverse=True)[1] for values in (cells, patients))
     taken = {"cell": np.zeros(cell.max(initial=0) + 1, int), "patient": np.zeros(patient.max(initial=0) + 1, int)}
-    left, positions, distance = np.ones(len(directions), bool), list[int](), list[float]()
-    for _ in range(min(number, len(directions))):
+    left, positions, distance = np.ones(len(own), bool), list[int](), list[float]()
+    for _ in range(min(number, len(own))):
         # First the least used patients, then among theirs the least used cells.
         open_ = left & (taken["patient"][patient] == taken["patient"][patient][left].min())
         open_ &= taken["cell"][cell] == taken["cell"][cell][open_].min()
@@ -40,16 +40,16 @@ def choose(
         left[best] = False
         taken["cell"][cell[best]] += 1
         taken["patient"][patient[best]] += 1
-        apart = np.minimum(apart, 1 - directions @ directions[best])
+        apart = np.minimum(apart, 1 - own @ own[best])
     return np.array(positions, int), np.array(distance)
 
 
-def _directions(features: np.ndarray) -> np.ndarray:
+def directions(features: np.ndarray) -> np.ndarray:
+    """Features [D] or [n, D] with length 1, as float32."""
     values = np.asarray(features, np.float32)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
 
 
-def _distance(directions: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """[n]: 1 - cosine to the nearest of `known`."""
-    parts = [1 - (part @ known.T).max(axis=1) for part in np.array_split(directions, -(-len(directions) // 1000))]
-    return np.concatenate(parts)
+def _distance(own: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """[n]: 1 - cosine to the nearest of `known`; both are directions."""
+    return np.concatenate([1 - (part @ known.T).max(axis=1) for part in np.array_split(own, -(-len(own) // 1000))])

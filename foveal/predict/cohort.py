@@ -105,8 +105,7 @@ def _graded(config: EvaluateConfig, source: Path, runs: list[Path]) -> EvaluateC
     sets = [cohort_set(run, source) for run in runs]
     files = [_grade(run, source, prepared) for run, prepared in zip(runs, sets, strict=True)]
     first = pd.read_csv(files[0], dtype=str, keep_default_na=False)
-    differing = tuple(name for name in COLUMNS if (first[name] != "").all() and first[name].nunique() > 1)
-    by = config.by or differing
+    by = config.by or tuple(name for name in COLUMNS if (first[name] != "").all() and first[name].nunique() > 1)
     return replace(config, on=None, source=files[0], versus=tuple(files[1:]), by=by, records=sets[0].path)
 
 
@@ -197,14 +196,12 @@ def _grade(run: Path, source: Path, prepared: PreparedSet) -> Path:
     """
     flags = prepared.records["flags"].str.split().map(lambda words: UNGRADABLE in words)
     file, seen = folder_of(run, source) / FILE, prepared.records[prepared.records["label"].notna() | flags]
-    judged = seen["id"][unlearned(run, source, prepared, seen)]
+    test = seen["id"][unlearned(run, source, prepared, seen)]
     before = file.read_bytes() if file.is_file() else b""
     predict(PredictConfig(run=run, images=(prepared.path,), out=file))
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     known = prepared.records.set_index("id").loc[table["id"]]
-    table["split"] = np.select(
-        [table["id"].isin(judged), table["id"].isin(seen["id"])], ["test", "train"], "unlabelled"
-    )
+    table["split"] = np.select([table["id"].isin(test), table["id"].isin(seen["id"])], ["test", "train"], "unlabelled")
     for name in COLUMNS:
         table[name] = known[name].to_numpy()
     write_table(file, table)

@@ -170,26 +170,22 @@ def _of_set(prepared: PreparedSet) -> Iterator[Batch]:
     roots = [folder for path in sources for folder in (path, path.parent)]  # a table is beside its pictures
     for start in range(0, len(prepared.records), BATCH):
         part = prepared.records.iloc[start : start + BATCH]
-        sizes = diameters_of(part, prepared.measures)
-        yield _table(part, prepared.classes, roots), prepared.pixels(part), sizes
+        yield _table(part, prepared.classes, roots), prepared.pixels(part), diameters_of(part, prepared.measures)
 
 
-def _of_photographs(
-    photographs: list[Photograph], table: pd.DataFrame, way: Preparation, fundus: bool
-) -> Iterator[Batch]:
+def _of_photographs(listed: list[Photograph], table: pd.DataFrame, way: Preparation, fundus: bool) -> Iterator[Batch]:
     """The photographs that can be read, with their quality flags; warns of the others at the end."""
     known, unread = table.set_index("id"), []
-    for batch in batches(read_photographs(photographs, way, fundus)):
+    for batch in batches(read_photographs(listed, way, fundus)):
         unread += [f"{photograph.id}: {found}" for photograph, found in batch if isinstance(found, FovealError)]
         good = [(photograph.id, found) for photograph, found in batch if isinstance(found, Prepared)]
         if not good:
             continue
         part = known.loc[[name for name, _ in good]].reset_index()
-        part["flags"] = [
-            " ".join(filter(None, (own, *found.flags))) for own, (_, found) in zip(part["flags"], good, strict=True)
-        ]
+        flags = zip(part["flags"], good, strict=True)
+        part["flags"] = [" ".join(filter(None, (own, *found.flags))) for own, (_, found) in flags]
         sizes = [diameter(found.width, found.height, found.measures.get("border", np.nan)) for _, found in good]
         yield part, np.stack([found.pixels for _, found in good]), np.array(sizes)
     if unread:
-        warn(f"{len(unread)} of {counted(len(photographs), 'photograph')} cannot be read and are left out, "
-             f"such as {unread[0]}")  # fmt: skip
+        count = f"{len(unread)} of {counted(len(listed), 'photograph')}"
+        warn(f"{count} cannot be read and are left out, such as {unread[0]}")

@@ -11,22 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fhir.resources.R4B.bundle import Bundle
+
 from foveal.files import write_text
 from foveal.predict.model import Model
-from foveal.predict.studies import (
-    CODES,
-    GRADES,
-    INSUFFICIENT,
-    NOTICE,
-    QUESTIONS,
-    UNKNOWN_EYE,
-    UNLIKE,
-    Eye,
-    Study,
-    conclusion,
-    uid_of,
-    uuid_of,
-)
+from foveal.predict.studies import CODES, NOTICE, UNKNOWN_EYE, UNLIKE, Eye, Study, conclusion, uid_of, uuid_of
 from foveal.version import VERSION
 
 _URI = "urn:ietf:rfc:3986"
@@ -35,13 +24,10 @@ STATUS = "preliminary"
 
 def write_fhir(study: Study, model: Model, folder: Path) -> Path:
     """Write FOLDER/STUDY.json and return its path."""
-    from fhir.resources.R4B.bundle import Bundle
-
     names = {part: uuid_of(study.uid, part).urn for part in ("report", *(eye.side for eye in study.eyes))}
     names["grader"] = uuid_of(VERSION, model.key).urn
-    resources = [_device(model, names["grader"])]
-    resources += [_observation(eye, study, model, names) for eye in study.eyes]
-    resources.append(_report(study, names))
+    observations = [_observation(eye, study, model, names) for eye in study.eyes]
+    resources = [_device(model, names["grader"]), *observations, _report(study, names)]
     entries = [_entry(resource) for resource in resources]
     bundle = Bundle.model_validate({"resourceType": "Bundle", "type": "transaction", "entry": entries})
     path = folder / f"{study.uid}.json"
@@ -68,10 +54,11 @@ def _device(model: Model, name: str) -> dict[str, Any]:
 
 
 def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) -> dict[str, Any]:
+    questions = CODES["questions"]
     observation = {
         "resourceType": "Observation", **_common(study, names[eye.side]),
         "category": [_concept("category", "imaging", "Imaging")],
-        "code": _concept("loinc", *QUESTIONS[eye.side]) if eye.side in QUESTIONS else {"text": UNKNOWN_EYE},
+        "code": _concept("loinc", *questions[eye.side]) if eye.side in questions else {"text": UNKNOWN_EYE},
         "bodySite": _concept("snomed", *CODES["body_sites"][eye.side]),
         "device": {"reference": names["grader"]},
         "derivedFrom": [_imaging_study(study)],
@@ -79,9 +66,9 @@ def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) ->
     }  # fmt: skip
     if eye.grade is None:
         absent = _concept("absent", "unknown", "Unknown")
-        absent["coding"] += _concept("loinc", *INSUFFICIENT)["coding"]
+        absent["coding"] += _concept("loinc", *CODES["insufficient"])["coding"]
         return {**observation, "dataAbsentReason": {**absent, "text": f"Ungradable: {eye.why}"}}
-    value = {**_concept("loinc", *GRADES[eye.grade]), "text": f"{eye.grade} {model.classes[eye.grade]}"}
+    value = {**_concept("loinc", *CODES["grades"][eye.grade]), "text": f"{eye.grade} {model.classes[eye.grade]}"}
     share = {"value": round(eye.share, 4), "unit": "1", "system": CODES["systems"]["ucum"], "code": "1"}
     components = [
         {"code": {"text": "Referral advised"}, "valueBoolean": eye.referable},
@@ -109,7 +96,7 @@ def _report(study: Study, names: dict[str, str]) -> dict[str, Any]:
 
 def _common(study: Study, name: str) -> dict[str, Any]:
     """What observations and reports share: identifier, status, patient and, if known, date."""
-    patient: dict[str, Any] = {"value": study.patient}
+    patient: dict[str, Any] = {"value": str(study.source.PatientID)}
     if issuer := str(study.source.get("IssuerOfPatientID") or ""):
         patient["assigner"] = {"display": issuer}
     common: dict[str, Any] = {

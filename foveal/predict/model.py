@@ -5,9 +5,9 @@ Its subclasses compute the outputs: `Predictor` for a run folder, `Exported` for
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,8 +32,7 @@ GRADE: Want = ("probabilities",)
 ALL: Want = ("probabilities", "features", "map", "texture")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answers:
+class Answers(NamedTuple):
     """The result of `Model.answer` for n images and K classes; outputs not requested or not available are None.
 
     probabilities: float32 [n, K]. second: float32 [n, C], probabilities of a second task. features: float32 [n, D], of
@@ -50,11 +49,7 @@ class Answers:
 
 def joined(parts: Sequence[Answers]) -> Answers:
     """Concatenate the answers of one or more batches."""
-    whole = {}
-    for field in fields(Answers):
-        arrays = [getattr(part, field.name) for part in parts]
-        whole[field.name] = None if arrays[0] is None else np.concatenate(arrays)
-    return Answers(**whole)
+    return Answers(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 class Model(ABC):

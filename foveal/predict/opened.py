@@ -15,7 +15,7 @@ import numpy as np
 
 from foveal.errors import FovealError, check_packages
 from foveal.evaluate.operating import BY_GRADE, IN_USE
-from foveal.files import read_json
+from foveal.files import read_json, sha256_of
 from foveal.fundus.preparation import at_size
 from foveal.predict.model import GRADE, Answers, Model, Want
 from foveal.readout.readout import readout_from
@@ -27,11 +27,6 @@ AT_ONCE = 16  # images per call: more take more memory and are not faster on a C
 # Possible outputs of a file, and the entry of `want` that requests each of them.
 WISHES = {"probabilities": "probabilities", "second": "probabilities", "features": "features", "places": "map"}
 FIGURES = ("quadratic_kappa", "referable_auc", "accuracy", "macro_f1", "expected_calibration_error")
-
-
-def is_model(path: Path) -> bool:
-    """Whether a path is a run folder or an exported model, rather than images to grade."""
-    return (path / "model.json").is_file() or is_exported(path)
 
 
 def is_exported(path: Path) -> bool:
@@ -47,31 +42,26 @@ def open_model(path: Path, device: str = "auto", tta: str = "auto", threads: int
     if tta not in AUGMENTATIONS:
         raise FovealError("option.value", f"--tta {tta} is unknown", expected=", ".join(AUGMENTATIONS))
     if is_exported(path):
-        return _open_exported(path, device, tta, threads)
+        if device not in ("auto", "cpu", "cuda"):
+            raise FovealError("option.value", f"--device {device}: {path} is exported", expected="auto, cpu or cuda")
+        model = Exported(path, device, threads)
+        if tta not in ("auto", model.tta):
+            what, fix = f"--tta {tta}: {path} has --tta {model.tta}", "export the run again"
+            raise FovealError("option.conflict", what, fix=fix)
+        return model
     if importlib.util.find_spec("torch") is None:
         fix = "pip install torch timm safetensors, or on a machine with torch: foveal export RUN --out exported"
         raise FovealError("package.missing", f"{path} is a run folder, which needs torch", fix=fix)
     from foveal.distributed import choose_device
     from foveal.predict.predictor import Predictor
 
-    return Predictor(path, choose_device(device), None if tta == "auto" else tta, encoder)
-
-
-def _open_exported(file: Path, device: str, tta: str, threads: int) -> Model:
-    if device not in ("auto", "cpu", "cuda"):
-        raise FovealError("option.value", f"--device {device}: {file} is exported", expected="auto, cpu or cuda")
-    model = Exported(file, device, threads)
-    if tta not in ("auto", model.tta):
-        raise FovealError("option.conflict", f"--tta {tta}: {file} has --tta {model.tta}", fix="export the run again")
-    return model
+    return Predictor(path, choose_device(device), tta, encoder)
 
 
 class Exported(Model):
     """An ONNX file, or its folder, with its foveal.json; about: the content, if it has not been written yet."""
 
-    def __init__(
-        self, path: Path, device: str = "auto", threads: int = 0, about: Mapping[str, Any] | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, path: Path, device: str, threads: int = 0, about: Mapping[str, Any] | None = None) -> None:
         self.file = path / DEFAULT if path.is_dir() else path
         about = _read_about(self.file) if about is None else about
         super().__init__(f"{about['name']} ({self.file.name})", about, readout_from(about["readout"]), about["tta"])
@@ -112,7 +102,7 @@ def _read_about(file: Path) -> dict[str, Any]:
         raise FovealError("export.format", what, expected=f"format {FORMAT}", fix="export the run again")
     if missing := {"name", "files", "input", "readout", "tta", "classes", "scale", "preparation"} - set(about):
         raise FovealError("export.incomplete", f"{about_file} has no {', '.join(sorted(missing))}", fix=again)
-    if about["files"].get(file.name, {}).get("sha256") != hashlib.sha256(file.read_bytes()).hexdigest():
+    if about["files"].get(file.name, {}).get("sha256") != sha256_of(file):
         raise FovealError("export.changed", f"{file} and {about_file} do not belong to the same export", fix=again)
     return about
 

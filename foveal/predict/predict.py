@@ -22,12 +22,10 @@ from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError, check_packages
 from foveal.files import check_file
 from foveal.fundus.quality import UNGRADABLE, check_flags
-from foveal.predict.fhir import write_fhir
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs, with_origin
 from foveal.predict.model import Model, batches, check_preparation, set_ungradable
-from foveal.predict.opened import is_model, open_model
+from foveal.predict.opened import is_exported, open_model
 from foveal.predict.output import Tally, Writer
-from foveal.predict.structured import write_structured
 from foveal.predict.studies import UNKNOWN, Study, check_codes, key_of, plan_studies, studies_of, uid_of
 from foveal.predict.workers import tables_on_ray
 from foveal.sets.leaks import find_seen, read_seen
@@ -69,7 +67,7 @@ class PredictConfig:
 def predict(config: PredictConfig) -> Path:
     """Grade pictures and write predictions.csv, with a row for every picture, even if unreadable; return its path."""
     run, images = config.run, list(config.images)
-    if graders := [path for path in images if is_model(path)]:
+    if graders := [path for path in images if (path / "model.json").is_file() or is_exported(path)]:
         fix = "grade with one at a time; train --folds makes several that grade together"
         raise FovealError("image.grader", f"{graders[0]} is a grader, not a picture", fix=fix)
     if not images:
@@ -92,7 +90,7 @@ def predict(config: PredictConfig) -> Path:
     with Writer(config.out, made_with) as writer:
         for table in writer.earlier():
             tally.count(table)
-        of_sets = _tables_of_sets(model, run, sets, writer.done, with_source=not photographs)
+        of_sets = _tables_of_sets(model, run, sets, writer.done, named=not photographs)
         for table in chain(of_sets, _tables_of_photographs(config, model, photographs, writer.done, bool(sets))):
             judged = set_ungradable(table, config.ungradable)
             writer.write(judged)
@@ -118,24 +116,26 @@ def _check_out(out: Path, images: list[Path]) -> None:
         raise FovealError("option.conflict", f"--out {out} is one of the inputs", fix="choose another --out")
 
 
-def _reports(config: PredictConfig, model: Model) -> dict[Path, list[Report]]:
-    """The folders for reports and what writes them; FovealError if that would fail, before anything is graded."""
-    kinds = [("--fhir", config.fhir, "fhir", write_fhir)]
-    kinds += [("--dicom-sr", config.dicom_sr, "highdicom", write_structured)]
-    reports: dict[Path, list[Report]] = {}
-    for option, folder, package, write in kinds:
+def _reports(config: PredictConfig, model: Model) -> list[tuple[Path, Report]]:
+    """The folders for reports, and what writes into each; FovealError if that would fail, before anything is graded."""
+    reports: list[tuple[Path, Report]] = []
+    for option, folder, package in (("--fhir", config.fhir, "fhir"), ("--dicom-sr", config.dicom_sr, "highdicom")):
         if folder is None:
             continue
         check_packages(option, "hospital", package)
+        if option == "--fhir":
+            from foveal.predict.fhir import write_fhir as write
+        else:
+            from foveal.predict.structured import write_structured as write
         check_codes(model, option)
         check_file(folder / "report", option)
-        reports.setdefault(folder, []).append(write)
+        reports.append((folder, write))
     return reports
 
 
-def _check_reports(reports: dict[Path, list[Report]], keys: dict[str, str]) -> None:
+def _check_reports(reports: list[tuple[Path, Report]], keys: dict[str, str]) -> None:
     """FovealError if a folder has a report of a study on other photographs or by another grader."""
-    for folder, uid in product(reports, keys):
+    for (folder, _), uid in product(reports, keys):
         for file in (folder / f"{uid}.json", folder / f"{uid}.dcm"):
             if file.is_file() and uid_of(uid, keys[uid]).encode() not in file.read_bytes():
                 what = f"{file} is a report on other photographs of this study, or by another grader"
@@ -143,20 +143,19 @@ def _check_reports(reports: dict[Path, list[Report]], keys: dict[str, str]) -> N
                 raise FovealError("output.exists", what, fix=fix)
 
 
-def _write_reports(reports: dict[Path, list[Report]], model: Model, studies: Iterable[Study]) -> None:
+def _write_reports(reports: list[tuple[Path, Report]], model: Model, studies: Iterable[Study]) -> None:
     """Write the reports of all studies, and print how many have which conclusion."""
-    for folder in reports:
-        folder.mkdir(parents=True, exist_ok=True)
     counts, unknown, lost = Counter[str](), 0, 0
     for study in studies:
-        for folder, writers in reports.items():
-            for write in writers:
-                write(study, model, folder)
+        for folder, write in reports:
+            folder.mkdir(parents=True, exist_ok=True)
+            write(study, model, folder)
         counts["referred" if study.referred else "incomplete" if study.incomplete else "negative"] += 1
         unknown += sum(eye.side == UNKNOWN for eye in study.eyes)
         lost += sum(eye.lost for eye in study.eyes)
     found = ", ".join(f"{counts[name]} {name}" for name in ("referred", "incomplete", "negative"))
-    say(f"reports of {counts.total()} studies ({found}): {', '.join(map(str, reports))}")
+    folders = ", ".join(dict.fromkeys(str(folder) for folder, _ in reports))
+    say(f"reports of {counts.total()} studies ({found}): {folders}")
     if unknown:
         warn(f"reports with photographs of an eye that is not known (no ImageLaterality): {unknown}")
     if lost:
@@ -179,17 +178,15 @@ def _chosen(paths: list[Path], split: str) -> list[Part]:
     return parts
 
 
-def _tables_of_sets(
-    model: Model, run: Path, sets: list[Part], done: set[str], with_source: bool
-) -> Iterator[pd.DataFrame]:
-    """Tables of predictions for prepared sets, in batches; with a column `source` if a set was joined from several."""
-    with_source &= any(prepared.records["source"].nunique() > 1 for prepared, _ in sets)
+def _tables_of_sets(model: Model, run: Path, sets: list[Part], done: set[str], named: bool) -> Iterator[pd.DataFrame]:
+    """Tables of predictions for sets, in batches; if `named` and a set was joined from several, with `source`."""
+    named &= any(prepared.records["source"].nunique() > 1 for prepared, _ in sets)
     for prepared, records in sets:
         known = without_learned(prepared, records, run)
         left = known[~known["id"].isin(done)]
         with progress_bar("predict", len(known), done=len(known) - len(left)) as bar:
             for table in model.tables_of_set(prepared, left):
-                if with_source:
+                if named:
                     sources = table["id"].map(left.set_index("id")["source"])
                     table.insert(list(table.columns).index("answer"), "source", sources)
                 yield table

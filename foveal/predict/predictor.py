@@ -7,12 +7,10 @@ Legend: N images, C channels, s pixels a side, K classes.
 
 import copy
 import hashlib
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,8 +23,7 @@ from foveal.errors import FovealError
 from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import reopened
 from foveal.nets.heads import Grader, Looking, has_map, texture_of, watching
-from foveal.predict.likeness import FILE as LIKENESS
-from foveal.predict.likeness import read_likeness
+from foveal.predict import likeness
 from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined
 from foveal.readout.readout import FILE as READOUT
 from foveal.readout.readout import read_readout
@@ -36,8 +33,7 @@ from foveal.sets.records import PreparedSet
 VIEWS = {"none": 1, "flips": 4, "turns": 8}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Member:
+class Member(NamedTuple):
     """One grader, and its input format."""
 
     grader: Grader
@@ -45,27 +41,25 @@ class Member:
 
 
 class Predictor(Model):
-    """The graders loaded from a run folder of `train`; weights must match exactly. tta: None is as in the run.
+    """The graders loaded from a run folder of `train`; weights must match exactly. tta: auto is as in the run.
 
     encoder: the network of a program that the run was made with, if any.
     """
 
-    def __init__(
-        self, run: Path, device: torch.device | None = None, tta: str | None = None, encoder: str = ""
-    ) -> None:
+    def __init__(self, run: Path, device: torch.device | None = None, tta: str = "auto", encoder: str = "") -> None:
         self.run, model = run, _grader_model(run)
         self.device = device or torch.device("cpu")
         self.members = _members(run, model, self.device, encoder)
         self.has_features = len(self.members) == 1
-        self.likeness = read_likeness(run / model.get("members", ["."])[0])  # of folds, that of the first
+        self.likeness = likeness.read_likeness(run / model.get("members", ["."])[0])  # of folds, that of the first
         readout = read_readout(run, model["decision"], model["task"] == "grading", model.get("readout", False))
-        super().__init__(run.resolve().name, model, readout, tta or model.get("tta", "none"))
+        super().__init__(run.resolve().name, model, readout, model.get("tta", "none") if tta == "auto" else tta)
 
     @cached_property
     def key(self) -> str:
         """A digest of models, readout, weights and test-time augmentation."""
         digest = hashlib.sha256(self.tta.encode())
-        for name in ("model.json", READOUT, "best.pt", LIKENESS):
+        for name in ("model.json", READOUT, "best.pt", likeness.FILE):
             for file in sorted(self.run.rglob(name)):
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
@@ -102,11 +96,9 @@ class Predictor(Model):
         """See `Model.answer`; the probabilities of folds are averaged before the readout."""
         if "probabilities" not in want:
             return self._pass(self._only, pixels, want) if self.has_features else Answers()
-        passes = [self._pass(member, pixels, want) for member in self.members]
-        second = _mean(passes, "second") if self.second else None
-        probabilities = self.readout.probabilities(_mean(passes)).astype(np.float32)
-        whole = replace(passes[0], probabilities=probabilities, second=second)
-        return whole if self.has_features else replace(whole, features=None, maps=None)
+        raw = self.raw_answers(pixels, want)
+        whole = raw._replace(probabilities=self.readout.probabilities(np.asarray(raw.probabilities)).astype(np.float32))
+        return whole if self.has_features else whole._replace(features=None, maps=None)
 
     def of_fold(self, number: int) -> "Predictor":
         """The grader of one fold (from 1), with the readout of the run."""
@@ -136,19 +128,15 @@ class Predictor(Model):
                 parts.append(Answers(**{name: values.float().cpu().numpy() for name, values in found.items()}))
         return joined(parts) if parts else self.nothing()
 
-    def raw_answers(self, pixels: np.ndarray) -> Answers:
-        """Probabilities of both tasks before the readout: the mean over the graders."""
-        passes = [self._pass(member, pixels) for member in self.members]
-        return Answers(probabilities=_mean(passes), second=_mean(passes, "second") if self.second else None)
+    def raw_answers(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
+        """The answers of the first grader, with probabilities before the readout: the mean over the graders."""
+        passes = [self._pass(member, pixels, want) for member in self.members]
+        tasks = ("probabilities", "second") if self.second else ("probabilities",)
+        return passes[0]._replace(**{task: np.mean([getattr(one, task) for one in passes], axis=0) for task in tasks})
 
     def raw_answers_of(self, prepared: PreparedSet, records: pd.DataFrame) -> Answers:
         """`raw_answers` for records of a prepared set."""
         return joined([self.nothing(), *(self.raw_answers(images) for _, images in self.images_of(prepared, records))])
-
-
-def _mean(passes: Sequence[Answers], task: str = "probabilities") -> np.ndarray:
-    """The mean over graders of the probabilities for a task: float32 [n, K]."""
-    return np.asarray(np.mean([getattr(one, task) for one in passes], axis=0))
 
 
 def _grader_model(run: Path) -> dict[str, Any]:

@@ -67,8 +67,7 @@ def write_stress(config: EvaluateConfig, run: Path, table: pd.DataFrame) -> None
     chosen, pixels, parts = chosen[:count], pixels[:count], [first[:count].assign(change="", level=np.nan)]
     with progress_bar("stress", count * len(levels)) as bar:
         for change, level in levels:
-            graded = _grade(models, chosen, altered(pixels, change, level))
-            parts.append(graded.assign(change=change, level=level))
+            parts.append(_grade(models, chosen, altered(pixels, change, level)).assign(change=change, level=level))
             bar.advance(count)
     write_table(file, pd.concat(parts).set_index(["change", "level"]).reset_index())
 

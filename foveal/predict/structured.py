@@ -8,9 +8,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from highdicom import sr
+from highdicom.sr import CodedConcept, QualitativeEvaluation
+from pydicom.sr.codedict import codes
+
 from foveal.files import replacing
 from foveal.predict.model import Model
-from foveal.predict.studies import GRADES, INSUFFICIENT, QUESTIONS, UNKNOWN_EYE, UNLIKE, Eye, Study, conclusion, uid_of
+from foveal.predict.studies import CODES, QUESTIONS, UNKNOWN_EYE, UNLIKE, Eye, Study, conclusion, uid_of
 from foveal.version import VERSION
 
 OURS = "99FOVEAL"  # the coding scheme of terms that have no standard code
@@ -24,24 +28,21 @@ _INHERITED = (
 
 def write_structured(study: Study, model: Model, folder: Path) -> Path:
     """Write FOLDER/STUDY.dcm and return its path."""
-    from highdicom.sr import ComprehensiveSR, MeasurementReport
-    from pydicom.sr.codedict import codes
-
     evidence = [header for headers in study.headers.values() for header in headers]
     for header in evidence:
         for name in _INHERITED:
             if name not in header:
                 setattr(header, name, "")
-    content = MeasurementReport(
+    content = sr.MeasurementReport(
         observation_context=_observer(model),
-        procedure_reported=_code("20067007", "SCT", "Fundus photography"),
+        procedure_reported=CodedConcept("20067007", "SCT", "Fundus photography"),
         imaging_measurements=[_group(eye, study, model) for eye in study.eyes],
         title=codes.DCM.ImagingMeasurementReport,
     )
     _tell(content[0], codes.DCM.Conclusion, conclusion(study))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about values of the photographs that break the standard
-        report = ComprehensiveSR(
+        report = sr.ComprehensiveSR(
             evidence=evidence, content=content[0], series_number=SERIES, instance_number=1, manufacturer="Foveal",
             series_instance_uid=uid_of(study.uid, "series", model.key), sop_instance_uid=uid_of(study.uid, study.key),
             is_complete=True, is_final=False, is_verified=False, software_versions=VERSION,
@@ -55,64 +56,42 @@ def write_structured(study: Study, model: Model, folder: Path) -> Path:
 
 def _tell(container: Any, name: Any, text: str) -> None:
     """Add a sentence to a container."""
-    from highdicom.sr import TextContentItem
-
-    container.ContentSequence.append(TextContentItem(name=name, value=text, relationship_type="CONTAINS"))
+    container.ContentSequence.append(sr.TextContentItem(name=name, value=text, relationship_type="CONTAINS"))
 
 
 def _observer(model: Model) -> Any:
-    from highdicom.sr import DeviceObserverIdentifyingAttributes, ObservationContext, ObserverContext
-    from pydicom.sr.codedict import codes
-
-    device = DeviceObserverIdentifyingAttributes(
+    device = sr.DeviceObserverIdentifyingAttributes(
         uid=uid_of(model.key), name="Foveal", manufacturer_name="Foveal", model_name=model.name[:64]
     )
-    context = ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
-    return ObservationContext(observer_device_context=context)
+    context = sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+    return sr.ObservationContext(observer_device_context=context)
 
 
 def _group(eye: Eye, study: Study, model: Model) -> Any:
-    from highdicom import sr
-    from pydicom.sr.codedict import codes
-
     side = {"right": codes.SCT.Right, "left": codes.SCT.Left}.get(eye.side)
     measurements = []
     if eye.grade is not None:
-        name = _code("REFERABLE", OURS, "Probability of moderate or worse retinopathy")
+        name = CodedConcept("REFERABLE", OURS, "Probability of moderate or worse retinopathy")
         measurements.append(sr.Measurement(name=name, value=round(eye.share, 4), unit=codes.UCUM.NoUnits))
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=uid_of(study.uid, eye.side), identifier=f"{eye.side} eye"),
         finding_sites=[sr.FindingSite(anatomic_location=codes.SCT.Retina, laterality=side)],
-        algorithm_id=sr.AlgorithmIdentification(
-            name=f"Foveal {model.name}"[:64], version=f"{VERSION} {model.key[:16]}"
-        ),
-        measurements=measurements,
-        qualitative_evaluations=_evaluations(eye),
-        source_images=[
-            sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)
-            for header in study.headers[eye.side]
-        ],
-    )
+        algorithm_id=sr.AlgorithmIdentification(f"Foveal {model.name}"[:64], version=f"{VERSION} {model.key[:16]}"),
+        measurements=measurements, qualitative_evaluations=_evaluations(eye),
+        source_images=[sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)
+                       for header in study.headers[eye.side]],
+    )  # fmt: skip
     if eye.unlike:
         _tell(group[0], codes.DCM.Comment, f"{UNLIKE}: {eye.unlike}")
     return group
 
 
 def _evaluations(eye: Eye) -> list[Any]:
-    from highdicom.sr import QualitativeEvaluation
-    from pydicom.sr.codedict import codes
-
     question, meaning = QUESTIONS.get(eye.side, ("SEVERITY", UNKNOWN_EYE))
     scheme = "LN" if eye.side in QUESTIONS else OURS
-    answer, said = INSUFFICIENT if eye.grade is None else GRADES[eye.grade]
-    found = [QualitativeEvaluation(_code(question, scheme, meaning[:64]), _code(answer, "LN", said[:64]))]
+    answer, said = CODES["insufficient"] if eye.grade is None else CODES["grades"][eye.grade]
+    found = [QualitativeEvaluation(CodedConcept(question, scheme, meaning[:64]), CodedConcept(answer, "LN", said[:64]))]
     if eye.grade is not None:
         refer = codes.SCT.Yes if eye.referable else codes.SCT.No
-        found.append(QualitativeEvaluation(_code("REFER", OURS, "Referral advised"), refer))
+        found.append(QualitativeEvaluation(CodedConcept("REFER", OURS, "Referral advised"), refer))
     return found
-
-
-def _code(value: str, scheme: str, meaning: str) -> Any:
-    from highdicom.sr import CodedConcept
-
-    return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)

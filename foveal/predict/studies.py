@@ -27,7 +27,7 @@ from foveal.version import VERSION
 
 SCALE, CLASSES = "icdr", 5  # the only grades that have codes
 CODES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("codes.toml").read_text(encoding="utf-8"))
-GRADES, INSUFFICIENT, QUESTIONS = CODES["grades"], CODES["insufficient"], CODES["questions"]
+QUESTIONS = CODES["questions"]
 SIDES, UNKNOWN = {"R": "right", "L": "left"}, "unknown"
 UNKNOWN_EYE = "Diabetic retinopathy severity level; the eye is not known"
 UNLIKE = "Unlike the photographs that the grader learned from"
@@ -71,11 +71,6 @@ class Study:
     def source(self) -> Any:
         """The header of one photograph, for what all of them share."""
         return next(header for headers in self.headers.values() for header in headers)
-
-    @property
-    def patient(self) -> str:
-        """The PatientID."""
-        return str(self.source.PatientID)
 
     @property
     def referred(self) -> bool:
@@ -134,10 +129,7 @@ def check_codes(model: Model, option: str) -> None:
 
 
 def plan_studies(photographs: Sequence[Photograph]) -> dict[str, list[Member]]:
-    """The photographs of each study that can have a report; warns of those left out.
-
-    FovealError if none is a DICOM file.
-    """
+    """The photographs of each study that can have a report; warns of the others. FovealError if none is DICOM."""
     members, patients = defaultdict[str, list[Member]](list), defaultdict[str, set[str]](set)
     left_out, known = defaultdict[str, list[str]](list), set[str]()
     for photograph in photographs:
@@ -152,7 +144,8 @@ def plan_studies(photographs: Sequence[Photograph]) -> dict[str, list[Member]]:
             left_out[lacks].append(photograph.id)
             continue
         known |= {digest, name}
-        members[study].append(Member(photograph=photograph, side=_side(header), digest=digest, lacks=lacks))
+        side = SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""), UNKNOWN)
+        members[study].append(Member(photograph=photograph, side=side, digest=digest, lacks=lacks))
         patients[study] |= {str(header.PatientID)} if header.get("PatientID") else set()
     if len(left_out[_OTHERS]) == len(photographs):
         what = f"none of the {len(photographs)} photographs is a DICOM file"
@@ -213,10 +206,6 @@ def _opened(photograph: Photograph) -> tuple[Any, str]:
     header = header_of(source)
     data = b"" if header is None else source if isinstance(source, bytes) else source.read_bytes()
     return header, hashlib.sha256(data).hexdigest()
-
-
-def _side(header: Any) -> str:
-    return SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""), UNKNOWN)
 
 
 def _lacks(header: Any) -> str:

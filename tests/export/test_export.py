@@ -254,8 +254,8 @@ def test_flips_are_part_of_the_files(phantom_set, grader_run, tmp_path, tta, mon
     expected = Predictor(grader_run, None, tta).probabilities(images)
     plain = Predictor(grader_run, None, "none").probabilities(images)
     assert np.abs(expected - plain).max() > 1e-3  # they do something
-    assert np.abs(Exported(out).probabilities(images) - expected).max() < 1e-5
-    assert Exported(out).tta == tta
+    assert np.abs(Exported(out, "cpu").probabilities(images) - expected).max() < 1e-5
+    assert Exported(out, "cpu").tta == tta
 
 
 @pytest.mark.slow

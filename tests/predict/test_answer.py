@@ -74,7 +74,7 @@ class Counted:
 
 @pytest.mark.slow
 def test_one_run_of_an_exported_file_gives_all(looking_run, looking_file, images):
-    model = Exported(looking_file)
+    model = Exported(looking_file, "cpu")
     model._session = Counted(model._session)
     answers, expected = model.answer(images, ALL), Predictor(looking_run, tta="flips").answer(images, ALL)
     assert model._session.runs == [["probabilities", "features", "places"]] and model.has_maps and model.has_features
@@ -84,7 +84,7 @@ def test_one_run_of_an_exported_file_gives_all(looking_run, looking_file, images
 
 @pytest.mark.slow
 def test_a_file_of_fewer_outputs_gives_what_it_has(exported, images):
-    model = Exported(exported)
+    model = Exported(exported, "cpu")
     model._outputs = {"probabilities"}
     model._session = Counted(model._session)
     answers = model.answer(images, ALL)

@@ -11,11 +11,9 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.predict.fhir import write_fhir
 from foveal.predict.inputs import Photograph
 from foveal.predict.opened import open_model
-from foveal.predict.structured import write_structured
-from foveal.predict.studies import GRADES, NOTICE, Eye, Study, check_codes, conclusion, plan_studies, studies_of
+from foveal.predict.studies import CODES, NOTICE, Eye, Study, check_codes, conclusion, plan_studies, studies_of
 from foveal.sets.records import open_prepared
 from foveal.sources.phantom import draw_phantom
 
@@ -112,7 +110,7 @@ def test_fhir_has_an_observation_per_eye_with_the_grade_of_its_worst_photograph(
     for observation, numbers in ((right, (1, 2)), (left, (3,))):
         of_eye = rows.loc[[f"{photographs}/{number}.dcm" for number in numbers]]
         grade = int(of_eye["grade"].max())
-        assert observation.valueCodeableConcept.coding[0].code == GRADES[grade][0]
+        assert observation.valueCodeableConcept.coding[0].code == CODES["grades"][grade][0]
         assert observation.component[0].valueBoolean == bool(of_eye["referable"].max())
         share = of_eye[["p2", "p3", "p4"]].sum(axis=1).max()
         assert observation.component[1].valueQuantity.value == pytest.approx(share, abs=1e-4)
@@ -159,7 +157,7 @@ def test_structured_report(graded):
     found = list(codes_in(report))
     for question, numbers in (("71491-5", (1, 2)), ("71490-7", (3,))):
         grade = int(rows.loc[[f"{photographs}/{number}.dcm" for number in numbers], "grade"].max())
-        assert (question, GRADES[grade][0]) in found
+        assert (question, CODES["grades"][grade][0]) in found
         assert all(("image", f"1.2.7.{number}") in found for number in numbers)
     assert [concept for concept, _ in found].count("REFER") == 2
     ungradable = list(codes_in(pydicom.dcmread(reports / "1.2.4.dcm")))
@@ -229,8 +227,11 @@ def test_every_photograph_of_a_study_counts(answer, eye, elements, grader_run, t
     table.astype(str).to_csv(tmp_path / "p.csv", index=False)
     [study] = studies_of(plan_studies(photographs), {"1.2.3": "key"}, tmp_path / "p.csv")
     # Each known eye has another photograph with a grade.
-    assert (study.referred, study.incomplete, study.patient) == (referred, incomplete and not eye, "1")
+    assert (study.referred, study.incomplete, study.source.PatientID) == (referred, incomplete and not eye, "1")
     model = open_model(grader_run, "cpu", "auto")
+    from foveal.predict.fhir import write_fhir
+    from foveal.predict.structured import write_structured
+
     found = resources(write_fhir(study, model, tmp_path))
     assert found["DiagnosticReport"][0].conclusion == conclusion(study)
     of_third = found["Observation"][1 if eye else 2]

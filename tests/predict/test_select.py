@@ -115,7 +115,7 @@ def test_the_server_gives_the_worklist_in_order_with_what_is_reviewed(worklist, 
     with testclient.TestClient(build_app(config), base_url="http://127.0.0.1") as client:
         assert client.get("/v1/model").json()["worklist"] == 8
         told = client.get("/v1/worklist").json()
-        assert told["total"] == 8 and [row["rank"] for row in told["photographs"]] == list(range(1, 9))
+        assert [row["rank"] for row in told["photographs"]] == list(range(1, 9))
         assert [row["reason"] for row in told["photographs"]] == table["reason"].tolist()
         for rank, side in ((1, 64), (2, 32)):
             data = client.get(f"/v1/worklist/{rank}").content
