@@ -25,7 +25,7 @@ from foveal.sets.corrections import corrections_text
 from foveal.version import VERSION
 
 HERE = Path(__file__).parent
-DESCRIPTION = "Grades photographs of the retina. Research use; not a medical device."
+ABOUT = "Grades photographs of the retina. Research use; not a medical device."
 FILE: dict[str, Any] = {"type": "string", "format": "binary"}
 FORM = {"type": "object", "properties": {"images": {"type": "array", "items": FILE}}}
 MOST_OF_USER = 200  # characters
@@ -37,9 +37,7 @@ def _body(kinds: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {kind: {"schema": kinds[kind]} for kind in kinds}}}
 
 
-def create_app(
-    work: Work, about: dict[str, Any], reviews: Reviews | None, worklist: Worklist | None = None
-) -> FastAPI:  # fmt: skip
+def create_app(work: Work, about: dict[str, Any], reviews: Reviews | None, worklist: Worklist | None) -> FastAPI:
     """The server for one model; `about` is the answer of GET /v1/model."""
     store = Store(reviews, work.limits.timeout)
 
@@ -54,9 +52,7 @@ def create_app(
         store.close()
 
     # Without FastAPI's own pages of documentation, which load scripts from other sites.
-    app = FastAPI(
-        title="Foveal", version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="Foveal", version=VERSION, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
     add_guard(app, work.counters, work.config)
     _add_grading(app, work, about, store)
     _add_reviews(app, work, about, store)
@@ -125,8 +121,7 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
         refers_by = await store.run(Reviews.check, sent, about["key"])
         kept = await store.run(Reviews.add, sent, _sender(request))
         if work.kept is not None:
-            label = work.kept.label
-            await store.run(lambda reviews: label(kept.image, lambda: reviews.opinions(kept.image)))
+            await store.run(work.kept.label, kept.image)
         work.counters.reviews.labels("yes" if kept.given == kept.grade else "no").inc()
         (told,) = await store.reviewed([{"sha256": kept.image, "refers_by": refers_by}], about)
         return asdict(kept) | {"decision": told["decision"]}
@@ -151,14 +146,12 @@ def _add_worklist(app: FastAPI, worklist: Worklist, store: Store) -> None:
     @app.get("/v1/worklist")
     async def photographs() -> dict[str, Any]:
         """The photographs of the worklist, in order."""
-        reviewed = await store.run(Reviews.images)
-        return {"total": len(worklist), "photographs": await asyncio.to_thread(worklist.listed, reviewed)}
+        return {"photographs": await asyncio.to_thread(worklist.listed, await store.run(Reviews.images))}
 
     @app.get("/v1/worklist/{rank}")
     async def photograph(rank: int) -> Response:
         """One photograph of the worklist."""
-        data = await asyncio.to_thread(worklist.photograph, rank)
-        return Response(data, media_type="application/octet-stream")
+        return Response(await asyncio.to_thread(worklist.photograph, rank), media_type="application/octet-stream")
 
 
 def _add_pages(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
@@ -188,5 +181,4 @@ def _add_pages(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        text = generate_latest(work.counters.registry)
-        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(generate_latest(work.counters.registry), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -4,21 +4,15 @@ foveal audit runs/grader/reviews.sqlite
 foveal audit postgresql://user@host/reviews --known 1200:9f86d081…
 """
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import tyro
 
 from foveal.console import say, show_table
 from foveal.errors import FovealError
-
-if TYPE_CHECKING:
-    from foveal.serve.log import Line
 
 SHOWN = 5  # numbers in an error
 RESTORE = "restore the database from a copy, and find out who can write to it"
@@ -43,67 +37,49 @@ class AuditConfig:
             raise FovealError("option.value", f"--known {self.known}", expected="NUMBER:HASH, as an audit prints it")
 
 
-@dataclass
-class Found:
-    """What was found in the lines of a log."""
-
-    last: str = ""  # NUMBER:HASH
-    known: str = ""  # the same of the line that --known names
-    kinds: Counter[str] = field(default_factory=Counter)
-    reviews: dict[int, dict[str, Any]] = field(default_factory=dict)  # id -> content
-    older_reviews: int = 0  # highest id of a review that is older than the log
-    erased: set[int] = field(default_factory=set)  # lines without content
-    erasures: set[int] = field(default_factory=set)  # lines that an erasure names
-
-
 def audit(config: AuditConfig) -> dict[str, Any]:
     """Check the whole log; returns `last` (NUMBER:HASH) and the number of lines of each kind ("": erased)."""
     from foveal.serve.log import checked
     from foveal.serve.reviews import existing
 
+    asked = config.known.partition(":")[0]
+    last = known = ""  # NUMBER:HASH of a line
+    kinds, logged = Counter[str](), dict[int, dict[str, Any]]()  # of lines; reviews by id
+    older = 0  # the highest id of a review that is older than the log
+    erased, erasures = set[int](), set[int]()  # lines without content, and those that an erasure names
     with closing(existing(config.database)) as reviews:
         stored = {review.id or 0: asdict(review) for review in reviews.all()}  # first: later ones are only in the log
         with reviews.lines() as lines:
-            found = _read(checked(lines), config.known.partition(":")[0])
-    if not found.last:
+            for line in checked(lines):
+                values, last = line.values(), f"{line.number}:{line.hash}"
+                known = last if str(line.number) == asked else known
+                kind = values.get("kind", "")
+                kinds[kind] += 1
+                if kind == "":
+                    erased.add(line.number)
+                elif kind == "begin":
+                    older = values["reviews_before"]
+                elif kind == "review":
+                    logged[values["id"]] = values
+                elif kind == "erase":
+                    erasures.update(values["lines"])
+    if not last:
         raise FovealError("log.broken", "the log is empty: even its first line is missing", fix=RESTORE)
-    if found.known != config.known.lower():
-        what = f"line {config.known.partition(':')[0]} of the log is {found.known or 'missing'}"
+    if known != config.known.lower():
+        what = f"line {asked} of the log is {known or 'missing'}"
         raise FovealError("log.broken", what, expected=config.known, fix=RESTORE)
-    _refuse("lines have lost their content, and no erasure names them", found.erased - found.erasures)
-    logged, new = found.reviews, {number for number in stored if number > found.older_reviews}
+    _refuse("lines have lost their content, and no erasure names them", erased - erasures)
+    new = {number for number in stored if number > older}
     _refuse("reviews are in the log but no longer stored", set(logged) - set(stored))
     _refuse("reviews are stored but not in the log", new - set(logged))
-    common = new & set(logged)
-    _refuse(
-        "reviews differ from the log",
-        {number for number in common if not stored[number].items() <= logged[number].items()},
-    )
-    show_table("log", ["lines", "number"], [[MEANING[kind], f"{count:,}"] for kind, count in found.kinds.items()])
-    if older := len(stored) - len(new):
-        say(f"{older:,} reviews were saved before the log began")
+    differing = {number for number in new & set(logged) if not stored[number].items() <= logged[number].items()}
+    _refuse("reviews differ from the log", differing)
+    show_table("log", ["lines", "number"], [[MEANING[kind], f"{count:,}"] for kind, count in kinds.items()])
+    if len(stored) > len(new):
+        say(f"{len(stored) - len(new):,} reviews were saved before the log began")
     say("The log is complete and unchanged, and it has every review.")
-    say(f"For the next audit, keep this: --known {found.last}")
-    return {"last": found.last, "kinds": dict(found.kinds)}
-
-
-def _read(lines: Iterable[Line], known: str) -> Found:
-    found = Found()
-    for line in lines:
-        values, found.last = line.values(), f"{line.number}:{line.hash}"
-        kind = values.get("kind", "")
-        found.kinds[kind] += 1
-        if str(line.number) == known:
-            found.known = found.last
-        if kind == "":
-            found.erased.add(line.number)
-        elif kind == "begin":
-            found.older_reviews = values["reviews_before"]
-        elif kind == "review":
-            found.reviews[values["id"]] = values
-        elif kind == "erase":
-            found.erasures.update(values["lines"])
-    return found
+    say(f"For the next audit, keep this: --known {last}")
+    return {"last": last, "kinds": dict(kinds)}
 
 
 def _refuse(what: str, numbers: set[int]) -> None:

@@ -8,11 +8,9 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +24,7 @@ from foveal.serve.options import Limits
 RATE_MEMORY = 0.9  # decay of the moving average of photographs per second
 
 
-@dataclass(frozen=True)
-class Judged:
+class Judged(NamedTuple):
     """The row of predictions.csv for one photograph, its map and its features."""
 
     row: dict[str, Any]
@@ -47,18 +44,12 @@ class Batcher:
 
     def __init__(self, model: Model, ungradable: tuple[str, ...], limits: Limits, counters: Counters) -> None:
         self.model, self.ungradable, self.limits, self.counters = model, ungradable, limits, counters
+        # Of photographs in work; who queues one asks here for its place first.
         self.places = Room(limits.queue, lambda: max(1, math.ceil(self.places.held / self._rate)))
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._rate = 10.0  # photographs per second, until measured
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         self._thread.start()
-
-    @contextmanager
-    def place(self, images: int) -> Iterator[None]:
-        """Count some photographs as in work; raises the error `busy` if the queue is full."""
-        with self.places.request() as hold:
-            hold(images)
-            yield
 
     def submit(self, prepared: Prepared, look: bool) -> Future[Judged]:
         """Queue one photograph for the network. look: whether its map and features are needed."""

@@ -58,8 +58,7 @@ def database_url(address: str) -> URL:
             raise FovealError("reviews.address", "the database has no valid address", expected=expected)
         name = rest[1:] if found else address
         if name in ("", ":memory:"):
-            what = "a database in memory would be lost with the server"
-            raise FovealError("reviews.address", what, expected=FORMS)
+            raise FovealError("reviews.address", "a database in memory would be lost with the server", expected=FORMS)
         return URL.create("sqlite", database=str(Path(name).expanduser()))
     if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise FovealError("reviews.address", "the address of the database has an unknown scheme", expected=FORMS)

@@ -63,8 +63,7 @@ class Counters:
         camera = answer["camera"] or "unknown"
         if len(self._cameras) < MOST_CAMERAS:
             self._cameras.add(camera)
-        said = answer["answer"] if answer["grade"] is None else str(answer["grade"])
-        self.answers.labels(said).inc()
+        self.answers.labels(answer["answer"] if answer["grade"] is None else str(answer["grade"])).inc()
         decision = answer["answer"]
         if decision == "graded" and answer["referable"] is not None:
             decision = "refer" if answer["referable"] else "no referral"
@@ -201,10 +200,7 @@ def ended_by_signals() -> Iterator[None]:
         yield  # only the main thread gets signals
         return
 
-    def ignore(number: int, frame: Any) -> None:
-        pass
-
-    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from fastapi import Request
@@ -23,8 +23,7 @@ LONGEST_NAME = 400  # characters
 Hold = Callable[[int], None]  # counts the bytes that have arrived
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """One photograph as it was sent."""
 
     name: str
@@ -58,8 +57,8 @@ class Room:
         self.most, self.wait, self.held = most, wait, 0
 
     @contextmanager
-    def request(self) -> Iterator[Hold]:
-        """Counts what one request holds, until its end; raises the error `busy` if the limit is reached."""
+    def request(self, first: int = 0) -> Iterator[Hold]:
+        """Counts what one request holds, from `first`, until its end; raises the error `busy` at the limit."""
         own = 0
 
         def hold(count: int) -> None:
@@ -71,6 +70,7 @@ class Room:
                 raise error
             self.held, own = self.held + count, own + count
 
+        hold(first)
         try:
             yield hold
         finally:

@@ -11,10 +11,9 @@ folder belongs to one server at a time.
 import csv
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from foveal.fundus.jpeg import without_headers
 from foveal.runs import sole_writer
 from foveal.serve.intake import Sent
 from foveal.serve.origin import sent_as_dicom
-from foveal.sets.corrections import label_of
+from foveal.serve.reviews import Reviews
 
 DAY = 24 * 3600  # seconds that a photograph waits for its review
 TABLE = "labels.csv"
@@ -62,34 +61,30 @@ class Kept:
             self._tidy()
             write_bytes(self._waiting / f"{sent.sha256}.{patient}.{eye}{ending}", data)
 
-    def label(self, digest: str, opinions: Callable[[], Sequence[tuple[int | None, str, str]]]) -> None:
-        """Keep a reviewed photograph for good; nothing happens if it was not graded here in the last day.
+    def label(self, reviews: Reviews, digest: str) -> None:
+        """Keep a reviewed photograph for good, without a label if its reviewers disagree.
 
-        opinions: gives label, reviewer and time of the newest review of each reviewer, oldest first. If they disagree,
-        the photograph has no label.
+        Nothing happens if it was not graded here in the last day.
         """
         with self._lock:  # also while reading, or an older state could be written last
-            labels, reviewers, times = (list(dict.fromkeys(values)) for values in zip(*opinions(), strict=True))
             row, found = self._rows.get(digest), next(self._waiting.glob(f"{digest}.*"), None)
             if found is not None:
                 _, patient, eye, ending = found.name.split(".")
                 row = {"image": f"{digest}.{ending}", "patient": patient, "eye": eye}
             if row is None:
                 return
-            names = ["ungradable" if label is None else self._classes[label] for label in labels]
-            name = names[0] if len(names) == 1 else ""
-            self._rows[digest] = row | {"label": name, "reviewer": "; ".join(reviewers), "when": times[-1]}
+            opinions = reviews.of_images([digest])[digest]
+            names = {"ungradable" if one.grade is None else self._classes[one.grade] for one in opinions}
+            label, reviewers = names.pop() if len(names) == 1 else "", "; ".join(one.reviewer for one in opinions)
+            self._rows[digest] = row | {"label": label, "reviewer": reviewers, "when": opinions[-1].when}
             _write(self.folder, self._rows.values())
             if found is not None:  # last, since `catch_up` looks for what still waits
                 found.replace(self.folder / row["image"])
 
-    def catch_up(self, reviews: pd.DataFrame) -> None:
-        """Keep photographs reviewed just before the server was killed. reviews: all, as text, oldest first."""
-        waiting = {file.name.partition(".")[0] for file in self._waiting.glob("*.*")}
-        for digest, rows in reviews[reviews["file_sha256"].isin(waiting)].groupby("file_sha256"):
-            labels = [label_of(new, self._classes) for new in rows["new"]]
-            found = list(zip(labels, rows["who"], rows["when"], strict=True))
-            self.label(str(digest), partial(list, found))
+    def catch_up(self, reviews: Reviews) -> None:
+        """Keep photographs reviewed just before the server was killed."""
+        for digest in reviews.images() & {file.name.partition(".")[0] for file in self._waiting.glob("*.*")}:
+            self.label(reviews, digest)
 
     def _tidy(self) -> None:
         """Delete what has waited too long; looks at most once a minute."""
@@ -142,8 +137,7 @@ def nameless(data: bytes, name: str) -> tuple[bytes, str]:
     upright = data.startswith(b"\xff\xd8\xff") and orientation_of(JpegImageFile(BytesIO(data))) == 1
     if upright and (bare := without_headers(data)) is not None:
         return bare, ".jpg"
-    pixels = decode(data, WHOLE_SIDE, name=name).pixels
-    return cv2.imencode(".png", pixels[..., ::-1])[1].tobytes(), ".png"
+    return cv2.imencode(".png", decode(data, WHOLE_SIDE, name=name).pixels[..., ::-1])[1].tobytes(), ".png"
 
 
 def _ending(sent: Sent) -> str:

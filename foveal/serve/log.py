@@ -59,8 +59,7 @@ def append(connection: Connection, contents: Iterable[dict[str, Any]]) -> None:
         content = json.dumps({"salt": secrets.token_hex(16)} | values, ensure_ascii=True)
         digest = hashlib.sha256(content.encode()).hexdigest()
         before = _chained(before, number, when, digest)
-        line = Line(number, when, content, digest, before)._asdict()
-        lines.append(line | {"image": values.get("image")})
+        lines.append(Line(number, when, content, digest, before)._asdict() | {"image": values.get("image")})
     if lines:
         connection.execute(insert(LINES), lines)
 
@@ -72,9 +71,7 @@ def _chained(before: str, number: int, when: str, digest: str) -> str:
 def lines_of(connection: Connection) -> Iterator[Line]:
     """All lines in order."""
     found = select(*(LINES.c[name] for name in Line._fields)).order_by(LINES.c.number)
-    for rows in connection.execution_options(stream_results=True).execute(found).partitions(BATCH):
-        for row in rows:
-            yield Line(*row)
+    yield from map(Line._make, connection.execution_options(yield_per=BATCH).execute(found))
 
 
 def checked(lines: Iterable[Line]) -> Iterator[Line]:

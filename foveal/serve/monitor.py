@@ -78,19 +78,14 @@ def monitor(config: MonitorConfig) -> pd.DataFrame:
 
 
 def _show(chart: pd.DataFrame) -> None:
-    rates = list(dict.fromkeys(chart["rate"]))
-    rows = []
-    weeks = list(chart.groupby("week"))
-    for week, part in weeks[-SHOWN:]:
-        found = {row["rate"]: row for row in part.to_dict("records")}
-        shares = [
-            f"{percent(found[rate]['share'], 1)}{' !' * found[rate]['alarm']}" if rate in found else "–"
-            for rate in rates
-        ]
-        photographs = part.loc[part["rate"] == "ungradable", "count"].sum()  # all that could be read
-        rows.append([str(week), f"{photographs:,}", *shares])
-    span = f"the last {SHOWN} of {len(weeks)} weeks" if len(weeks) > SHOWN else "weeks"
-    show_table(f"{span} from Monday, all cameras", ["week", "photographs", *rates], rows)
+    rates = chart["rate"].unique()
+    marks = chart["alarm"].map({True: " !", False: ""})
+    shown = chart.assign(text=[percent(share, 1) for share in chart["share"]] + marks)
+    shown = shown.pivot(index="week", columns="rate", values="text")[rates].fillna("–")
+    read = chart[chart["rate"] == "ungradable"].set_index("week")["count"].reindex(shown.index, fill_value=0)
+    rows = [[week, f"{read[week]:,}", *shares] for week, *shares in shown.itertuples()]
+    span = f"the last {SHOWN} of {len(rows)} weeks" if len(rows) > SHOWN else "weeks"
+    show_table(f"{span} from Monday, all cameras", ["week", "photographs", *rates], rows[-SHOWN:])
 
 
 def _counted(rate: str) -> str:

@@ -20,9 +20,8 @@ def origin_of(sent: Sent) -> dict[str, str]:
 
     Only of a photograph that could be read.
     """
-    if not sent_as_dicom(sent):
-        return origin_in(sent.name) | {"camera": _camera(sent.data)}
-    patient, eye, camera = origin_in_header(BytesIO(sent.data))
+    told = origin_in_header(BytesIO(sent.data)) if sent_as_dicom(sent) else ("", "", _camera(sent.data))
+    patient, eye, camera = told
     if not patient and not eye:
         patient, eye = patient_in(sent.name)
     return {"patient": patient, "eye": eye, "camera": camera}
@@ -32,12 +31,6 @@ def printed_of(sent: Sent) -> dict[str, str]:
     """number (of the patient) and date, as a DICOM file has them, for the sheet alone; "" for what is not there."""
     number, date = number_and_date(BytesIO(sent.data)) if sent_as_dicom(sent) else ("", "")
     return {"number": number, "date": date}
-
-
-def origin_in(name: str) -> dict[str, str]:
-    """The same from the name alone."""
-    patient, eye = patient_in(name)
-    return {"patient": patient, "eye": eye, "camera": ""}
 
 
 def sent_as_dicom(sent: Sent) -> bool:

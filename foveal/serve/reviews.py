@@ -157,10 +157,6 @@ class Reviews:
         total = self._rows(select(func.count().label("total")).select_from(found.subquery()))[0]["total"]
         return total, [Review(**row) for row in self._rows(newest)]
 
-    def opinions(self, image: str) -> list[tuple[int | None, str, str]]:
-        """Grade, reviewer and time of the newest review of each reviewer of an image, oldest first."""
-        return [(one.grade, one.reviewer, one.when) for one in self.of_images([image]).get(image, [])]
-
     def images(self) -> set[str]:
         """The digests of all reviewed images."""
         return {row["image"] for row in self._rows(select(REVIEWS.c.image).distinct())}
@@ -217,14 +213,18 @@ class Reviews:
             raise unavailable(self._engine.url, error, done) from None
 
 
-def open_reviews(url: str) -> Reviews:
-    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…), made if need be."""
+def open_reviews(url: str, *, writes: bool = True) -> Reviews:
+    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…).
+
+    writes: create or upgrade the tables, if need be.
+    """
     address = database_url(url)
     try:
         with ExitStack() as if_it_fails:
             engine = open_engine(address)
             if_it_fails.callback(engine.dispose)
-            make_tables(engine)
+            if writes:
+                make_tables(engine)
             if_it_fails.pop_all()
             return Reviews(engine)
     except (SQLAlchemyError, ImportError, OSError) as error:
@@ -237,12 +237,7 @@ def existing(url: str, *, writes: bool = False) -> Reviews:
     if address.get_backend_name() == "sqlite" and not Path(str(address.database)).is_file():
         what = f"the database {address.database} does not exist"
         raise FovealError("reviews.missing", what, expected=f"a database of foveal serve ({FORMS})")
-    if writes:
-        return open_reviews(url)
-    try:
-        return Reviews(open_engine(address))
-    except (SQLAlchemyError, ImportError, OSError) as error:
-        raise unavailable(address, error, "opened") from None
+    return open_reviews(url, writes=writes)
 
 
 def _storable(text: str) -> str:
@@ -318,14 +313,10 @@ class Store:
         self._threads = ThreadPoolExecutor(THREADS, "reviews")
         self._log = ThreadPoolExecutor(1, "log")  # of its own: slow lists of reviews do not delay answers
 
-    async def run(self, method: Callable[..., Found], *given: Any) -> Found:
-        """The result of a method of Reviews, called in a thread; FovealError on failure, or if it takes too long."""
-        return await self._run(self._threads, method, *given)
-
     async def log(self, contents: list[dict[str, Any]]) -> None:
         """Append lines to the log, if reviews are stored."""
         if self._reviews is not None:
-            await self._run(self._log, Reviews.log, contents)
+            await self.run(Reviews.log, contents, threads=self._log)
 
     async def reviewed(self, answers: list[dict[str, Any]], about: dict[str, Any]) -> list[dict[str, Any]]:
         """The answers, each with `review`, the newest of its photograph, and `decision`, from all reviews; or None.
@@ -335,7 +326,7 @@ class Store:
         """
         if self._reviews is None:
             return [answer | {"review": None, "decision": None} for answer in answers]
-        found = await self._run(self._log, Reviews.of_images, [answer["sha256"] for answer in answers])
+        found = await self.run(Reviews.of_images, [answer["sha256"] for answer in answers], threads=self._log)
         classes, told = len(about["classes"]), []
         for answer in answers:
             fits = [
@@ -346,12 +337,16 @@ class Store:
             told.append(answer | {"review": asdict(fits[-1]) if fits else None, "decision": decision})
         return told
 
-    async def _run(self, threads: ThreadPoolExecutor, method: Callable[..., Found], *given: Any) -> Found:
+    async def run(
+        self, method: Callable[..., Found], *given: Any, threads: ThreadPoolExecutor | None = None
+    ) -> Found:  # fmt: skip
+        """The result of a method of Reviews, called in a thread; FovealError on failure, or if it takes too long."""
         if self._reviews is None:
             fix = "start it without --reviews none"
             raise FovealError("reviews.off", "this server does not store reviews", fix=fix)
         what, fix = "the database of reviews did not answer", "try again in a moment"
         async with within(self._seconds, "reviews.unavailable", what, fix):
+            threads = threads or self._threads
             return await asyncio.get_running_loop().run_in_executor(threads, method, self._reviews, *given)
 
     def close(self) -> None:

@@ -51,26 +51,21 @@ class Second:
         line = {"kind": "second", "image": sent.sha256, "patient": first["patient"], "camera": first["camera"],
                 "model": self.model.name, "key": self.model.key, "first": first["grade"]}  # fmt: skip
         try:
-            with self._batcher.place(1):
+            with self._batcher.places.request(1):
                 row = (await self._judge(sent)).row
         except FovealError as error:
             outcome, line = "skipped" if error.code == "server.busy" else "failed", line | {"error": error.code}
         else:
-            grade, referable = (None if row[name] is None else int(row[name]) for name in ("grade", "referable"))
-            line |= {
-                "answer": row["answer"],
-                "grade": grade,
-                "referable": None if referable is None else bool(referable),
-            }
-            line["agrees"] = (first["grade"], first["referable"]) == (line["grade"], line["referable"])
-            outcome = "same" if line["agrees"] else "other"
+            grade, referable = (None if row[name] is None else kind(row[name])
+                                for name, kind in (("grade", int), ("referable", bool)))  # fmt: skip
+            agrees = (first["grade"], first["referable"]) == (grade, referable)
+            line |= {"answer": row["answer"], "grade": grade, "referable": referable, "agrees": agrees}
+            outcome = "same" if agrees else "other"
         self.counters.second.labels(outcome).inc()
         await log([line])
 
     async def _judge(self, sent: Sent) -> Judged:
-        prepare = partial(
-            prepare_file, sent.data, self.model.preparation, self.model.fundus, name=sent.name,
-            most_pixels=self._most_pixels,
-        )  # fmt: skip
-        prepared = await asyncio.get_running_loop().run_in_executor(self._thread, prepare)
+        prepare = partial(prepare_file, name=sent.name, most_pixels=self._most_pixels)
+        given = sent.data, self.model.preparation, self.model.fundus
+        prepared = await asyncio.get_running_loop().run_in_executor(self._thread, prepare, *given)
         return await asyncio.wrap_future(self._batcher.submit(prepared, look=False))

@@ -85,7 +85,7 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
     say(f"{model.name}: {', '.join(model.classes)}")
     work = Work(model, config, limits, cases, second)
     if work.kept is not None and reviews is not None:
-        work.kept.catch_up(reviews.corrections(everything=True))
+        work.kept.catch_up(reviews)
     about = describe(model, config, limits) | {"worklist": 0 if worklist is None else len(worklist)}
     return create_app(work, about, reviews, worklist)
 
@@ -114,9 +114,8 @@ def _check_folder(folder: Path) -> None:
 
 def describe(model: Model, config: ServeConfig, limits: Limits) -> dict[str, Any]:
     """The answer of GET /v1/model."""
-    kind, record = (
-        ("exported", model.about["record"]) if isinstance(model, Exported) else ("run", record_of(config.run))
-    )
+    record = model.about["record"] if isinstance(model, Exported) else record_of(config.run)
+    kind = "exported" if isinstance(model, Exported) else "run"
     return {
         "name": model.name, "key": model.key, "kind": kind,
         "classes": model.classes, "scale": model.scale, "referable_from": referable_from(model.scale),

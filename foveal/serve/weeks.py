@@ -32,32 +32,28 @@ def cases_of(lines: Iterable[Line]) -> pd.DataFrame:
     for line in lines:
         day = date.fromisoformat(line.when[:10])
         values, week = line.values(), (day - timedelta(days=day.weekday())).isoformat()
-        kind, image = values.get("kind"), values.get("image", "")
-        if kind == "answer":
-            camera, patient = origins[image] = values["camera"] or "unknown", values["patient"] or image
-            for rate, hit in _hits(values):
-                rows[rate, week, image, ""] = (camera, patient, hit)
-        elif kind == "review":
-            camera, patient = origins.get(image, ("unknown", image))
-            rows["override", week, image, values["reviewer"]] = (camera, patient, values["grade"] != values["given"])
-        elif kind == "second" and "agrees" in values:
-            camera, patient = origins.get(image, ("unknown", image))
-            rows["disagreement", week, image, values["key"]] = (camera, patient, not values["agrees"])
-    flat = [
-        (rate, week, camera, image, patient, hit) for (rate, week, image, _), (camera, patient, hit) in rows.items()
-    ]
-    return pd.DataFrame(flat, columns=["rate", "week", "camera", "image", "patient", "hit"])
+        image = values.get("image", "")
+        if values.get("kind") == "answer":
+            origins[image] = values["camera"] or "unknown", values["patient"] or image
+        camera, patient = origins.get(image, ("unknown", image))
+        for rate, who, hit in _hits(values):
+            rows[rate, week, image, who] = (rate, week, camera, image, patient, hit)
+    return pd.DataFrame(list(rows.values()), columns=["rate", "week", "camera", "image", "patient", "hit"])
 
 
-def _hits(answer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """The rates in which an answer counts."""
-    if answer["answer"] == "unreadable":
-        return
-    yield "ungradable", answer["answer"] == "ungradable"
-    if answer["referable"] is not None:
-        yield "referral", answer["referable"]
-    if answer["unlike"] is not None:
-        yield "unlike", bool(answer["unlike"])
+def _hits(values: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    """The rates in which a line of the log counts, with who says so if several may."""
+    kind = values.get("kind")
+    if kind == "review":
+        yield "override", values["reviewer"], values["grade"] != values["given"]
+    elif kind == "second" and "agrees" in values:
+        yield "disagreement", values["key"], not values["agrees"]
+    elif kind == "answer" and values["answer"] != "unreadable":
+        yield "ungradable", "", values["answer"] == "ungradable"
+        if values["referable"] is not None:
+            yield "referral", "", values["referable"]
+        if values["unlike"] is not None:
+            yield "unlike", "", bool(values["unlike"])
 
 
 def charted(cases: pd.DataFrame, baseline: int) -> pd.DataFrame:

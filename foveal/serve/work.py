@@ -7,10 +7,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -25,15 +24,16 @@ from foveal.fundus.overlay import ALARM, border_energy, heat_layer, retina_of, t
 from foveal.fundus.preparation import Prepared, locate, prepare_file
 from foveal.fundus.quality import FLAGS, advised
 from foveal.page.pictures import data_address, embedded
+from foveal.predict.choose import directions
 from foveal.predict.model import Model, joined
-from foveal.readout.referral import CLASSES, LIKELY, OEDEMA, is_oedema
+from foveal.readout.referral import OEDEMA, is_oedema
 from foveal.readout.scales import referable_from
 from foveal.serve.batching import Batcher, Judged
 from foveal.serve.guard import Counters
 from foveal.serve.intake import Room, Sent, read_photographs, within
 from foveal.serve.kept import Kept
 from foveal.serve.options import Limits, ServeConfig
-from foveal.serve.origin import origin_in, origin_of
+from foveal.serve.origin import origin_of, patient_in
 from foveal.serve.second import Second
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.shards import cores
@@ -76,14 +76,14 @@ class Work:
     async def photographs(self, request: Request) -> AsyncIterator[list[Sent]]:
         """The photographs of a request, whose memory counts until the end of the block."""
         with self.room.request() as hold:
-            with self.batcher.place(1):
+            with self.batcher.places.request(1):
                 pass  # if the queue is full, refuse before reading the body
             # Hold no place while the body arrives, or slow clients would block all others. `hold` limits the memory.
             yield await read_photographs(request, self.limits, hold)
 
     async def grade(self, photographs: list[Sent], pictures: bool, similar: bool = False) -> list[dict[str, Any]]:
         """Answers in the order of the photographs; FovealError if it takes too long, or a single one is unreadable."""
-        with self.batcher.place(len(photographs)):
+        with self.batcher.places.request(len(photographs)):
             async with within(self.limits.timeout):
                 # Wait for all, even if one fails: a place in the queue is free only when its work is done.
                 tasks = (self._answer(sent, pictures, similar) for sent in photographs)
@@ -109,7 +109,7 @@ class Work:
                 raise
             answer = {"name": sent.name, "sha256": sent.sha256, "answer": "unreadable", "reason": error.what}
             answer |= {"code": error.code, "flags": [], "advice": "", "advised": []} | dict.fromkeys(NOT_READ)
-            origin = origin_in(sent.name)
+            origin = dict(zip(("patient", "eye"), patient_in(sent.name), strict=True)) | {"camera": ""}
         answer |= origin
         self.counters.count(answer)
         return answer
@@ -133,13 +133,11 @@ class Work:
 
 def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> dict[str, Any]:
     """The answer for a readable photograph; the same values as its row of predictions.csv."""
-    row, classes = judged.row, model.classes
+    row, classes, members = judged.row, model.classes, str(judged.row.get("set") or "").split()
     grade = None if row["grade"] is None else int(row["grade"])
-    members = str(row.get("set") or "").split()
     answer = {
         "name": sent.name, "sha256": sent.sha256,
-        "answer": row["answer"], "reason": row["reason"], "advice": row["advice"],
-        "advised": advised(prepared.flags),
+        "answer": row["answer"], "reason": row["reason"], "advice": row["advice"], "advised": advised(prepared.flags),
         "grade": grade, "grade_name": None if grade is None else classes[grade],
         "probabilities": [row[f"p{number}"] for number in range(len(classes))],
         "referable": None if row["referable"] is None else bool(row["referable"]),
@@ -161,11 +159,11 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
 
 def _refers_by(model: Model, row: dict[str, Any]) -> str | None:
     """What decides on referral: oedema if it is likely; else grade, or threshold where that differs from the grade."""
-    lowest, point = referable_from(model.scale), model.readout.referral
+    lowest = referable_from(model.scale)
     if row["referable"] is None or lowest is None:
         return None
-    least = LIKELY if point is None else point.threshold
-    if model.second is not None and is_oedema(*model.second) and row[f"{OEDEMA}={CLASSES[1]}"] >= least:
+    learned = model.second is not None and is_oedema(*model.second)
+    if learned and row[f"{OEDEMA}=1"] >= model.readout.oedema_from:
         return "oedema"
     return "grade" if bool(row["referable"]) == (row["grade"] >= lowest) else "threshold"
 
@@ -177,14 +175,11 @@ def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np
     """
     heat, at_border = None, False
     if places is not None:
-        frame, square = locate(pixels, model.preparation)
-        retina = retina_of(prepared.square)
+        (frame, square), retina = locate(pixels, model.preparation), retina_of(prepared.square)
         layer = _shrunk(heat_layer(frame.shape, square, places, retina))
-        encoded = cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes()
-        heat = data_address(encoded, "png")
+        heat = data_address(cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes(), "png")
         at_border = border_energy(cv2.resize(places, retina.shape[::-1]), retina) >= ALARM
-    picture = data_address(to_jpeg(_shrunk(pixels)), "jpeg")
-    return {"picture": picture, "heat": heat, "heat_at_border": at_border}
+    return {"picture": data_address(to_jpeg(_shrunk(pixels)), "jpeg"), "heat": heat, "heat_at_border": at_border}
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
@@ -193,8 +188,7 @@ def _shrunk(pixels: np.ndarray) -> np.ndarray:
     return pixels if factor >= 1 else cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
-@dataclass(frozen=True)
-class Cases:
+class Cases(NamedTuple):
     """Graded training images of a prepared set and their normalised features float32 [n, D]."""
 
     prepared: PreparedSet
@@ -203,13 +197,12 @@ class Cases:
 
     def nearest(self, features: np.ndarray) -> list[dict[str, Any]]:
         """The images most similar to features float32 [D], by cosine: id, grade, similarity, picture."""
-        cosines = self.directions @ _normalised(features)
+        cosines = self.directions @ directions(features)
         order = np.argsort(-cosines, kind="stable")[:SIMILAR]
         chosen = self.records.iloc[order]
-        grades = [int(label) for label in chosen["label"]]
-        found = zip(chosen["id"], grades, cosines[order], self.prepared.pixels(chosen), strict=True)
+        found = zip(chosen["id"], chosen["label"], cosines[order], self.prepared.pixels(chosen), strict=True)
         return [
-            {"id": str(name), "grade": grade, "grade_name": self.prepared.classes[grade],
+            {"id": str(name), "grade": int(grade), "grade_name": self.prepared.classes[grade],
              "similarity": round(float(cosine), 4), "picture": embedded(pixels, CASE_SIDE)}
             for name, grade, cosine, pixels in found
         ]  # fmt: skip
@@ -235,9 +228,4 @@ def open_cases(path: Path, model: Model) -> Cases:
         for part, images in model.images_of(prepared, records):
             parts.append(model.answer(images, ("features",)))
             bar.advance(len(part))
-    return Cases(prepared, records, _normalised(np.asarray(joined(parts).features)))
-
-
-def _normalised(features: np.ndarray) -> np.ndarray:
-    """Features [D] or [n, D] with length 1."""
-    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
+    return Cases(prepared, records, directions(np.asarray(joined(parts).features)))

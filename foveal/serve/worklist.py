@@ -6,13 +6,14 @@ photographs of the worklist can be read, by their rank.
 
 import csv
 import hashlib
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 
 from foveal.errors import FovealError
-from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sets.records import open_prepared
 
 NEEDED = ("rank", "id", "reason", "file", "set")
 
@@ -22,8 +23,8 @@ class Worklist:
 
     def __init__(self, rows: list[dict[str, str]]) -> None:
         self.rows = rows
-        self._digests: dict[int, str] = {}
-        self._sets: dict[str, PreparedSet] = {}
+        self._digest = cache(lambda rank: hashlib.sha256(self.photograph(rank)).hexdigest())
+        self._set = cache(open_prepared)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,18 +50,11 @@ class Worklist:
         row = self.rows[rank - 1]
         if Path(row["file"]).is_file():
             return Path(row["file"]).read_bytes()
-        if row["set"] not in self._sets:
-            self._sets[row["set"]] = open_prepared(Path(row["set"]))
-        prepared = self._sets[row["set"]]
+        prepared = self._set(Path(row["set"]))
         pixels = prepared.pixels(prepared.records[prepared.records["id"] == row["id"]])
         if not len(pixels):
             raise FovealError("request.not_found", f"{row['set']} has no image {row['id']} any more")
         return cv2.imencode(".png", pixels[0][..., ::-1])[1].tobytes()
-
-    def _digest(self, rank: int) -> str:
-        if rank not in self._digests:
-            self._digests[rank] = hashlib.sha256(self.photograph(rank)).hexdigest()
-        return self._digests[rank]
 
 
 def read_worklist(file: Path) -> Worklist:
@@ -75,8 +69,7 @@ def read_worklist(file: Path) -> Worklist:
         raise FovealError("worklist.unreadable", f"--worklist {file} is not a worklist", expected=expected)
     for row in rows:
         if not (Path(row["file"]).is_file() or (Path(row["set"]) / "records.csv").is_file()):
-            what = (
-                f"--worklist {file}: {row['id']} is neither in the file '{row['file']}' nor in the set '{row['set']}'"
-            )
-            raise FovealError("worklist.missing", what, fix="choose again with foveal select")
+            where = f"neither in the file '{row['file']}' nor in the set '{row['set']}'"
+            what, fix = f"--worklist {file}: {row['id']} is {where}", "choose again with foveal select"
+            raise FovealError("worklist.missing", what, fix=fix)
     return Worklist(rows)

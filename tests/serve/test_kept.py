@@ -118,7 +118,8 @@ def test_what_is_not_reviewed_within_a_day_is_deleted(tmp_path, photographs):
     kept._tidied = 0.0
     kept.wait(Sent("1.jpg", photographs["1.jpg"]), "", "")
     assert not file.exists()
-    kept.label(old.sha256, lambda: [(0, "K", "now")])
+    with closing(open_reviews(str(tmp_path / "r.sqlite"))) as reviews:
+        kept.label(reviews, reviews.add(Review(image=old.sha256, name="0.jpg", given=0, grade=0, reviewer="K")).image)
     assert not (tmp_path / "labels.csv").exists()
 
 
