@@ -93,8 +93,7 @@ def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling
         what = f"--second-reader {column}: {int(both.sum())} evaluated images have a second reading"
         raise FovealError("label.none", what, expected="at least 2")
     labels, grades = (part[both].to_numpy(np.int64) for part in (table["label"], second))
-    kappa = resampling.part(both).of_grades(metrics.quadratic_kappa, labels, grades, len(names))
-    return kappa | {"column": column}
+    return resampling.part(both).of_grades(metrics.quadratic_kappa, labels, grades, len(names)) | {"column": column}
 
 
 def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str], option: str = "--by") -> pd.DataFrame:
@@ -156,12 +155,10 @@ def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
     return found if numbers.notna().all() else {**found, "unknown": numbers.isna().to_numpy()}
 
 
-def subgroups(
-    table: pd.DataFrame, columns: Sequence[str], scale: Scale, resampling: Resampling
-) -> list[dict[str, Any]]:
+def subgroups(table: pd.DataFrame, by: Sequence[str], scale: Scale, resampling: Resampling) -> list[dict[str, Any]]:
     """column, value and the figures of every subgroup of labelled rows, with the resamples of all rows."""
     return [{"column": column, "value": value} | measure_subgroup(table[chosen], scale, resampling.part(chosen))
-            for column in columns for value, chosen in members(table[column], column).items() if chosen.any()
+            for column in by for value, chosen in members(table[column], column).items() if chosen.any()
             ]  # fmt: skip
 
 

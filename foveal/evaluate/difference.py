@@ -32,6 +32,7 @@ from foveal.sets.splits import group_codes
 FILE = "comparison.json"
 WEIGHTS = "best.pt"
 COMPARED = ("quadratic_kappa", "accuracy", "sensitivity", "specificity", "referable_auc")
+Figure = tuple[float, np.ndarray]  # the value of a metric, and its resamples [R]
 SHOWN = ("id", "group", "label", "old_grade", "new_grade", "old_referable", "new_referable")
 
 
@@ -66,10 +67,8 @@ def paired_difference(
     return result | {"mcnemar": mcnemar(*(grades == labels for grades in given))}
 
 
-def difference(
-    first: tuple[float, np.ndarray], second: tuple[float, np.ndarray], resampling: Resampling
-) -> dict[str, Any]:
-    """value, low, high and answer of the second metric minus the first; each is a value and its resamples [R]."""
+def difference(first: Figure, second: Figure, resampling: Resampling) -> dict[str, Any]:
+    """value, low, high and answer of the second metric minus the first."""
     value = second[0] - first[0]
     low, high = resampling.interval(value, second[1] - first[1])
     return {"value": value, "low": low, "high": high, "answer": answer(low, high)}
@@ -77,9 +76,7 @@ def difference(
 
 def answer(low: float, high: float) -> str:
     """better, worse, or cannot tell: whether the interval of a difference excludes zero."""
-    if low > 0:
-        return "better"
-    return "worse" if high < 0 else "cannot tell"
+    return "better" if low > 0 else "worse" if high < 0 else "cannot tell"
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:

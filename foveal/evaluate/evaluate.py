@@ -21,21 +21,18 @@ import tyro
 from foveal.config import check_paths, read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
-from foveal.evaluate import columns, judged
+from foveal.evaluate import columns, judged, stress
 from foveal.evaluate.difference import compare_with, with_ids_of, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.measure import measure, measure_rules
 from foveal.evaluate.operating import measure_patients, operating_points
 from foveal.evaluate.show import show, warnings
-from foveal.evaluate.stress import FILE as STRESS
-from foveal.evaluate.stress import measure_stress
 from foveal.files import check_file, read_json, write_json, write_table, write_text
 from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns, read_predictions, read_ungraded
 from foveal.readout.readout import read_readout
 from foveal.readout.referral import predicted_oedema
-from foveal.sets.corrections import FILE as CORRECTIONS
-from foveal.sets.corrections import corrections_text, read_corrections
+from foveal.sets import corrections
 from foveal.sets.splits import group_codes
 
 MANY_DOUBTS = 0.2  # share of doubted labels above which the grader is probably the problem
@@ -117,8 +114,7 @@ def measure_predictions(
         **({"oedema": True} if predicted_oedema(table) is not None else {}),
         **({"held_out": list(config.hold_out)} if config.hold_out else {}),
     }  # fmt: skip
-    if config.second_reader is not None:
-        column = config.second_reader
+    if (column := config.second_reader) is not None:
         table = columns.join_records(table, config.records, (column,), "--second-reader")
         about["inter_rater"] = columns.agreement(table, column, names, resampling)
     compared = []
@@ -141,7 +137,7 @@ def measure_predictions(
     further = {
         "patients": measure_patients(table, ungraded, scale, config.prevalence),
         "eyes": measure_patients(table, ungraded, scale, config.prevalence, each="eye"), "sources": sources,
-        "stress": measure_stress(file.with_name(STRESS), table, scale, {"seed": SEED, "size": size}),
+        "stress": stress.measure_stress(file.with_name(stress.FILE), table, scale, {"seed": SEED, "size": size}),
     }  # fmt: skip
     result = measure(table, scale, resampling) | {
         "operating_points": points, **({"operating_points_note": note} if note else {}),
@@ -162,9 +158,7 @@ def measure_predictions(
     return out
 
 
-def _rows(
-    config: EvaluateConfig, file: Path, run: Path
-) -> tuple[pd.DataFrame, dict[str, Any], list[str], dict[str, Any]]:
+def _rows(config: EvaluateConfig, file: Path, run: Path) -> tuple[pd.DataFrame, dict, list[str], dict]:
     """The predictions with corrected labels and sources held out; model.json and class names; counts of corrections."""
     table, counts = read_predictions(file), {}
     kept, count = run / "model.json", len(probability_columns(table))
@@ -183,10 +177,10 @@ def _write(config: EvaluateConfig, out: Path, result: dict[str, Any], everything
     write_json(out, result)
     show(result)
     if config.corrections is not None:  # a report can apply those of these images as well
-        kept, beside = read_corrections(config.corrections), out.with_name(CORRECTIONS)
+        kept, beside = corrections.read_corrections(config.corrections), out.with_name(corrections.FILE)
         kept = kept[kept["id"].isin(everything["id"])]
         if beside.resolve() != config.corrections.resolve():  # that file may contain other images
-            write_text(beside, corrections_text(kept))
+            write_text(beside, corrections.corrections_text(kept))
         applied, changed = counted(len(kept), "correction"), counted(result["about"]["corrections"]["changed"], "label")
         say(f"labels: {applied} for graded images; {changed} changed")
     rows, listed = judged.unlearned(everything), out.with_name("label_noise.csv")

@@ -108,8 +108,7 @@ class Resampling:
             return math.nan, math.nan
         below = ((found < value).mean() + (found <= value).mean()) / 2
         bias = float(np.clip(norm.ppf(below), -MOST_BIAS, MOST_BIAS))
-        wide = math.sqrt(groups / (groups - 1)) * student.ppf([0.025, 0.975], groups - 1)
-        shifted = bias + wide
+        shifted = bias + math.sqrt(groups / (groups - 1)) * student.ppf([0.025, 0.975], groups - 1)
         levels = norm.cdf(bias + shifted / np.maximum(1 - self._acceleration(found, valid) * shifted, 0.1))
         low, high = np.quantile(found, levels)
         return min(float(low), value), max(float(high), value)

@@ -8,9 +8,8 @@ interval includes 0), at most `MOST_CHANGED` of the grades change, and all milde
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,8 +31,7 @@ MOST_CHANGED = 0.2  # of the grades
 SAME = 0.8  # share of untouched photographs with the grade of predictions.csv; a fold's calibration may differ
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """One way in which photographs get worse. levels: from mild to harsh. words: of one level, {} is its number."""
 
     title: str
