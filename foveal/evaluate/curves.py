@@ -122,8 +122,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]
 def equal_mass_bins(confidence: np.ndarray) -> np.ndarray:
     """int [n]: the bin of each image: at most 15, of at least 20 images; images with equal confidence share a bin."""
     bins = int(np.clip(len(confidence) // FEWEST_IN_A_BIN, 1, MOST_BINS))
-    edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins))
-    return np.searchsorted(edges, confidence, side="right")
+    return np.searchsorted(np.unique(np.quantile(confidence, np.arange(1, bins) / bins)), confidence, side="right")
 
 
 def calibration_error(
@@ -145,8 +144,7 @@ def calibration_error(
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling) -> tuple[float, np.ndarray]:
     """Squared distance of probabilities and truth, 0 (best) to 2, summed over classes (Brier 1950); resamples [R]."""
-    truth = labels[:, None] == np.arange(probabilities.shape[1])
-    errors = ((probabilities - truth) ** 2).sum(1)
+    errors = ((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(1)
     return resampling.ratio(errors, np.ones_like(errors))
 
 

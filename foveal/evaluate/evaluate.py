@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import tyro
 
-from foveal.config import check_paths, read_toml
+from foveal.config import check, check_paths, read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.evaluate import columns, judged, stress
@@ -76,8 +76,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_paths([self.source, *self.versus], "evaluate RUN", "a run folder")
-        if self.prevalence is not None and not 0 < self.prevalence < 1:
-            raise FovealError("option.value", f"--prevalence is {self.prevalence}", expected="between 0 and 1")
+        check(self, "prevalence", self.prevalence is None or 0 < self.prevalence < 1, "between 0 and 1")
 
 
 def measure_predictions(

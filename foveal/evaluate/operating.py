@@ -213,8 +213,7 @@ def measure_patients(
     if not known["group"].duplicated().any():  # each photograph is its own group
         return {}
     unit, known = ["group"] if each == "patient" else ["group", "eye"], known.assign(eye=known["eye"].fillna(""))
-    alone = known["id"].where(known["eye"] == "", "")
-    eyes = known.groupby(["group", "eye", alone])[["gradable", "told"]].any()
+    eyes = known.groupby(["group", "eye", known["id"].where(known["eye"] == "", "")])[["gradable", "told"]].any()
     known = known[(known[unit] != "").all(axis=1)]
     units = known.groupby(unit)[["gradable", "called", "ill", "told"]].any()
     without = {name: eyes.index[~eyes[name]].get_level_values("group") for name in ("gradable", "told")}

@@ -95,8 +95,7 @@ def measure_stress(file: Path, table: pd.DataFrame, scale: Scale, about: Mapping
     about = {**about, "photographs": len(first), "groups": resampling.groups, "margin": MARGIN,
              "most_changed": MOST_CHANGED}  # fmt: skip
     entries = {name: resampling.entry(*figure, len(first)) for name, figure in untouched.items()}
-    whole: dict[str, Any] = json_ready({"about": about, "untouched": entries, "levels": found})
-    return whole
+    return json_ready({"about": about, "untouched": entries, "levels": found})
 
 
 def limits(found: Mapping[str, Any]) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:

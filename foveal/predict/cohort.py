@@ -13,8 +13,6 @@ a number follows it. When the predictions change, results from the earlier ones 
 A prepared set is used as it is. Photographs that the run learned from, their copies and patients are not evaluated.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, count
@@ -123,29 +121,22 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
         "scale": scale if scale in CLASSES else "auto",  # 0-3 in a table may be on several scales
     }  # fmt: skip
     config = build(PrepareConfig, asked, "prepare")
-    if graded:
-        with hushed(), _advising(source), unpacked(source, config.out) as root:  # prepare says the same
-            found = read(config, None, root)  # labels are checked before anything is decoded
-        labels = found.source.table["label"]
-        _check_labels(run, source, labels, list(found.source.classes), found.scale)
-        if scale == "icdr" and labels.max() == MESSIDOR_HIGHEST:
-            what = f"the highest grade in {source} is {MESSIDOR_HIGHEST}, read on the ICDR scale of {run}"
-            warn(f"{what}: on the scale of Messidor-1, 0 to 3, the same numbers mean other grades")
-    with _advising(source):
-        prepared = open_prepared(prepare(config))
-    _claim(config.out.parent, source, prepared)
-    return prepared
-
-
-@contextmanager
-def _advising(source: Path) -> Iterator[None]:
-    """Errors whose advice is an option of `prepare` say how to use it."""
     try:
-        yield
+        if graded:
+            with hushed(), unpacked(source, config.out) as root:  # prepare says the same
+                found = read(config, None, root)  # labels are checked before anything is decoded
+            labels = found.source.table["label"]
+            _check_labels(run, source, labels, list(found.source.classes), found.scale)
+            if scale == "icdr" and labels.max() == MESSIDOR_HIGHEST:
+                what = f"the highest grade in {source} is {MESSIDOR_HIGHEST}, read on the ICDR scale of {run}"
+                warn(f"{what}: on the scale of Messidor-1, 0 to 3, the same numbers mean other grades")
+        prepared = open_prepared(prepare(config))
     except FovealError as error:
-        if "--" in error.fix:
+        if "--" in error.fix:  # an option of `prepare`
             error.fix = f"{error.fix}, in foveal prepare {source} --out DATA; then give DATA in place of {source}"
         raise
+    write_json(config.out.parent / ABOUT, {"set": str(prepared.path), "source": str(source.absolute())})
+    return prepared
 
 
 def _check_labels(run: Path, source: Path, labels: pd.Series, classes: list[str], scale: str) -> None:
@@ -207,12 +198,8 @@ def _grade(run: Path, source: Path, prepared: PreparedSet) -> Path:
     write_table(file, table)
     if before not in (b"", file.read_bytes()):
         _drop_earlier(file.parent)
-    _claim(file.parent, source, prepared)
+    write_json(file.with_name(ABOUT), {"set": str(prepared.path), "source": str(source.absolute())})
     return file
-
-
-def _claim(folder: Path, source: Path, prepared: PreparedSet) -> None:
-    write_json(folder / ABOUT, {"set": str(prepared.path), "source": str(source.absolute())})
 
 
 def _drop_earlier(folder: Path) -> None:

@@ -3,9 +3,8 @@
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import timm
@@ -51,8 +50,7 @@ def seconds_of_pass(
     return (time.perf_counter() - began) / len(images)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Encoder:
+class Encoder(NamedTuple):
     """A network with its weights, in evaluation mode, and the input that it expects."""
 
     network: nn.Module

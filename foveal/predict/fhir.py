@@ -22,17 +22,14 @@ _URI = "urn:ietf:rfc:3986"
 STATUS = "preliminary"
 
 
-def write_fhir(study: Study, model: Model, folder: Path) -> Path:
-    """Write FOLDER/STUDY.json and return its path."""
+def write_fhir(study: Study, model: Model, folder: Path) -> None:
+    """Write FOLDER/STUDY.json."""
     names = {part: uuid_of(study.uid, part).urn for part in ("report", *(eye.side for eye in study.eyes))}
     names["grader"] = uuid_of(VERSION, model.key).urn
     observations = [_observation(eye, study, model, names) for eye in study.eyes]
-    resources = [_device(model, names["grader"]), *observations, _report(study, names)]
-    entries = [_entry(resource) for resource in resources]
+    entries = [_entry(one) for one in (_device(model, names["grader"]), *observations, _report(study, names))]
     bundle = Bundle.model_validate({"resourceType": "Bundle", "type": "transaction", "entry": entries})
-    path = folder / f"{study.uid}.json"
-    write_text(path, bundle.model_dump_json(indent=1) + "\n")
-    return path
+    write_text(folder / f"{study.uid}.json", bundle.model_dump_json(indent=1) + "\n")
 
 
 def _entry(resource: dict[str, Any]) -> dict[str, Any]:

@@ -73,8 +73,7 @@ class Exported(Model):
     @property
     def key(self) -> str:
         """Digest of the file's name and foveal.json, which contains the digest of the file."""
-        said = json.dumps(self.about, sort_keys=True)
-        return hashlib.sha256(f"{self.file.name}{said}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.file.name}{json.dumps(self.about, sort_keys=True)}".encode()).hexdigest()
 
     def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
         """See `Model.answer`."""
@@ -86,8 +85,7 @@ class Exported(Model):
         parts = [pixels[start : start + AT_ONCE] for start in range(0, len(pixels), AT_ONCE)]
         runs = [self._session.run(names, {"pixels": at_size(part, self.side)}) for part in parts]
         arrays = map(np.concatenate, zip(*runs, strict=True))
-        fields = ["maps" if name == "places" else name for name in names]
-        return Answers(**dict(zip(fields, arrays, strict=True)))
+        return Answers(**dict(zip(["maps" if name == "places" else name for name in names], arrays, strict=True)))
 
 
 def _read_about(file: Path) -> dict[str, Any]:

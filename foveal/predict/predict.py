@@ -31,7 +31,7 @@ from foveal.predict.workers import tables_on_ray
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.records import PreparedSet, open_prepared
 
-Report = Callable[[Study, Model, Path], Path]  # writes the report of a study into a folder
+Report = Callable[[Study, Model, Path], None]  # writes the report of a study into a folder
 Part = tuple[PreparedSet, pd.DataFrame]  # a prepared set, and its records to grade
 
 

@@ -114,8 +114,7 @@ def _grade(models: Mapping[int, Model], chosen: pd.DataFrame, pixels: np.ndarray
         assert answers.probabilities is not None
         rows = model.table(own[["id"]], answers.probabilities, extra=model.second_table(answers))
         tasks = [name for name in map(str, rows) if "=" in name]
-        columns = ["id", *probability_columns(rows), "grade", "referable", *tasks]
-        parts.append(rows[columns].set_index(own.index))
+        parts.append(rows[["id", *probability_columns(rows), "grade", "referable", *tasks]].set_index(own.index))
     return pd.concat(parts).sort_index()
 
 

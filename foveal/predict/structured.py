@@ -26,8 +26,8 @@ _INHERITED = (
 )  # fmt: skip
 
 
-def write_structured(study: Study, model: Model, folder: Path) -> Path:
-    """Write FOLDER/STUDY.dcm and return its path."""
+def write_structured(study: Study, model: Model, folder: Path) -> None:
+    """Write FOLDER/STUDY.dcm."""
     evidence = [header for headers in study.headers.values() for header in headers]
     for header in evidence:
         for name in _INHERITED:
@@ -48,10 +48,8 @@ def write_structured(study: Study, model: Model, folder: Path) -> Path:
             is_complete=True, is_final=False, is_verified=False, software_versions=VERSION,
             series_description="Diabetic retinopathy, graded by software",
         )  # fmt: skip
-    path = folder / f"{study.uid}.dcm"
-    with replacing(path) as partial:
+    with replacing(folder / f"{study.uid}.dcm") as partial:
         report.save_as(partial, enforce_file_format=True)
-    return path
 
 
 def _tell(container: Any, name: Any, text: str) -> None:
@@ -60,9 +58,7 @@ def _tell(container: Any, name: Any, text: str) -> None:
 
 
 def _observer(model: Model) -> Any:
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=uid_of(model.key), name="Foveal", manufacturer_name="Foveal", model_name=model.name[:64]
-    )
+    device = sr.DeviceObserverIdentifyingAttributes(uid_of(model.key), "Foveal", "Foveal", model.name[:64])
     context = sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
     return sr.ObservationContext(observer_device_context=context)
 

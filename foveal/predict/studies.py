@@ -10,9 +10,8 @@ import tomllib
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -38,8 +37,7 @@ _OTHERS, _NO_UIDS = "not DICOM files", "no valid UIDs of study, series and insta
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Eye:
+class Eye(NamedTuple):
     """One eye of a study, or all photographs whose eye is not known; the worst photograph decides.
 
     grade: 0 to 4; None if no photograph was graded, for the reason `why`. share: the probability that it is referable.
@@ -55,8 +53,7 @@ class Eye:
     lost: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(NamedTuple):
     """A study with its eyes: right, left, unknown. key: a digest of what was graded, and how.
 
     headers: of the photographs of each eye that a report can refer to, pydicom datasets.
@@ -84,8 +81,7 @@ class Study:
         return not {*QUESTIONS} <= graded or any(eye.lost for eye in self.eyes if eye.side not in QUESTIONS)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Member:
+class Member(NamedTuple):
     """A photograph of a study. lacks: why a report cannot refer to it, although its answer counts; else ""."""
 
     photograph: Photograph
@@ -139,7 +135,9 @@ def plan_studies(photographs: Sequence[Photograph]) -> dict[str, list[Member]]:
             left_out[_OTHERS if header is None else _NO_UIDS].append(photograph.id)
             continue
         name = str(header.get("SOPInstanceUID", ""))
-        lacks = _lacks(header) or "a copy of another file" * (name in known)
+        named = all(_UID.fullmatch(str(header.get(each, ""))) for each in _NEEDED)
+        lacks = "" if named and header.get("PatientID") else "no patient (PatientID)" if named else _NO_UIDS
+        lacks = lacks or "a copy of another file" * (name in known)
         if digest in known:
             left_out[lacks].append(photograph.id)
             continue
@@ -206,10 +204,3 @@ def _opened(photograph: Photograph) -> tuple[Any, str]:
     header = header_of(source)
     data = b"" if header is None else source if isinstance(source, bytes) else source.read_bytes()
     return header, hashlib.sha256(data).hexdigest()
-
-
-def _lacks(header: Any) -> str:
-    """Why no report can refer to a photograph; "" if one can."""
-    if not all(_UID.fullmatch(str(header.get(name, ""))) for name in _NEEDED):
-        return _NO_UIDS
-    return "" if str(header.get("PatientID") or "") else "no patient (PatientID)"

@@ -97,8 +97,7 @@ def out_of_fold(places: np.ndarray, truth: np.ndarray, units: np.ndarray, defaul
 def shrunk_cutoffs(places: np.ndarray, truth: np.ndarray, default: Cutoffs | None = None) -> Cutoffs:
     """Fitted cutoffs, moved towards the default (None for half-way): with few images far, with many hardly."""
     usual = np.array(default or half_way(truth.shape[1]))
-    share = len(places) / (len(places) + SHRINK)
-    return tuple((usual + share * (fit_cutoffs(places, truth) - usual)).tolist())
+    return tuple((usual + len(places) / (len(places) + SHRINK) * (fit_cutoffs(places, truth) - usual)).tolist())
 
 
 def gained(

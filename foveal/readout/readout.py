@@ -77,10 +77,11 @@ class Readout:
         return LIKELY if self.referral is None else self.referral.threshold
 
     def sets(self, probabilities: np.ndarray, grades: np.ndarray) -> list[str]:
-        """The set of each image as words, "1 2"; empty without limits."""
+        """The set of each image as in predictions.csv: class numbers separated by spaces, "1 2"; "" without limits."""
         if self.limits is None:
             return [""] * len(grades)
-        return as_words(sets_of(self.before(probabilities), grades, self.limits, self.ordered))
+        members = sets_of(self.before(probabilities), grades, self.limits, self.ordered)
+        return [" ".join(map(str, np.flatnonzero(row))) for row in members]
 
     def as_json(self) -> dict[str, Any]:
         """The content of readout.json."""
@@ -162,13 +163,7 @@ def sets_of(probabilities: np.ndarray, grades: np.ndarray, limits: Sequence[floa
     if not ordered:
         return members
     from_below = np.logical_or.accumulate(members, axis=1)
-    from_above = np.logical_or.accumulate(members[:, ::-1], axis=1)[:, ::-1]
-    return np.asarray(from_below & from_above)
-
-
-def as_words(members: np.ndarray) -> list[str]:
-    """Sets bool [n, K] as in predictions.csv: class numbers separated by spaces, "1 2"."""
-    return [" ".join(map(str, np.flatnonzero(row))) for row in members]
+    return np.asarray(from_below & np.logical_or.accumulate(members[:, ::-1], axis=1)[:, ::-1])
 
 
 def from_words(column: pd.Series, classes: int) -> np.ndarray:

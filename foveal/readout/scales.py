@@ -1,15 +1,14 @@
 """The meaning of a grader's classes: their names, their order, and the lowest class that is referred."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # The lowest grade above each cutoff, per scale.
 REFERABLE_FROM = {"icdr": 2}  # moderate NPDR (Gulshan et al. 2016)
 SIGHT_THREATENING_FROM = {"icdr": 3}  # severe NPDR and above; the macula is not graded (Wilkinson et al. 2003)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scale:
+class Scale(NamedTuple):
     """Class names in label order, whether they are `ordered` by severity, and the lowest classes above two cutoffs."""
 
     names: Sequence[str]

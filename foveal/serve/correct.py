@@ -78,8 +78,7 @@ def correct(config: CorrectConfig) -> Path:
 
 def _correction(config: CorrectConfig, prepared: PreparedSet) -> tuple[str, ...]:
     labels = prepared.records.set_index("id")["label"]
-    names = corrections.later_names(corrections.read_changes(config.data), labels.index)
-    image = names.get(config.image, config.image)
+    image = corrections.later_names(corrections.read_changes(config.data), labels.index).get(config.image, config.image)
     if image not in labels.index:
         raise FovealError("corrections.image", f"{config.data} has no image '{image}' in its records.csv")
     old = None if pd.isna(labels[image]) else int(labels[image])

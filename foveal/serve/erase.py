@@ -14,6 +14,7 @@ from typing import Annotated
 
 import tyro
 
+from foveal.config import check
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.page.words import counted
@@ -48,10 +49,8 @@ class EraseConfig:
         if len(given) != 1:
             what = f"{len(given) or 'none'} of --patient, --image and --before given"
             raise FovealError("option.missing", what, expected="exactly one")
-        if self.before and not is_day(self.before):
-            raise FovealError("option.value", f"--before {self.before}", expected="a day as YYYY-MM-DD")
-        if self.image and not re.fullmatch("[0-9a-f]{64}", self.image):
-            raise FovealError("option.value", f"--image {self.image}", expected="64 hexadecimal digits, in lower case")
+        check(self, "before", not self.before or is_day(self.before), "a day as YYYY-MM-DD")
+        check(self, "image", bool(re.fullmatch("([0-9a-f]{64})?", self.image)), "64 hexadecimal digits, in lower case")
 
 
 def erase(config: EraseConfig) -> dict[str, int]:

@@ -12,6 +12,7 @@ import time
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,7 +34,6 @@ LOG = logging.getLogger("uvicorn.error")  # uvicorn writes it to stderr
 _KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 HEADERS, STATUS, HEADERS_OF = _KNOWN["headers"], _KNOWN["status"], _KNOWN["headers_of"]
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-CASES = ("camera", "decision", "unlike")  # labels of a counter
 MOST_CAMERAS = 20
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -42,21 +42,19 @@ class Counters:
     """The counters of one server."""
 
     def __init__(self) -> None:
-        own = self.registry = CollectorRegistry()
+        own, self._cameras = CollectorRegistry(), set[str]()
+        counter, histogram = partial(Counter, registry=own), partial(Histogram, registry=own)
         text, labels = "Seconds from a request to its answer", ("route", "status")
-        self.requests = Histogram("foveal_request_seconds", text, labels, buckets=SECONDS, registry=own)
+        self.requests = histogram("foveal_request_seconds", text, labels, buckets=SECONDS)
         text = "Photographs by answer: a grade, ungradable or unreadable"
-        self.answers = Counter("foveal_answers", text, ("answer",), registry=own)
+        self.answers = counter("foveal_answers", text, ("answer",))
         text = "Photographs by camera, decision, and whether unlike the training photographs"
-        self.cases = Counter("foveal_cases", text, CASES, registry=own)
-        self._cameras = set[str]()
-        self.reviews = Counter("foveal_reviews", "Saved reviews", ("agrees",), registry=own)
-        self.second = Counter("foveal_second", "Photographs by what the second grader said", ("outcome",), registry=own)
-        self.in_work = Gauge("foveal_in_work", "Photographs being graded", registry=own)
-        text = "Photographs in one pass of the network"
-        self.batches = Histogram("foveal_batch_images", text, buckets=BATCHES, registry=own)
-        text = "Seconds of a pass through the network"
-        self.network = Histogram("foveal_network_seconds", text, buckets=SECONDS, registry=own)
+        self.cases = counter("foveal_cases", text, ("camera", "decision", "unlike"))
+        self.reviews = counter("foveal_reviews", "Saved reviews", ("agrees",))
+        self.second = counter("foveal_second", "Photographs by what the second grader said", ("outcome",))
+        self.batches = histogram("foveal_batch_images", "Photographs in one pass of the network", buckets=BATCHES)
+        self.network = histogram("foveal_network_seconds", "Seconds of a pass through the network", buckets=SECONDS)
+        self.in_work, self.registry = Gauge("foveal_in_work", "Photographs being graded", registry=own), own
 
     def count(self, answer: dict[str, Any]) -> None:
         """Count one answer. Only the first cameras have a name: a header may say anything."""
@@ -64,9 +62,7 @@ class Counters:
         if len(self._cameras) < MOST_CAMERAS:
             self._cameras.add(camera)
         self.answers.labels(answer["answer"] if answer["grade"] is None else str(answer["grade"])).inc()
-        decision = answer["answer"]
-        if decision == "graded" and answer["referable"] is not None:
-            decision = "refer" if answer["referable"] else "no referral"
+        decision = {True: "refer", False: "no referral"}.get(answer["referable"], answer["answer"])
         unlike = "yes" if answer["unlike"] else "no"
         self.cases.labels(camera if camera in self._cameras else "others", decision, unlike).inc()
 

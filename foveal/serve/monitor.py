@@ -12,6 +12,7 @@ from typing import Annotated
 import pandas as pd
 import tyro
 
+from foveal.config import check
 from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.files import check_file, write_text
@@ -40,8 +41,7 @@ class MonitorConfig:
     baseline: int = 4
 
     def __post_init__(self) -> None:
-        if self.baseline < 1:
-            raise FovealError("option.value", f"--baseline {self.baseline}", expected="at least 1 week")
+        check(self, "baseline", self.baseline >= 1, "at least 1 week")
 
 
 def monitor(config: MonitorConfig) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from foveal.config import check
 from foveal.errors import FovealError
 from foveal.fundus.quality import UNGRADABLE, check_flags
 
@@ -59,8 +60,7 @@ class ServeConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise FovealError("option.value", f"--port {self.port} is not a port", expected="0 to 65535")
+        check(self, "port", 0 <= self.port <= 65535, "0 to 65535")
         check_flags(self.ungradable, "--ungradable")
         for name in ("keep_images", "worklist", "second"):
             if getattr(self, name) and self.reviews == "none":

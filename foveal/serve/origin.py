@@ -20,8 +20,8 @@ def origin_of(sent: Sent) -> dict[str, str]:
 
     Only of a photograph that could be read.
     """
-    told = origin_in_header(BytesIO(sent.data)) if sent_as_dicom(sent) else ("", "", _camera(sent.data))
-    patient, eye, camera = told
+    dicom = sent_as_dicom(sent)
+    patient, eye, camera = origin_in_header(BytesIO(sent.data)) if dicom else ("", "", _camera(sent.data))
     if not patient and not eye:
         patient, eye = patient_in(sent.name)
     return {"patient": patient, "eye": eye, "camera": camera}

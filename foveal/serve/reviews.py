@@ -214,10 +214,7 @@ class Reviews:
 
 
 def open_reviews(url: str, *, writes: bool = True) -> Reviews:
-    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…).
-
-    writes: create or upgrade the tables, if need be.
-    """
+    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…); writes: make tables."""
     address = database_url(url)
     try:
         with ExitStack() as if_it_fails:
@@ -337,9 +334,7 @@ class Store:
             told.append(answer | {"review": asdict(fits[-1]) if fits else None, "decision": decision})
         return told
 
-    async def run(
-        self, method: Callable[..., Found], *given: Any, threads: ThreadPoolExecutor | None = None
-    ) -> Found:  # fmt: skip
+    async def run(self, method: Callable[..., Found], *given: Any, threads: ThreadPoolExecutor | None = None) -> Found:
         """The result of a method of Reviews, called in a thread; FovealError on failure, or if it takes too long."""
         if self._reviews is None:
             fix = "start it without --reviews none"

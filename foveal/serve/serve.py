@@ -86,7 +86,7 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
     work = Work(model, config, limits, cases, second)
     if work.kept is not None and reviews is not None:
         work.kept.catch_up(reviews)
-    about = describe(model, config, limits) | {"worklist": 0 if worklist is None else len(worklist)}
+    about = describe(model, config, limits) | {"worklist": 0 if worklist is None else len(worklist.rows)}
     return create_app(work, about, reviews, worklist)
 
 

@@ -26,9 +26,6 @@ class Worklist:
         self._digest = cache(lambda rank: hashlib.sha256(self.photograph(rank)).hexdigest())
         self._set = cache(open_prepared)
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def listed(self, reviewed: set[str]) -> list[dict[str, Any]]:
         """rank, name, reason, sha256 and whether it is in `reviewed`, of all photographs in order."""
         return [

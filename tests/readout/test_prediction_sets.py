@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foveal.readout.readout import as_words, fit_limits, from_words, sets_of
+from foveal.readout.readout import Readout, fit_limits, from_words, sets_of
 
 
 def graded(n, random):
@@ -33,8 +33,9 @@ def test_coverage_is_what_was_promised_in_every_class():
 def test_sets_have_no_gaps_and_hold_the_given_grade():
     probabilities = np.array([[0.4, 0.05, 0.4, 0.1, 0.05], [0.1, 0.1, 0.1, 0.1, 0.6]])
     limits = (0.3, 0.3, 0.3, 0.3, 0.9)
-    assert as_words(sets_of(probabilities, np.array([0, 4]), limits, ordered=True)) == ["0 1 2", "4"]
-    assert as_words(sets_of(probabilities, np.array([0, 4]), limits, ordered=False)) == ["0 2", "4"]
+    for ordered, words in ((True, ["0 1 2", "4"]), (False, ["0 2", "4"])):
+        readout = Readout(decision="expected", ordered=ordered, limits=limits)
+        assert readout.sets(probabilities, np.array([0, 4])) == words
 
 
 def test_a_class_with_too_few_images_is_in_every_set():
@@ -45,8 +46,9 @@ def test_a_class_with_too_few_images_is_in_every_set():
 
 
 def test_words_come_back_and_wrong_ones_are_refused(refuses):
-    members = np.array([[True, True, False], [False, False, True]])
-    assert (from_words(pd.Series(as_words(members)), 3) == members).all()
+    probabilities = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    words = Readout(decision="expected", ordered=True, limits=(0.5,) * 3).sets(probabilities, np.array([0, 2]))
+    assert (from_words(pd.Series(words), 3) == (probabilities > 0)).all()
     for words in ("1-2", "0 3"):
         with refuses("predictions.value", words):
             from_words(pd.Series([words]), 3)

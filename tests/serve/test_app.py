@@ -199,7 +199,7 @@ def test_pictures_maps_and_similar_cases(browsing, looking_run, phantom_set, pho
         places = np.zeros((len(images), 8, 8), np.float32)
         places[:, 3, 2] = 1
         assert len(answers.maps) == len(images)
-        return replace(answers, maps=places)
+        return answers._replace(maps=places)
 
     monkeypatch.setattr(Predictor, "answer", marked)
     (answer,) = sent(client, [("a.jpg", data)], params={"pictures": True, "similar": True}).json()["answers"]
