@@ -28,8 +28,10 @@ ENDINGS = (*NO_DICOM, *DICOM_ENDINGS)
 _FIRST_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)  # of DICOM without signature
 _TEXT = re.compile(rb"BM(?!.{4}\x00{4})|RIFF(?!.{4}WEBP)|P\d(?!\s+[\d#])", re.DOTALL)  # it may begin like a picture
 START = 132  # bytes at the beginning of a file that tell its kind
-# What decoders raise for files that break their format; the last one for a GIF whose frame is larger than its screen.
-COMPLAINTS = (OSError, SyntaxError, ValueError, KeyError, struct.error, zlib.error, Image.DecompressionBombError)
+# What decoders raise for files that break their format: RuntimeError for AVIF, the last one for a GIF whose frame is
+# larger than its screen.
+COMPLAINTS = (OSError, SyntaxError, ValueError, KeyError, RuntimeError, struct.error, zlib.error,
+              Image.DecompressionBombError)  # fmt: skip
 
 DAMAGED = "truncated or damaged"
 

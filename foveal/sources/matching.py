@@ -46,8 +46,9 @@ class Matcher:
         return by_name
 
     def relative(self, names: Sequence[str]) -> list[str]:
-        """The names with slashes; absolute ones without their common folder, or with the last parts of it."""
-        plain = [re.sub("^//+", "/", name.replace("\\", "/")) for name in names]  # two begin a name on a server
+        """The names with slashes; absolute ones below the folder, without their common folder, or with a part of it."""
+        here = f"{self.folder.absolute().as_posix()}/"
+        plain = [re.sub("^//+", "/", name.replace("\\", "/")).removeprefix(here) for name in names]  # // is on a server
         far = [name for name in plain if re.match(r"/|[A-Za-z]:/", name) and not is_file(Path(name))]
         inside = [name for name in plain if "/" in name and name not in far]
         if not far and not any(map(self.find, inside)):

@@ -5,10 +5,11 @@ import hashlib
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources.cards import CLASSES, ICDR
@@ -167,7 +168,7 @@ def is_missing(cell: str) -> bool:
 
 def grade_of(name: str) -> int | None:
     """The ICDR grade that a class name means, 0-4; None if it is not a usual name, or could mean two."""
-    flat = re.sub(r"non?[\W_]*prolif[^\W\d_]*|非增[殖生][性期]?", " npdr ", _flat(name))
+    flat = re.sub(rf"{WORDS['patterns']['non']}[\W_]*prolif[^\W\d_]*|非增[殖生][性期]?", " npdr ", _flat(name))
     flat = re.sub("(糖尿病性?)?视网膜病变", " dr ", flat)
     words = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", flat)
     words = [str(WORDS["roman"].index(word)) if word in WORDS["roman"] else word for word in words]
@@ -199,7 +200,7 @@ def name_classes(
     strange = sorted(values - set(grades))
     named = {grade for value, grade in grades.items() if not value.isdecimal()}
     known = {_flat(name): name for name in (*_SPELLINGS, *grades)}
-    near = {value: difflib.get_close_matches(_flat(value), known, 1, 0.8) for value in strange}
+    near = {value: _mistyped(_flat(value), known) for value in strange}
     mistyped = bool(named) and all(near.values())
     if strange and (scale in CLASSES or (scale == "auto" and (mistyped or len(named) >= 3 >= len(strange) + 1))):
         asked = "the ICDR scale" if scale == "auto" else f"--scale {scale}"
@@ -214,6 +215,9 @@ def name_classes(
         note = f"the labels {', '.join(sorted(values))}" if numbers else order
         note += f" are on the {'ICDR' if meant == 'icdr' else scale} scale"
         absent = [name for grade, name in enumerate(names) if grade not in grades.values()]
+        said = {word for value in values for word in re.findall(r"[^\W\d_]+", _flat(value))}
+        if 0 not in grades.values() and not said & _GRADE_OF.keys():
+            warn(f"no image has grade 0 ({names[0]}): if the labels are numbered from 1, subtract 1 from all of them")
         note += f"; no image of {', '.join(absent)}" if absent else ""
         return grades, names, meant, f"{note}; prepare --scale none if they mean something else"
     ordered = sorted(values, key=int) if numbers else sorted(values)
@@ -234,6 +238,13 @@ def name_classes(
         note = f"the classes {', '.join(ordered)} are in alphabetical order, because not all are known grades"
         note += ": if they are grades, rename them (No DR, Mild, …) and give --scale icdr"
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note
+
+
+def _mistyped(word: str, known: Iterable[str]) -> list[str]:
+    """The known word that this one may be, as a list: a few other letters, but the first, numbers and length agree."""
+    near = difflib.get_close_matches(word, known, 1, 0.8)
+    alike = [one for one in near if one[0] == word[0] and abs(len(one) - len(word)) <= 2]
+    return [one for one in alike if re.findall(r"\d", one) == re.findall(r"\d", word)]
 
 
 def _is_icdr(grades: dict[str, int], numbers: bool) -> bool:

@@ -1,5 +1,6 @@
 """A table of labels with a folder of images, as clinics have them."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from foveal.sources.cards import CLASSES
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.folder import TASKS, parts_note
 from foveal.sources.labels import Labelled, add_pictures, pool_note, read_labels
-from foveal.sources.matching import Matcher
+from foveal.sources.matching import Matcher, is_file
 from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_files, make_table, without_ending
 from foveal.sources.tables import choose_column, keep_columns, known_set, read_rows, tables_at
 
@@ -40,7 +41,7 @@ class Table(Layout[list[Path]]):
 
     def _read(self, root: Path, found: list[Path], options: SourceOptions) -> Source:
         try:
-            folder, (pictures, tables) = _files_of(root, found)
+            folder, (pictures, tables) = _files_of(root, found, options)
         except FovealError:
             for file in found:  # a table without labels needs no pictures to be refused
                 choose_column(row_per_picture(read_rows(file)), options.label_column, "label", file)
@@ -173,11 +174,24 @@ def _eye_column(rows: pd.DataFrame, file: Path) -> str:
     return next(iter(read), "")
 
 
-def _files_of(root: Path, files: list[Path]) -> tuple[Path, tuple[list[Path], list[Path]]]:
-    """The folder, its pictures and other tables to look at: below a table that was given, or beside its folder."""
+def _files_of(root: Path, files: list[Path], options: SourceOptions) -> tuple[Path, tuple[list[Path], list[Path]]]:
+    """The folder, its pictures and other tables to look at.
+
+    Of a table that was given: the absolute paths in it, if they are elsewhere; else all pictures below it; else those
+    in the folders beside its own that have pictures with such names.
+    """
     if root.is_dir() and root.suffix.lower() not in TABLES:
         return root, list_files(root)
+    rows = [row_per_picture(read_rows(file)) for file in files]
+    pairs = zip(rows, files, strict=True)
+    names = [name for own, file in pairs for name in own[choose_column(own, options.image_column, "image", file)]]
+    given = {path for path in map(Path, names) if path.is_absolute() and is_file(path)}
+    if given and not all(path.is_relative_to(root.parent) for path in given):
+        return Path(os.path.commonpath([path.parent for path in given])), (sorted(given), [])
     with suppress(FovealError):
         return root.parent, (list_files(root.parent)[0], [])
     folder = root.parent.parent if len(files) == 1 else root.parent
-    return folder, (list_files(folder)[0], [])
+    pictures = list_files(folder)[0]
+    matcher = Matcher(pictures, folder)
+    used = {path.relative_to(folder).parts[0] for name in matcher.relative(names) for path in matcher.find(name)}
+    return folder, ([path for path in pictures if path.relative_to(folder).parts[0] in used] or pictures, [])

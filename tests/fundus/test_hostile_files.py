@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foveal.errors import FovealError
 from foveal.fundus import decode as decoding
 from foveal.fundus.decode import decode
 from foveal.fundus.preparation import Preparation, prepare_file
@@ -42,6 +43,26 @@ def test_other_files_called_jpg(refuses, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
     with refuses("image.not_a_picture"):
         decode(tmp_path / "a.jpg", 100)
+
+
+WRITTEN = "JPEG JPEG2000 PNG TIFF BMP WEBP AVIF GIF PPM TGA PCX SGI"
+
+
+@pytest.mark.parametrize("format", WRITTEN.split())
+def test_damage_is_an_error_of_the_file_and_nothing_else(tmp_path: Path, format: str) -> None:
+    sharp = np.random.default_rng(1).integers(0, 255, (70, 90, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    whole = saved(tmp_path / "whole", Image.fromarray(sharp), format).read_bytes()
+    generator, refused = np.random.default_rng(2), 0
+    for number in range(20):
+        start = int(generator.integers(16, len(whole) - 16))
+        data = bytearray(whole)
+        data[start : start + 400] = bytes(min(400, len(whole) - start))
+        (tmp_path / f"{number}").write_bytes(data)
+        try:
+            assert decode(tmp_path / f"{number}", 1000).pixels.shape[2] == 3
+        except FovealError as error:
+            refused += error.code.startswith("image.")
+    assert refused or format not in ("PNG", "AVIF", "JPEG")  # others may have no means to notice it
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])

@@ -121,6 +121,10 @@ def test_eyes_in_chinese(left, right, patient):
         ("I|Grade I|\u8f7b\u5ea6\u975e\u589e\u6b96\u6027\u7cd6\u5c3f\u75c5\u89c6\u7f51\u819c\u75c5\u53d8|Hafif", 1),
         ("A\u011e\u0131r|A\u011fIR|\u91cd\u5ea6\u975e\u589e\u751f\u671f|\u2162|Stage III", 3),
         ("\u589e\u6b96\u671f|\u589e\u751f\u671f\u7cd6\u5c3f\u75c5\u89c6\u7f51\u819c\u75c5\u53d8|IV|Proliferatif", 4),
+        ("unauff\u00e4llig|sem RD|Brak|Ingen DR|ei DR|No signs of DR|normal fundus", 0),
+        ("milde nichtproliferative DR|n\u00e3o proliferativa leve|\u0142agodna|ikke-proliferativ let|liev\u00e4", 1),
+        ("m\u00e4\u00dfige nichtproliferative DR|mittelschwere NPDR|mittelgradig|umiarkowana|m\u00e5ttlig", 2),
+        ("schwere nichtproliferative DR|n\u00e3o proliferativa grave|ci\u0119\u017cka|sv\u00e6r|vaikea", 3),
         ("\u65e0\u660e\u663e\u89c6\u7f51\u819c\u75c5\u53d8", 0),
         ("5|10|NPDR|DR|referable|severe PDR|mild glaucoma|R2|no mild|V|Type II", None),
     ],
@@ -243,6 +247,24 @@ def test_a_mistyped_grade_is_named_with_its_rows_and_the_nearest_spelling(tmp_pa
     with refuses("label.scale", "'Moderat' in 2 rows", *places, "'Moderate'"):
         load(tmp_path, "\n".join(["image,grade", *rows]))
     assert load(tmp_path, scale="none").classes == tuple(sorted(set(grades)))
+
+
+@pytest.mark.parametrize("label", ["stage 5", "halbschwere NPDR", "Moderate-to-severe"])
+def test_another_grade_is_never_suggested(tmp_path, refuses, label):
+    rows = ["No DR", "stage 1", "schwere NPDR", "stage 4", "Moderate", label]
+    pictures(tmp_path, *(f"{number}.png" for number in range(len(rows))))
+    with refuses("label.scale", label) as caught:
+        load(tmp_path, "\n".join(["image,grade", *(f"{k},{grade}" for k, grade in enumerate(rows))]), scale="icdr")
+    assert not any(grade in caught.value.fix for grade in ("stage 4", "'schwere", "Severe", "'Moderate'"))
+    assert name_classes({"normal", "NPDR", "PDR"})[2] == "none"
+
+
+@pytest.mark.parametrize("grades", ["1234", ["I", "II", "III", "IV"]])
+def test_grades_that_may_be_counted_from_one_are_a_warning(capsys, grades):
+    assert name_classes({*grades})[2] == "icdr" and "warning" in capsys.readouterr().out
+    name_classes({"0", *"234"})
+    name_classes({"Mild", "Moderate", "Severe", "PDR"})
+    assert "warning" not in capsys.readouterr().out
 
 
 HOT = ["image", "grade_0", "grade_1", "grade_2", "grade_3", "grade_4"]
@@ -471,6 +493,22 @@ def test_a_table_may_name_pictures_outside_its_folder(tmp_path):
     (tmp_path / "tables" / "x.csv").write_text("image,grade\na.png,0\nb.png,1\n")
     assert set(load(tmp_path / "tables" / "x.csv").table["file"]) == {"photos/a.png", "photos/b.png"}
     assert set(load(tmp_path).table["file"]) == {"photos/a.png", "photos/b.png"}
+
+
+def test_of_absolute_paths_elsewhere_only_the_named_pictures_are_read(tmp_path):
+    pictures(tmp_path, "a/b/1.png", "a/2.png", "a/other.png", "home/private/3.png", "home/labels/x.txt")
+    file = tmp_path / "home" / "labels" / "labels.csv"
+    file.write_text(f"image,grade\n{tmp_path}/a/b/1.png,0\n{tmp_path}/a/2.png,1\n")
+    source = load(file)
+    assert sorted(source.table["file"]) == ["2.png", "b/1.png"] and source.root == tmp_path / "a"
+    assert labels(source) == {"2": 1, "b/1": 0}
+
+
+def test_beside_the_folder_of_a_table_only_folders_with_its_names_are_read(tmp_path):
+    pictures(tmp_path, "images/a.png", "images/b.png", "images/more.png", "private/c.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "x.csv").write_text("image,grade\na,0\nb,1\n")
+    assert sorted(load(tmp_path / "labels" / "x.csv").table["file"]) == [f"images/{n}.png" for n in ("a", "b", "more")]
 
 
 def test_a_patient_column_is_recognised_and_unknown_patients_are_not_one_person(tmp_path):
