@@ -215,7 +215,6 @@ def pretrain(
     random_stem: bool = False,
     preview: bool = False,
     image_size: int = 0,
-    grow_from: int = 0,
     probe: PathLike | None = None,
     probe_every: int = 0,
     epochs: int = 100,

@@ -14,7 +14,7 @@ from foveal.distributed import from_first_process
 from foveal.errors import FovealError
 from foveal.hardware import bf16_support, free_on, in_precision
 from foveal.losses.ntxent import TILE
-from foveal.nets.encoder import check_growth, create_encoder, feature_size
+from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.nets.weights import fitting_name
 from foveal.pretrain.feed import Feed
@@ -87,7 +87,6 @@ def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> 
     """Replace every open value that does not depend on the machine; those that do are kept by a run in `--out`."""
     config = replace(_remember(config, world), encoder=fitting_name(config.encoder, config.init))
     channels, size = sets[0].channels, config.image_size or sets[0].size
-    check_growth(config.grow_from, config.encoder, size)
     simclr, plain = config.simclr, "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")
     fitting = "fundus" if all(prepared.card["fundus"] for prepared in sets) else plain
     if config.method == "simclr" and not simclr.projection_hidden:

@@ -6,7 +6,7 @@ of the tables of views of the whole batch.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,6 @@ from foveal.augment.recipes import View, recipe_pair
 from foveal.augment.views import GivenViews, NetworkInput, Table, draw_views, random_views, to_tensor
 from foveal.errors import FovealError
 from foveal.pretrain.options import PretrainConfig
-from foveal.schedule import size_in_epoch
 from foveal.sets.loader import ImageStore, epoch_batches, shard_of, step_generator
 from foveal.sets.records import PreparedSet, patients
 from foveal.sources.messidor import COARSE
@@ -66,16 +65,13 @@ class Feed:
         """Batches of an epoch from its step `first` on."""
         size, seed, windows = self.config.batch_size, self.config.seed, self.store.windows
         batches = epoch_batches(len(self.store), size, seed, epoch, drop_last=True, windows=windows)
-        side = size_in_epoch(self.config.grow_from, self.spec.image_size, epoch, self.config.epochs)
-        spec = replace(self.spec, image_size=side)
         for number, batch in list(enumerate(batches))[first:]:
-            yield self.batch(batch, epoch * self.steps + number, spec)
+            yield self.batch(batch, epoch * self.steps + number)
 
-    def batch(self, index: np.ndarray, step: int, spec: NetworkInput) -> Batch:
+    def batch(self, index: np.ndarray, step: int) -> Batch:
         """Views of this process's part of the images `index`, in micro-batches, and their identities."""
-        size, part = spec.image_size, shard_of(index, self.rank, self.world)
+        size, source, part = self.spec.image_size, self.store.image_shape[0], shard_of(index, self.rank, self.world)
         generator = step_generator(self.config.seed, step)
-        source = self.store.image_shape[0]
         tables = [draw_views(recipe, len(index), source, size, generator)[part] for recipe in self.recipes]
         own = index[part]
         images = self.store.take(own)
@@ -84,19 +80,19 @@ class Feed:
         identity = None if self.identity is None else torch.from_numpy(self.identity[own]).to(self.device)
         whole, later = self.config.micro_batch == "whole", any(isinstance(table, GivenViews) for table in tables)
         if whole and not later:
-            return [self._views(images, tables, spec, slice(None))], identity
+            return [self._views(images, tables, slice(None))], identity
         # Functions of a program run in the thread that trains, since threads share torch's generator.
         micro = len(own) if whole else int(self.config.micro_batch)
         cuts = [slice(start, start + micro) for start in range(0, len(own), micro)]
-        return MicroBatches([partial(self._views, images, tables, spec, cut) for cut in cuts]), identity
+        return MicroBatches([partial(self._views, images, tables, cut) for cut in cuts]), identity
 
     @property
     def recipes(self) -> tuple[View, View]:
         """The recipes of the first and the second view."""
         return recipe_pair(self.config.views)
 
-    def _views(self, images: np.ndarray | Tensor, tables: list[Table], spec: NetworkInput, cut: slice) -> Views:
-        first, second = (random_views(images[cut], table[cut], spec, self.device) for table in tables)
+    def _views(self, images: np.ndarray | Tensor, tables: list[Table], cut: slice) -> Views:
+        first, second = (random_views(images[cut], table[cut], self.spec, self.device) for table in tables)
         return first, second
 
 

@@ -22,8 +22,7 @@ SameGroup = Literal["ignore", "mask", "positive"]
 METHOD = "a class or a function of (encoder, features) that gives a foveal.pretrain.interface.TwoViews"
 NO_PROBE = Path("none")
 LOWEST = {
-    "epochs": 1, "batch_size": 2, "image_size": 0, "grow_from": 0, "freeze_stages": 0, "weight_decay": 0,
-    "probe_every": 0, "seed": 0,
+    "epochs": 1, "batch_size": 2, "image_size": 0, "freeze_stages": 0, "weight_decay": 0, "probe_every": 0, "seed": 0,
     "simclr.projection_hidden": 0, "simclr.projection_size": 1,
 }  # fmt: skip
 POSITIVE = ("learning_rate", "simclr.temperature", "supcon.temperature")
@@ -81,8 +80,6 @@ class PretrainConfig:
     preview: bool = False
     # Image size in pixels; 0 uses the size of the prepared images.
     image_size: int = 0
-    # Image size in the first third of the epochs; it then grows to --image-size in two steps. 0 is off.
-    grow_from: int = 0
     # Labelled set whose training and validation parts measure the encoder during the run, or none. By default, labels
     # of the pool measure it before and after the run, if there are enough.
     probe: Path | None = None

@@ -73,7 +73,7 @@ def examine(built: Built, feed: Feed) -> dict[str, Any]:
         features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
         built.training_mode()
         with running_statistics_still(built.method):
-            for views in alone.batch(part, number, feed.spec)[0]:
+            for views in alone.batch(part, number)[0]:
                 embedded.append(built.method(*views)[:2])
     first, second = zip(*embedded, strict=True)
     return look(*(torch.cat(column).float().cpu() for column in (first, second, features)))

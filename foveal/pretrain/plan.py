@@ -28,7 +28,7 @@ from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.outcome import HEALTH_IMAGES
 from foveal.pretrain.step import Built, gradients
-from foveal.schedule import growing_sizes, set_learning_rate, thirds
+from foveal.schedule import set_learning_rate
 from foveal.sets.loader import prefetch
 
 STEPS = 4  # at least so many should fit into that time, one of them to warm up
@@ -44,7 +44,6 @@ class Rehearsal:
     data_wait: float
     memory: float
     look: float = 0.0
-    thirds: tuple[float, ...] = (1.0, 1.0, 1.0)  # what an image takes in each third, where it grows; 1 is all of it
 
 
 def rehearse(built: Built, feed: Feed, probe: probing.Probe | None = None) -> Rehearsal:
@@ -68,9 +67,7 @@ def rehearse(built: Built, feed: Feed, probe: probing.Probe | None = None) -> Re
     at_once = share if config.micro_batch == "whole" else int(config.micro_batch)
     memory = held + step_memory(feed)(at_once, share)
     look = from_first_process(_seconds_of_look(built, feed, probe, taken / images))
-    sides = growing_sizes(config.grow_from, config.image_size)
-    shares = tuple((side / config.image_size) ** 2 for side in sides)
-    return Rehearsal(config.batch_size / a_batch, waited, memory, look, shares)
+    return Rehearsal(config.batch_size / a_batch, waited, memory, look)
 
 
 def _in_parts(config: PretrainConfig, images: int) -> int:
@@ -83,7 +80,7 @@ def _in_parts(config: PretrainConfig, images: int) -> int:
 
 def _of_size(feed: Feed, images: int) -> Feed:
     """The feed with so many images in a step, in two micro-batches at least where there are any."""
-    config = replace(feed.config, batch_size=images * feed.world, grow_from=0)
+    config = replace(feed.config, batch_size=images * feed.world)
     if config.micro_batch != "whole":
         micro = "whole" if images < 4 else str(min(int(config.micro_batch), images // 2))
         config = replace(config, micro_batch=micro)
@@ -144,8 +141,7 @@ def looks_in(epochs: int, every: int) -> int:
 
 def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -> float:
     """Seconds of a run of so many epochs of the pool, with its looks."""
-    whole = sum(count * share for count, share in zip(thirds(epochs), rehearsal.thirds, strict=True))
-    return whole * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look
+    return epochs * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look
 
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
@@ -154,7 +150,7 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
     looked = f" and {looks_in(1, every)} health checks" if rehearsal.look > 0.1 * one else ""
     return most_epochs(
         seconds, lambda epochs: seconds_of_run(epochs, images, every, rehearsal),
-        images * min(rehearsal.thirds) / rehearsal.images_per_second, f"one epoch of {images:,} images{looked}",
+        images / rehearsal.images_per_second, f"one epoch of {images:,} images{looked}",
     )  # fmt: skip
 
 

@@ -91,6 +91,14 @@ def test_every_option_of_0_1_is_still_known(verb):
     assert gone <= {*config.EARLIER["retired"].get(verb, []), *config.EARLIER["renamed"].get(verb, {})}
 
 
+def test_small_images_first_in_pretraining_are_named_as_ignored(capsys, tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('verb = "pretrain"\ndata = ["set"]\nout = "run"\ngrow_from = 32\nepochs = 3\n')
+    options = cli.options_of("pretrain")
+    assert config.build(options, config.read_options(file, "pretrain", options)).epochs == 3
+    assert "grow_from = 32" in capsys.readouterr().out
+
+
 def test_an_old_configuration_is_read_and_names_what_is_ignored(capsys, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(importlib.import_module("foveal.train.train"), "train", seen.append)

@@ -108,8 +108,8 @@ class Pictures:
 def test_micro_batches_are_the_whole_batch_cut_and_made_when_asked_for():
     spec = NetworkInput(32, (0.5,) * 3, (0.5,) * 3)
     index = np.arange(64)
-    whole = Feed(config(micro_batch="whole"), Pictures(), spec, CPU, None).batch(index, 3, spec)[0]
-    parts = Feed(config(micro_batch="16"), Pictures(), spec, CPU, None).batch(index, 3, spec)[0]
+    whole = Feed(config(micro_batch="whole"), Pictures(), spec, CPU, None).batch(index, 3)[0]
+    parts = Feed(config(micro_batch="16"), Pictures(), spec, CPU, None).batch(index, 3)[0]
     assert isinstance(parts, MicroBatches) and len(parts) == 4
     for view in range(2):
         assert torch.equal(torch.cat([pair[view] for pair in parts]), whole[0][view])

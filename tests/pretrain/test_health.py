@@ -2,7 +2,6 @@
 
 import math
 from contextlib import nullcontext
-from dataclasses import replace
 
 import pytest
 import torch
@@ -426,10 +425,6 @@ def test_an_epoch_of_a_budget_pays_for_its_looks(refuses):
     assert looks_in(100, 0) == 11 and looks_in(7, 3) == 4 and max(looks_in(n, 0) for n in range(1, 300)) == 11
     for epochs, every in ((6, 0), (9, 10), (25, 4)):
         assert seconds_of_run(epochs, 1000, every, dear) == 10 * epochs + 4 * looks_in(epochs, every)
-    growing = replace(free, thirds=(0.25, 0.5, 1.0))
-    assert seconds_of_run(12, 1000, 0, growing) == 70
-    assert seconds_of_run(1, 1000, 0, growing) == 10  # of full size
-    assert epochs_within(70, growing, 1000) == 12
     with refuses("option.value", "--budget", "1,000", "10 s", "1 s"):
         epochs_within(1, free, 1000)
     with refuses("option.value", "--budget", "1,000", "2 health checks", "18 s"):

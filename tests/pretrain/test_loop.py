@@ -3,7 +3,6 @@ import math
 import re
 import shutil
 import time
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,20 +14,17 @@ from safetensors.torch import load_file
 import foveal
 from foveal import checkpoint
 from foveal.augment.recipes import RECIPES, Recipe
-from foveal.augment.views import NetworkInput
 from foveal.config import read_toml
-from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of, stage_of_parameters
+from foveal.nets.encoder import create_encoder, freeze_stages, stage_of_parameters
 from foveal.pretrain import loop, outcome, plan, training
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import resolve
-from foveal.pretrain.feed import Feed, identities
+from foveal.pretrain.feed import identities
 from foveal.pretrain.health import look
-from foveal.pretrain.options import PretrainConfig, SimCLROptions
+from foveal.pretrain.options import SimCLROptions
 from foveal.pretrain.simclr import SimCLR
 from foveal.pretrain.step import METHODS
 from foveal.runs import read_metrics, read_model
-from foveal.sets.leaks import TAUGHT, pool_of, read_seen, seen_of
-from foveal.sets.loader import CPU, ImageStore
+from foveal.sets.leaks import TAUGHT, read_seen, seen_of
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sources.phantom import draw_phantom
 
@@ -421,23 +417,6 @@ def test_supervised_contrast_says_how_many_labels_it_has(phantom_set, tmp_path, 
     assert f"{shared.sum()} of {pool} " in capsys.readouterr().out
     row = read_metrics(run)[0]
     assert 0.3 < row["loss_floor"] < row["loss"] and row["loss_chance"] == pytest.approx(math.log(31), rel=1e-5)
-
-
-@pytest.mark.slow
-def test_images_grow_from_one_epoch_to_the_next(phantom_set, refuses):
-    prepared = open_prepared(phantom_set)
-    given = PretrainConfig(
-        data=(phantom_set,), out=phantom_set / "none", encoder="test_resnet", batch_size=16, epochs=3
-    )
-    config = resolve(replace(given, image_size=64, grow_from=16), [prepared])
-    config = replace(config, micro_batch="whole")
-    store = ImageStore([(prepared, pool_of(prepared))])
-    feed = Feed(config, store, NetworkInput(config.image_size, *normalisation_of("test_resnet", 3)), CPU, None)
-    sides = [next(feed.epoch(epoch))[0][0][0].shape[-1] for epoch in range(3)]
-    assert sides == [16, 32, 64]
-    for encoder, size in (("strided_conv", 16), ("test_resnet", 96)):
-        with refuses("option.conflict", f"--grow-from {size}", encoder):
-            resolve(replace(given, encoder=encoder, grow_from=size), [prepared])
 
 
 def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypatch, capsys):
