@@ -22,7 +22,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 import foveal
-from foveal.pretrain import loop
+from foveal.pretrain import plan
 from foveal.pretrain.plan import seconds_of_run
 
 kind, folder, encoder, size, batch, epochs, budget = sys.argv[1:]
@@ -32,7 +32,7 @@ def planned(feed, why, rehearsal):
     result["planned"] = seconds_of_run(
         config.epochs, feed.steps * config.batch_size, config.probe_every, rehearsal)
     result["memory"] = rehearsal.memory / 2**30
-loop.show_plan = planned
+plan.show_plan = planned
 options = {"plan": True} if kind == "plan" else {"budget": budget} if kind == "budget" else {}
 began = time.perf_counter()
 foveal.pretrain(Path(folder) / "set", out=Path(folder) / f"{kind}-{encoder}-{size}-{batch}", encoder=encoder,

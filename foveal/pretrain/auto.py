@@ -1,7 +1,4 @@
-"""Resolve `auto`: bf16 if the hardware supports it, and batches that fit into the memory.
-
-The choice, with its reason, is printed and saved in RUN/auto.json.
-"""
+"""Resolve `auto`: bf16 if the hardware supports it, and batches that fit into memory; RUN/auto.json has the reasons."""
 
 import math
 from collections.abc import Callable
@@ -41,10 +38,7 @@ def settle(feed: Feed) -> tuple[Feed, dict[str, str]]:
 
 
 def step_memory(feed: Feed) -> Callable[[int, int], float]:
-    """(images, share) -> bytes of a step of a process that takes `share` images of the batch, `images` at a time.
-
-    Counted on two images: for each at its peak, for its two views, for similarities, for gradients and means.
-    """
+    """(images, share) -> bytes of a step that takes the `share` of a process, `images` at a time; two are counted."""
     config, channels, device = feed.config, feed.store.image_shape[2], feed.device
     method = build_method(config, channels).to(device)
     pair = torch.randn(2, 2, channels, config.image_size, config.image_size, device=device)
@@ -87,18 +81,18 @@ def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> 
     """Replace every open value that does not depend on the machine; those that do are kept by a run in `--out`."""
     config = replace(_remember(config, world), encoder=fitting_name(config.encoder, config.init))
     channels, size = sets[0].channels, config.image_size or sets[0].size
-    simclr, plain = config.simclr, "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")
-    fitting = "fundus" if all(prepared.card["fundus"] for prepared in sets) else plain
+    simclr, views = config.simclr, config.views
+    if views == "auto":
+        plain = "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")
+        views = "fundus" if all(prepared.card["fundus"] for prepared in sets) else plain
     if config.method == "simclr" and not simclr.projection_hidden:
         simclr = replace(simclr, projection_hidden=feature_size(create_encoder(config.encoder, channels, size)))
     scale = config.batch_size / 256
     rates = {"adamw": 1e-3 * math.sqrt(scale), "sgd": 0.12 * scale, "lars": 0.6 * scale}
     decays = {"adamw": 0.01, "sgd": 5e-4, "lars": 1e-6}
-    return replace(
-        config, views=fitting if config.views == "auto" else config.views, image_size=size, simclr=simclr,
-        learning_rate=rates[config.optimiser] if config.learning_rate is None else config.learning_rate,
-        weight_decay=decays[config.optimiser] if config.weight_decay is None else config.weight_decay,
-    )  # fmt: skip
+    rate = rates[config.optimiser] if config.learning_rate is None else config.learning_rate
+    decay = decays[config.optimiser] if config.weight_decay is None else config.weight_decay
+    return replace(config, views=views, image_size=size, simclr=simclr, learning_rate=rate, weight_decay=decay)
 
 
 def _remember(config: PretrainConfig, world: int) -> PretrainConfig:

@@ -42,8 +42,7 @@ def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | No
             return
         own = None if identity is None else identity[: len(parts[0])].cpu()
         with apart():  # each process looks at its own share
-            loss = float(method.loss(parts, own)[0])
-            fault = explain_loss(loss, parts[0], parts[1], method.contrast, own)
+            fault = explain_loss(float(method.loss(parts, own)[0]), parts[0], parts[1], method.contrast, own)
     if fault is not None:
         raise FovealError("training.wrong_loss", f"the first loss is wrong: {fault[1]}")
 

@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from foveal.augment.recipes import View, recipe_pair
+from foveal.augment.recipes import recipe_pair
 from foveal.augment.views import GivenViews, NetworkInput, Table, draw_views, random_views, to_tensor
 from foveal.errors import FovealError
 from foveal.pretrain.options import PretrainConfig
@@ -26,6 +26,7 @@ from foveal.sources.messidor import COARSE
 
 Views = tuple[Tensor, Tensor]
 Batch = tuple[Sequence[Views], Tensor | None]
+Pool = Sequence[tuple[PreparedSet, pd.DataFrame]]  # sets and the records used of each
 
 
 class MicroBatches(Sequence[Views]):
@@ -72,8 +73,8 @@ class Feed:
         """Views of this process's part of the images `index`, in micro-batches, and their identities."""
         size, source, part = self.spec.image_size, self.store.image_shape[0], shard_of(index, self.rank, self.world)
         generator = step_generator(self.config.seed, step)
-        tables = [draw_views(recipe, len(index), source, size, generator)[part] for recipe in self.recipes]
-        own = index[part]
+        recipes, own = recipe_pair(self.config.views), index[part]
+        tables = [draw_views(recipe, len(index), source, size, generator)[part] for recipe in recipes]
         images = self.store.take(own)
         if isinstance(images, np.ndarray) and self.device.type != "cpu":
             images = to_tensor(images, self.device)
@@ -86,38 +87,28 @@ class Feed:
         cuts = [slice(start, start + micro) for start in range(0, len(own), micro)]
         return MicroBatches([partial(self._views, images, tables, cut) for cut in cuts]), identity
 
-    @property
-    def recipes(self) -> tuple[View, View]:
-        """The recipes of the first and the second view."""
-        return recipe_pair(self.config.views)
-
     def _views(self, images: np.ndarray | Tensor, tables: list[Table], cut: slice) -> Views:
         first, second = (random_views(images[cut], table[cut], self.spec, self.device) for table in tables)
         return first, second
 
 
-def identities(
-    pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool, draws_together: bool = False
-) -> np.ndarray:
+def identities(pool: Pool, by_label: bool, draws_together: bool = False) -> np.ndarray:
     """int64 [n]: the patient (or the label) of each image of the pool as a number; a number of its own if it has none.
 
     FovealError if none or all images have one, no two share one, or groups that attract are coarser than patients.
     """
-    names: list[str] = []
-    for prepared, records in pool:
-        if by_label:
-            names += ["" if pd.isna(label) else prepared.classes[int(label)] for label in records["label"]]
-        else:
-            names += patients(prepared.card, records["group"]).tolist()
-    coarse = 0 if by_label or not draws_together else sum(bool(COARSE.search(name)) for name in names)
-    if coarse:
-        what = f"the groups of {coarse:,} Messidor images are dates or blocks of numbers, each with several patients"
-        fix = "use --simclr.same-group mask, or prepare Messidor-2 with its table of pairs, messidor-2.csv"
-        raise FovealError("set.coarse_groups", f"--simclr.same-group positive: {what}", fix=fix)
-    names = names if by_label else _tied(names)
-    room, option, what, fix = "set", "--simclr.same-group", "group (patient)", "leave out --simclr.same-group"
     if by_label:
         room, option, what, fix = "label", "--method supcon", "label", "use --method simclr"
+        labelled = [(prepared.classes, label) for prepared, records in pool for label in records["label"]]
+        names = ["" if pd.isna(label) else classes[int(label)] for classes, label in labelled]
+    else:
+        room, option, what, fix = "set", "--simclr.same-group", "group (patient)", "leave out --simclr.same-group"
+        names = [name for prepared, records in pool for name in patients(prepared.card, records["group"]).tolist()]
+        if draws_together and (coarse := sum(bool(COARSE.search(name)) for name in names)):
+            told = f"{option} positive: the groups of {coarse:,} Messidor images are dates or blocks of numbers"
+            fix = "use --simclr.same-group mask, or prepare Messidor-2 with its table of pairs, messidor-2.csv"
+            raise FovealError("set.coarse_groups", f"{told}, each with several patients", fix=fix)
+        names = _tied(names)
     named = [name or f"\r{number}" for number, name in enumerate(names)]
     found = np.unique(named, return_inverse=True)[1].astype(np.int64)
     for problem, is_so, said in (

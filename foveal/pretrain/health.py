@@ -11,6 +11,7 @@ from foveal.errors import FovealError
 from foveal.losses.precision import unit
 from foveal.page.render import told
 
+Row = dict[str, Any]  # of metrics.jsonl
 Bounds = tuple[float, float] | None  # of a loss: the lowest possible one, and that of equal vectors
 FACT_IMAGES = 512
 CALMER = "start again with another --out and a lower --learning-rate, a longer --warm-up, or --precision fp32"
@@ -61,8 +62,7 @@ def uniformity(z: Tensor) -> Tensor:
     """log mean exp(-2 d^2) over all pairs of vectors, -8 (even) to 0 (collapsed); Wang & Isola 2020, eq. 5."""
     points = unit(z)
     kernel = torch.exp(-2 * (2 - 2 * points @ points.T).clamp_min(0))
-    pairs = max(1, len(z) * (len(z) - 1))
-    return torch.log(((kernel.sum() - kernel.diagonal().sum()) / pairs).clamp_min(1e-12))
+    return torch.log(((kernel.sum() - kernel.diagonal().sum()) / max(1, len(z) * (len(z) - 1))).clamp_min(1e-12))
 
 
 def effective_rank(features: Tensor) -> float:
@@ -73,45 +73,37 @@ def effective_rank(features: Tensor) -> float:
 
 
 @torch.no_grad()
-def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
+def look(z1: Tensor, z2: Tensor, features: Tensor) -> Row:
     """Facts of embeddings [n, D] and the effective rank of features [n, F]; FovealError if not finite."""
     if not all(bool(vectors.isfinite().all()) for vectors in (z1, z2, features)):
         raise FovealError("training.diverged", "some features or embeddings are not finite numbers", fix=CALMER)
     with apart():
         facts = {name: float(value) for name, value in facts_of(z1, z2).items()}
-    return {
-        "images": len(z1),
-        "effective_rank": effective_rank(features),
-        "highest_rank": min(len(features) - 1, features.shape[1]),
-        **facts,
-    }
+    rank = {"effective_rank": effective_rank(features), "highest_rank": min(len(features) - 1, features.shape[1])}
+    return {"images": len(z1), **rank, **facts}
 
 
-def bounds_of(row: dict[str, Any], bounds: Bounds) -> Bounds:
+def bounds_of(row: Row, bounds: Bounds) -> Bounds:
     """(lowest possible loss, that of equal vectors) of a logged row: its batches' own, else those of the method."""
     return (row["loss_floor"], row["loss_chance"]) if "loss_chance" in row else bounds
 
 
 def verdict(
-    rows: list[dict[str, Any]], final: dict[str, Any], bounds: Bounds, method: str, batch_size: int,
-    drawn_together: bool = False,
-) -> tuple[str, list[str]]:  # fmt: skip
+    rows: list[Row], final: Row, bounds: Bounds, method: str, batch_size: int, drawn_together: bool = False
+) -> tuple[str, list[str]]:
     """(`NO_FAULT` or "doubtful", reasons with advice) from the logged rows and the `look` at the end.
 
     bounds: of the method; None if each batch has its own, or if they are not known and only the facts count.
     drawn_together: images of one label or patient attract each other; the other view of one need not be its nearest.
     """
     doubts = doubts_of(rows, final, bounds, batch_size, drawn_together)
-    reasons = told(
-        "reasons.txt", doubts=doubts, too_easy=TOO_EASY, first=rows[0], last=rows[-1], final=final,
-        own=bounds_of(rows[-1], bounds), method=method, steps=_last_steps(rows) if len(rows) > 1 else 0,
-    )  # fmt: skip
+    own, steps = bounds_of(rows[-1], bounds), _last_steps(rows) if len(rows) > 1 else 0
+    reasons = told("reasons.txt", doubts=doubts, too_easy=TOO_EASY, first=rows[0], last=rows[-1], final=final, own=own,
+                   method=method, steps=steps)  # fmt: skip
     return ("doubtful" if doubts else NO_FAULT), [reason for (reason,) in reasons]
 
 
-def doubts_of(
-    rows: list[dict[str, Any]], final: dict[str, Any], bounds: Bounds, batch_size: int, drawn_together: bool
-) -> list[str]:
+def doubts_of(rows: list[Row], final: Row, bounds: Bounds, batch_size: int, drawn_together: bool) -> list[str]:
     """The doubts about a run, by their names in templates/reasons.txt; for the parameters see `verdict`."""
     loss, std, first = float(rows[-1]["loss"]), final["feature_std"], rows[0] if rows[0].get("step") == 1 else {}
     at_once, accuracy = first.get("instance_accuracy", 0.0), final["instance_accuracy"]
@@ -138,5 +130,5 @@ def doubts_of(
     return [name for name, holds in doubts.items() if holds]
 
 
-def _last_steps(rows: list[dict[str, Any]]) -> int:
+def _last_steps(rows: list[Row]) -> int:
     return int(rows[-1]["step"] - rows[-2]["step"])

@@ -9,25 +9,17 @@ command resumes an interrupted run and gives the same numbers (up to rounding wi
 
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from foveal.augment.recipes import recipe_pair
 from foveal.augment.views import NetworkInput, write_view_sheet
-from foveal.budget import seconds_of
 from foveal.config import check
 from foveal.console import is_first_process, say, warn
-from foveal.distributed import (
-    barrier,
-    choose_device,
-    decided_by_first,
-    from_first_process,
-    joined,
-    lost_process_explained,
-)  # fmt: skip
+from foveal.distributed import barrier, choose_device, decided_by_first, joined, lost_process_explained
 from foveal.errors import FovealError
 from foveal.files import write_json
 from foveal.nets.encoder import create_encoder, freeze_stages
@@ -40,7 +32,7 @@ from foveal.pretrain.auto import resolve, settle
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.outcome import finish
-from foveal.pretrain.plan import epochs_within, rehearse, show_plan
+from foveal.pretrain.plan import rehearsed
 from foveal.pretrain.step import build, method_of
 from foveal.pretrain.training import Training
 from foveal.runs import Run, check_out, open_run, record_weights, sole_writer
@@ -88,7 +80,7 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, channels))
     feed, why = settle(Feed(config, ImageStore(parts, device), spec, device, identity, rank, world))
     if config.plan or (config.budget is not None and not resuming):
-        feed = _rehearsed(feed, why, probe if given.probe is not None else None, began)
+        feed = rehearsed(feed, why, probe if given.probe is not None else None, began)
     config = feed.config
     if config.plan:
         return config.out
@@ -128,29 +120,10 @@ def _check_batch(config: PretrainConfig, count: int, world: int) -> None:
     check(config, "micro_batch", fits, f"at least 2, and a divisor of the {share} images of each process")
 
 
-def _rehearsed(feed: Feed, why: dict[str, str], probe: probing.Probe | None, began: float) -> Feed:
-    """The feed with the number of epochs that the budget allows; prints the plan."""
-    config, channels = feed.config, feed.store.image_shape[2]
-    encoder = create_encoder(config.encoder, channels, config.image_size)
-    built = build(config, channels, encoder, feed.device, feed.world)
-    rehearsal = rehearse(built, feed, probe)
-    if config.budget is not None:
-        spent, images = from_first_process(time.monotonic() - began), feed.steps * config.batch_size
-        epochs = epochs_within(seconds_of(config.budget) - spent, rehearsal, images, config.probe_every)
-        say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}; --epochs is ignored")
-        feed = replace(feed, config=replace(config, epochs=epochs))
-    if config.plan:
-        show_plan(feed, why, rehearsal)
-    return feed
-
-
 def _say_what_begins(training: Training, why: dict[str, str]) -> None:
     config, feed = training.config, training.feed
-    sizes = [] if feed.identity is None else np.bincount(feed.identity).tolist()
-    print_template(
-        "begins.txt", config=config, why=why, steps=feed.steps, done=training.step, images=len(feed.store),
-        shared=[size for size in sizes if size > 1], what="label" if training.method.uses_labels else "group",
-    )  # fmt: skip
+    shared = [] if feed.identity is None else [size for size in np.bincount(feed.identity).tolist() if size > 1]
+    print_template("begins.txt", training=training, why=why, shared=shared)
     whole, seen = config.batch_size, int(config.micro_batch) * feed.world if config.micro_batch.isdigit() else None
     if seen and seen != whole and statistics_layers(training.method):
         warn(f"BatchNorm computes its statistics from {seen} images instead of {whole}, which changes the result")
@@ -159,7 +132,7 @@ def _say_what_begins(training: Training, why: dict[str, str]) -> None:
 def _write_views(file: Path, feed: Feed) -> None:
     config, store = feed.config, feed.store
     shown = store.gather(epoch_batches(len(store), 8, config.seed, 0, drop_last=False)[0])
-    write_view_sheet(file, shown, feed.recipes, config.image_size, step_generator(config.seed, 0))
+    write_view_sheet(file, shown, recipe_pair(config.views), config.image_size, step_generator(config.seed, 0))
 
 
 def _preview(config: PretrainConfig, parts: list[tuple[PreparedSet, pd.DataFrame]]) -> Path:

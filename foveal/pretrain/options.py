@@ -21,12 +21,9 @@ Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins"
 SameGroup = Literal["ignore", "mask", "positive"]
 METHOD = "a class or a function of (encoder, features) that gives a foveal.pretrain.interface.TwoViews"
 NO_PROBE = Path("none")
-LOWEST = {
-    "epochs": 1, "batch_size": 2, "image_size": 0, "freeze_stages": 0, "weight_decay": 0, "probe_every": 0, "seed": 0,
-    "simclr.projection_hidden": 0, "simclr.projection_size": 1,
-}  # fmt: skip
+LOWEST = {"epochs": 1, "batch_size": 2, "image_size": 0, "freeze_stages": 0, "weight_decay": 0, "probe_every": 0,
+          "seed": 0, "simclr.projection_hidden": 0, "simclr.projection_size": 1}  # fmt: skip
 POSITIVE = ("learning_rate", "simclr.temperature", "supcon.temperature")
-SHARES = ("warm_up", "byol.momentum")  # 0 or more, and below 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +131,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         check_paths(self.data, "pretrain DATA", "a prepared set")
-        check_numbers(self, LOWEST, POSITIVE, SHARES, ("layer_decay",))
+        check_numbers(self, LOWEST, POSITIVE, ("warm_up", "byol.momentum"), ("layer_decay",))
         micro = re.fullmatch(r"auto|whole|[1-9][0-9]*", self.micro_batch)
         check(self, "micro_batch", micro is not None, "auto, whole or a number of images")
         if self.views != "auto":

@@ -20,16 +20,17 @@ from foveal.runs import Run, read_metrics
 from foveal.sets.loader import epoch_batches
 from foveal.sets.records import PreparedSet
 
+FILE = "encoder.safetensors"
 HEALTH_IMAGES = 512
 LOOKED_AT_ONCE = 64  # images
 
 
 def finish(run: Run, prepared: PreparedSet, built: Built, feed: Feed) -> None:
     """Write the files of the encoder, and print the verdict; all processes call this."""
-    final, config, encoder = examine(built, feed), feed.config, built.method.encoder
+    final, config, encoder, file = examine(built, feed), feed.config, built.method.encoder, run.path / FILE
     if not is_first_process():
         return
-    checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
+    checkpoint.save_weights(encoder, file)
     rows = read_metrics(run.path)
     last, bounds = rows[-1], bounds_of(rows[-1], built.method.bounds(config.batch_size))
     word, reasons = judged(rows, final, built, feed)
@@ -39,13 +40,10 @@ def finish(run: Run, prepared: PreparedSet, built: Built, feed: Feed) -> None:
                                          "helped": {row["probe"]: row["answer"] for row in probed}})  # fmt: skip
     write_json(run.path / "model.json", {
         "kind": "encoder", "encoder": config.encoder, "channels": prepared.channels, "features": feature_size(encoder),
-        "image_size": config.image_size, "mean": feed.spec.mean, "std": feed.spec.std,
-        "preparation": prepared.card["options"], "fundus": prepared.card["fundus"],
+        **vars(feed.spec), "preparation": prepared.card["options"], "fundus": prepared.card["fundus"],
     })  # fmt: skip
-    print_template(
-        "finished.txt", last=last, judgement=word, reasons=reasons, fault=word != NO_FAULT, probed=probed,
-        file=run.path / "encoder.safetensors",
-    )  # fmt: skip
+    fault = word != NO_FAULT
+    print_template("finished.txt", last=last, judgement=word, reasons=reasons, fault=fault, probed=probed, file=file)
 
 
 def judged(rows: list[dict[str, Any]], found: dict[str, Any], built: Built, feed: Feed) -> tuple[str, list[str]]:
@@ -69,8 +67,7 @@ def examine(built: Built, feed: Feed) -> dict[str, Any]:
     at_once = min(LOOKED_AT_ONCE, held)  # no more than a step holds
     features, embedded = [], []
     for number, part in enumerate(np.array_split(chosen, math.ceil(len(chosen) / at_once))):
-        encoder = built.method.encoder.eval()
-        features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
+        features.append(built.method.encoder.eval()(plain_view(feed.store.gather(part), feed.spec, feed.device)))
         built.training_mode()
         with running_statistics_still(built.method):
             for views in alone.batch(part, number)[0]:

@@ -15,19 +15,20 @@ import numpy as np
 import torch
 
 from foveal.budget import MOST_MEASURED, SHARE_MEASURED, most_epochs, seconds_of
-from foveal.console import Bar, duration, is_first_process, progress_bar
+from foveal.console import Bar, duration, is_first_process, progress_bar, say
 from foveal.distributed import from_first_process
 from foveal.errors import FovealError
 from foveal.hardware import free_on, give_back_memory, held_memory, in_precision, wait_for
-from foveal.nets.encoder import feature_size
+from foveal.nets.encoder import create_encoder, feature_size
 from foveal.page.render import print_template
+from foveal.page.words import counted
 from foveal.predict.features import seconds_of_pass
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import step_memory
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.outcome import HEALTH_IMAGES
-from foveal.pretrain.step import Built, gradients
+from foveal.pretrain.step import Built, build, gradients
 from foveal.schedule import set_learning_rate
 from foveal.sets.loader import prefetch
 
@@ -46,11 +47,25 @@ class Rehearsal:
     look: float = 0.0
 
 
+def rehearsed(feed: Feed, why: dict[str, str], probe: probing.Probe | None, began: float) -> Feed:
+    """The feed with the number of epochs that --budget allows since `began`; prints the plan where it is asked for."""
+    config, channels = feed.config, feed.store.image_shape[2]
+    encoder = create_encoder(config.encoder, channels, config.image_size)
+    rehearsal = rehearse(build(config, channels, encoder, feed.device, feed.world), feed, probe)
+    if config.budget is not None:
+        spent, images = from_first_process(time.monotonic() - began), feed.steps * config.batch_size
+        epochs = epochs_within(seconds_of(config.budget) - spent, rehearsal, images, config.probe_every)
+        say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}; --epochs is ignored")
+        feed = replace(feed, config=replace(config, epochs=epochs))
+    if config.plan:
+        show_plan(feed, why, rehearsal)
+    return feed
+
+
 def rehearse(built: Built, feed: Feed, probe: probing.Probe | None = None) -> Rehearsal:
     """Take real steps for some seconds, at most a fiftieth of a budget, without learning; all processes do the same."""
     config, share = feed.config, feed.config.batch_size // feed.world
-    budget = math.inf if config.budget is None else seconds_of(config.budget)
-    seconds = min(MOST_MEASURED, SHARE_MEASURED * budget)
+    seconds = min(MOST_MEASURED, SHARE_MEASURED * (math.inf if config.budget is None else seconds_of(config.budget)))
     give_back_memory()  # what was tried before must not count
     on_gpu = feed.device.type == "cuda"
     held = torch.cuda.memory_allocated(feed.device) if on_gpu else held_memory()
@@ -148,22 +163,18 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
     """Epochs that a budget allows; FovealError if it is less than one. every: epochs between two looks, as asked."""
     one = seconds_of_run(1, images, every, rehearsal)
     looked = f" and {looks_in(1, every)} health checks" if rehearsal.look > 0.1 * one else ""
-    return most_epochs(
-        seconds, lambda epochs: seconds_of_run(epochs, images, every, rehearsal),
-        images / rehearsal.images_per_second, f"one epoch of {images:,} images{looked}",
-    )  # fmt: skip
+    shortest, words = images / rehearsal.images_per_second, f"one epoch of {images:,} images{looked}"
+    return most_epochs(seconds, lambda epochs: seconds_of_run(epochs, images, every, rehearsal), shortest, words)
 
 
 def show_plan(feed: Feed, why: dict[str, str], rehearsal: Rehearsal) -> None:
     """Print what was chosen, and the time and memory that the run will take."""
-    config, images, fitting = feed.config, feed.steps * feed.config.batch_size, {}
+    config, every, images, fitting = feed.config, feed.config.probe_every, feed.steps * feed.config.batch_size, {}
     free = free_on(feed.device)  # first, because it gives back what is only kept
     available = free + (torch.cuda.memory_allocated(feed.device) if feed.device.type == "cuda" else held_memory())
     for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
         with suppress(FovealError):  # less than one
-            fitting[label] = epochs_within(seconds, rehearsal, images, config.probe_every)
-    print_template(
-        "plan.txt", config=config, why=why, rehearsal=rehearsal, images=images, available=available, fitting=fitting,
-        looks=looks_in(config.epochs, config.probe_every), duration=duration,
-        seconds=seconds_of_run(config.epochs, images, config.probe_every, rehearsal),
-    )  # fmt: skip
+            fitting[label] = epochs_within(seconds, rehearsal, images, every)
+    looks, needed = looks_in(config.epochs, every), seconds_of_run(config.epochs, images, every, rehearsal)
+    print_template("plan.txt", config=config, why=why, rehearsal=rehearsal, images=images, available=available,
+                   fitting=fitting, looks=looks, seconds=needed, duration=duration)  # fmt: skip

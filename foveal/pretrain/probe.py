@@ -129,8 +129,7 @@ def record(run: Path, epoch: int, probe: Probe, features: Tensor) -> None:
     grades, start, file = judge(probe, features), run / START, run / "probe.csv"
     if epoch == 0:
         write_table(start, grades)
-    compared = epoch > 0 and start.is_file()  # an earlier version wrote no such file
-    rows = rows_of(probe, grades, pd.read_csv(start) if compared else None)
+    rows = rows_of(probe, grades, pd.read_csv(start) if epoch and start.is_file() else None)  # version 0.1 wrote none
     table = pd.DataFrame([{"epoch": epoch, **row} for row in rows])
     if file.exists():
         earlier = pd.read_csv(file)

@@ -36,8 +36,7 @@ class SimCLR(TwoViews):
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
         """The lowest loss possible for N pairs, and that of equal vectors; None if a batch has its own (groups)."""
-        alone = self.options.same_group == "ignore"
-        return contrast_bounds(pairs, self.options.temperature) if alone else None
+        return contrast_bounds(pairs, self.options.temperature) if self.options.same_group == "ignore" else None
 
 
 class SupCon(SimCLR):
@@ -47,10 +46,8 @@ class SupCon(SimCLR):
     SIZE = 128  # section 3.2; the hidden layer is as wide as the features
 
     def __init__(self, encoder: nn.Module, features: int, options: SupConOptions) -> None:
-        own = SimCLROptions(
-            temperature=options.temperature, projection_hidden=features, projection_size=self.SIZE,
-            same_group="positive",
-        )  # fmt: skip
+        own = SimCLROptions(temperature=options.temperature, projection_hidden=features, projection_size=self.SIZE,
+                            same_group="positive")  # fmt: skip
         super().__init__(encoder, features, own)
 
 

@@ -22,16 +22,16 @@ from foveal.given import Given
 from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, learning_rate_scales
 from foveal.nets.layers import quicken_depthwise, statistics_layers, synchronise
 from foveal.pretrain.health import facts_of
-from foveal.pretrain.interface import TwoViews
+from foveal.pretrain.interface import Loss, Parts, TwoViews
 from foveal.pretrain.options import METHOD, PretrainConfig
 from foveal.pretrain.simclr import MoCoV3, SimCLR, SupCon
 from foveal.pretrain.without_negatives import BYOL, DINO, BarlowTwins, SimSiam, VICReg
 from foveal.schedule import build_optimiser, parameter_groups
 
-METHODS: dict[str, Any] = {
-    "simclr": SimCLR, "supcon": SupCon, "byol": BYOL, "simsiam": SimSiam, "mocov3": MoCoV3,
-    "barlow_twins": BarlowTwins, "vicreg": VICReg, "dino": DINO,
-}  # fmt: skip
+Views = tuple[Tensor, Tensor]
+METHODS: dict[str, Any] = {"simclr": SimCLR, "supcon": SupCon, "byol": BYOL, "simsiam": SimSiam, "mocov3": MoCoV3,
+                           "barlow_twins": BarlowTwins, "vicreg": VICReg, "dino": DINO}  # fmt: skip
+LOSS = "a scalar tensor with a gradient, alone or with a dictionary of numbers"
 
 
 def method_of(name: str) -> Any:
@@ -73,24 +73,18 @@ def build(config: PretrainConfig, channels: int, encoder: nn.Module, device: tor
 
 def build_method(config: PretrainConfig, channels: int, encoder: nn.Module | None = None) -> Any:
     """The method with its encoder (a new one when none is given), channels last."""
-    if encoder is None:
-        encoder = create_encoder(config.encoder, channels, config.image_size)
+    encoder = create_encoder(config.encoder, channels, config.image_size) if encoder is None else encoder
     quicken_depthwise(encoder)
     options = [getattr(config, config.method)] if hasattr(config, config.method) else []
     method = method_of(config.method)(encoder, feature_size(encoder), *options)
     if not isinstance(method, TwoViews):
-        what = f"method={config.method} gives a {type(method).__name__}"
-        raise FovealError("method.object", what, expected=METHOD)
+        raise FovealError("method.object", f"method={config.method} gives a {type(method).__name__}", expected=METHOD)
     return method.to(memory_format=torch.channels_last)
-
-
-Views = tuple[Tensor, Tensor]
-LOSS = "a scalar tensor with a gradient, alone or with a dictionary of numbers"
 
 
 def gradients(
     trained: nn.Module, method: Any, views: Sequence[Views], identity: Tensor | None, autocast: Any, seed: int
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> Loss:
     """Add the gradients of the loss of the whole batch to the parameters; returns (loss, facts), detached.
 
     trained: the method, or the method under DistributedDataParallel. views: one pair [B, C, s, s] for the whole batch,
@@ -108,7 +102,7 @@ def gradients(
 
 def _cached(
     trained: nn.Module, method: Any, views: Sequence[Views], identity: Tensor | None, autocast: Any, seed: int
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> Loss:
     embedded = []
     with torch.no_grad(), running_statistics_still(method), autocast:
         for number, pair in enumerate(views):
@@ -131,15 +125,14 @@ def _cached(
     return loss.detach(), facts
 
 
-def _measured(method: Any, parts: tuple[Tensor, ...], identity: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+def _measured(method: Any, parts: Parts, identity: Tensor | None) -> Loss:
     """The loss, and the facts that every row has; a method of a program may give the loss alone, or plain numbers."""
     found = method.loss(parts, identity)
     loss, facts = found if isinstance(found, tuple) and len(found) == 2 else (found, {})
     if not isinstance(loss, Tensor) or loss.dim() or not loss.requires_grad:
-        gradient = "with" if getattr(loss, "requires_grad", False) else "without"
-        shown = (
-            f"a tensor {list(loss.shape)} {gradient} a gradient" if isinstance(loss, Tensor) else type(loss).__name__
-        )
+        shown = type(loss).__name__
+        if isinstance(loss, Tensor):
+            shown = f"a tensor {list(loss.shape)} {'with' if loss.requires_grad else 'without'} a gradient"
         raise FovealError("method.object", f"{type(method).__qualname__}.loss gives {shown}", expected=LOSS)
     try:
         facts = {name: torch.as_tensor(fact, device=loss.device).detach().reshape(()) for name, fact in facts.items()}

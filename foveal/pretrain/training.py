@@ -105,8 +105,7 @@ class Training:
             bar.advance(self.config.batch_size)
             if span.steps == self.log_every or last or self.step == 1:
                 row = self._log(epoch, span, rate, last)
-                note = f"epoch {epoch + 1} loss {row['loss']:.3f} wait {row['data_wait']:.0%}"
-                bar.advance(0, note, line=last)
+                bar.advance(0, f"epoch {epoch + 1} loss {row['loss']:.3f} wait {row['data_wait']:.0%}", line=last)
                 if not last and time.perf_counter() - self.saved_at > SAVE_WITHIN:
                     self.save()
                 span = Span()
