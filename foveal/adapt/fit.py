@@ -24,6 +24,7 @@ LEAST_JUDGED = 25  # photographs that are left to judge a size on
 SEED = 0
 NAMES = ("quadratic_kappa", "accuracy", "log_loss")
 Graded = tuple[np.ndarray, np.ndarray]  # probabilities [n, K] and grades int [n]
+Drawn = tuple[float, np.ndarray]  # a value, and in every resample [R]
 
 
 def fit_clinic(home: Readout, raw: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Readout:
@@ -63,9 +64,7 @@ def gains(labels: np.ndarray, before: Graded, after: Graded, resampling: Resampl
     return {name: _entry(*figure, resampling, name) for name, figure in found.items()}
 
 
-def _differences(
-    labels: np.ndarray, before: Graded, after: Graded, resampling: Resampling
-) -> dict[str, tuple[float, np.ndarray]]:
+def _differences(labels: np.ndarray, before: Graded, after: Graded, resampling: Resampling) -> dict[str, Drawn]:
     """name -> after minus before, and its value in every resample [R]."""
     classes, found = before[0].shape[1], {}
     for metric in (metrics.quadratic_kappa, metrics.accuracy):
@@ -96,8 +95,7 @@ def curve(home: Readout, raw: np.ndarray, labels: np.ndarray, groups: np.ndarray
         found = []
         for drawn in drawings:
             fitted, rest = fit_clinic(home, raw[drawn], labels[drawn], groups[drawn]), raw[~drawn]
-            pair = read(home, rest), read(fitted, rest)
-            found.append(_differences(labels[~drawn], *pair, resampling.part(~drawn)))
+            found.append(_differences(labels[~drawn], read(home, rest), read(fitted, rest), resampling.part(~drawn)))
         row: dict[str, Any] = {"photographs": size, "judged": round(float(np.mean([(~one).sum() for one in drawings])))}
         for name in NAMES:
             value = float(np.mean([one[name][0] for one in found]))

@@ -37,9 +37,10 @@ INNER_FOLDS = 5  # of the labels learned from, to choose the penalty of a probe
 FEWEST_FOR_CHOICE = 25  # labels; with fewer, the middle penalty is used
 BATCH = 32  # images per step of a fine-tune, as in `train`
 Sides = tuple[pd.DataFrame, pd.DataFrame]  # records to train on, and held-out records to evaluate on
+Told = tuple[pd.DataFrame, str]  # predictions of the held-out records, and what was chosen, in words
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cell:
     """One combination; it trains on `share` of the known labels, `without` those of one source ("" = on all)."""
 
@@ -127,8 +128,7 @@ def taught(known: pd.DataFrame, cell: Cell, seed: int) -> pd.DataFrame:
 def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: torch.device) -> None:
     """Train, grade the held-out images, and write their predictions."""
     known, judged = repetitions(prepared, config)[cell.repetition]
-    known = taught(known, cell, config.seed)
-    learn = _probe if cell.how == "probe" else _finetune
+    known, learn = taught(known, cell, config.seed), _probe if cell.how == "probe" else _finetune
     with hushed():  # messages of many graders would hide the table
         table, choices = learn(config, cell, prepared, (known, judged), device)
     right, without = (table["label"] == table["grade"]).mean(), f" without {cell.without}" if cell.without else ""
@@ -138,13 +138,9 @@ def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: t
     write_table(cell.file(config), table)
 
 
-def _finetune(
-    config: CompareConfig, cell: Cell, prepared: PreparedSet, sides: Sides, device: torch.device
-) -> tuple[pd.DataFrame, str]:
-    """Predictions of the held-out images, and how the network was trained, in words."""
+def _finetune(config: CompareConfig, cell: Cell, prepared: PreparedSet, sides: Sides, device: torch.device) -> Told:
     (known, judged), folder = sides, cell.file(config).with_suffix("")
-    batch, epochs = min(BATCH, len(known)), epochs_for(config, cell.share)
-    seed = config.seed + cell.repetition
+    batch, epochs, seed = min(BATCH, len(known)), epochs_for(config, cell.share), config.seed + cell.repetition
     task = task_of(config, cell.init, prepared, device, out=folder, batch_size=batch, epochs=epochs, seed=seed)
     folder.mkdir(exist_ok=True)
     run, learned = Run(folder), learned_from(prepared, known)
@@ -155,10 +151,7 @@ def _finetune(
     return Predictor(folder, device).predict_prepared(prepared, judged), choices
 
 
-def _probe(
-    config: CompareConfig, cell: Cell, prepared: PreparedSet, sides: Sides, device: torch.device
-) -> tuple[pd.DataFrame, str]:
-    """Predictions of the held-out images, and the chosen penalty, in words."""
+def _probe(config: CompareConfig, cell: Cell, prepared: PreparedSet, sides: Sides, device: torch.device) -> Told:
     known, judged = sides
     ids, features = features_of(config, cell, prepared, device)
     rows = [ids.get_indexer(pd.Index(part["id"])) for part in sides]

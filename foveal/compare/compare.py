@@ -65,8 +65,7 @@ def _compare(
 ) -> pd.DataFrame:
     sides = repetitions(prepared, config)
     hashes = {str(prepared.path): prepared.card["content_hash"]}
-    for init in config.init:
-        hashes[init] = init if init in ("random", "imagenet") else sha256_of(file_of(init))
+    hashes |= {init: init if init in ("random", "imagenet") else sha256_of(file_of(init)) for init in config.init}
     size, about = common_size(config, prepared), config.out / "provenance.json"
     known = read_json(about) if about.is_file() else {}
     before = int(known.get("image_size", known.get("data", {}).get("the image size", size)))  # the latter: version 0.1
@@ -80,12 +79,8 @@ def _compare(
     for folder in ("cells", "features"):
         (config.out / folder).mkdir(exist_ok=True)
     images = len(sides[0][0])
-    cells = [
-        Cell(init=init, how=how, labels=labels, share=share_of(labels, images), repetition=repetition, without=without)
-        for how, labels, init, without, repetition in product(
-            config.how, config.labels, config.init, ("", *abroad), range(len(sides))
-        )
-    ]
+    combined = product(config.how, config.labels, config.init, ("", *abroad), range(len(sides)))
+    cells = [Cell(init, how, labels, share_of(labels, images), seed, out) for how, labels, init, out, seed in combined]
     missing = [cell for cell in cells if not cell.file(config).is_file()]
     say(f"{len(cells)} combinations, {len(cells) - len(missing)} already finished; {images:,} labelled training images")
     with progress_bar("compare", len(missing), "combinations") as bar:
@@ -95,9 +90,7 @@ def _compare(
     table = tabulate(Judge(config, prepared, sides), sides, cells, abroad)
     write_table(config.out / "compare.csv", table)
     show(table, config, images)
-    curves, judged = table, ""
-    if abroad:
-        curves, judged = means(table, OTHERS), "mean over sources not trained on"
+    curves, judged = (means(table, OTHERS), "mean over sources not trained on") if abroad else (table, "")
     with replacing(config.out / "compare.png") as partial:
         draw_curves(curves, partial, judged)
     say(f"table: {config.out / 'compare.csv'}; figure: {config.out / 'compare.png'}")
@@ -106,15 +99,13 @@ def _compare(
 
 def draw_curves(table: pd.DataFrame, file: Path, judged: str = "") -> None:
     """Label-efficiency curves: the first metric against the share of labels, with a panel for probe and fine-tune."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     metric = table["metric"].iloc[0]
     table = table[table["metric"] == metric]
     ways, inits = list(table["how"].unique()), list(table["init"].unique())
-    figure, axes = pyplot.subplots(1, len(ways), figsize=(1 + 4.5 * len(ways), 4), sharey=True, squeeze=False)
+    figure = Figure(figsize=(1 + 4.5 * len(ways), 4))
+    axes = figure.subplots(1, len(ways), sharey=True, squeeze=False)
     titles = {"probe": "Linear probe on frozen features", "finetune": "Fine-tuning of the whole network"}
     for axis, how in zip(axes[0], ways, strict=True):
         for place, init in enumerate(inits):
@@ -133,4 +124,3 @@ def draw_curves(table: pd.DataFrame, file: Path, judged: str = "") -> None:
     figure.suptitle("95 % intervals over groups of held-out images and over seeds", fontsize=9)
     figure.tight_layout()
     figure.savefig(file, dpi=150)
-    pyplot.close(figure)

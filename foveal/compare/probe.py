@@ -1,7 +1,4 @@
-"""probe: a quick test of frozen features: how well logistic regression and nearest neighbours predict the labels.
-
-Both use the training part; the table is of the test part or, without one, the validation part.
-"""
+"""probe: how well logistic regression and nearest neighbours on frozen features of the training part predict labels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,13 +81,9 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
     first: dict[tuple[str, str], tuple[float, np.ndarray]] = {}  # of the first encoder, with which others are compared
     for init in config.init:
         encoder, spec = frozen_encoder(init, config.encoder, config.image_size, prepared, config.seed, device)
-        seen = {
-            part: (
-                encode(encoder, ImageStore([(prepared, records)]), spec, device),
-                torch.tensor(records["label"].to_numpy(np.int64), device=device),
-            )
-            for part, records in parts.items() if len(records)
-        }  # fmt: skip
+        seen = {part: (encode(encoder, ImageStore([(prepared, records)]), spec, device),
+                       torch.tensor(records["label"].to_numpy(np.int64), device=device))
+                for part, records in parts.items() if len(records)}  # fmt: skip
         for readout, grades in _readouts(config, seen, judged, len(prepared.classes)):
             for metric, of in sorted(metrics_of(prepared).items()):
                 drawn = resampling.graded(of, labels, grades, len(prepared.classes))

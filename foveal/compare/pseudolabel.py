@@ -149,13 +149,12 @@ def label(config: PseudolabelConfig, teacher: Path, pool: Pool, number: int, dev
         probabilities = np.concatenate(parts)
         grades = predictor.readout.grades(probabilities)  # as `predict` would give them
         scores = probabilities[np.arange(len(grades)), grades]
-        taken = chosen(grades, scores, config)
         targets = probabilities if config.soft else np.eye(probabilities.shape[1])[grades]
         table = records[["id"]].assign(set=str(prepared.path.resolve()), sha256=records["sha256"], grade=grades)
         table["class"] = np.array(predictor.classes)[grades]
         table = table.join(pd.DataFrame(targets.astype(float).round(6)).add_prefix("p"))
         table = table.assign(score=scores.astype(float).round(6), round=number, model=str(teacher))
-        tables.append(table[taken])
+        tables.append(table[chosen(grades, scores, config)])
     found = pd.concat(tables, ignore_index=True)
     if not len(found):
         what = f"{teacher} is not confident enough about any unlabelled image"
@@ -191,11 +190,10 @@ def compare_rounds(out: Path, runs: list[Path]) -> None:
     found: list[dict[str, Any]] = []
     for number, (run, test) in enumerate(zip(runs, tests, strict=True)):
         figures = measure(test, scale, Resampling(group_codes(test["group"])))["metrics"]
-        found.append({
-            "name": f"round {number}" if number else "before", "run": str(run),
-            "metrics": {metric: figures[metric] for metric in SHOWN if metric in figures},
-            "difference": paired_difference(tests[0], test, scale.referable_from) if number else None,
-        })  # fmt: skip
+        changed = paired_difference(tests[0], test, scale.referable_from) if number else None
+        shown = {metric: figures[metric] for metric in SHOWN if metric in figures}
+        name = f"round {number}" if number else "before"
+        found.append({"name": name, "run": str(run), "metrics": shown, "difference": changed})
     rows = [[row["name"], *(value_with_interval(entry, 3) for entry in row["metrics"].values())] for row in found]
     metrics = [metric.replace("_", " ") for metric in found[0]["metrics"]]
     show_table(f"Test part: {len(tests[0])} held-out images (95 % intervals)", ["", *metrics], rows)

@@ -41,9 +41,8 @@ class Figure:
         """value, low, high, seeds, spread, images and groups."""
         spread = float(self.seeds.std(ddof=1)) if len(self.seeds) > 1 else math.nan
         entry = self.resampling.entry(self.value, self.drawn, len(self.resampling.units))
-        return {key: math.nan if entry[key] is None else entry[key] for key in ("value", "low", "high")} | {
-            "seeds": len(self.seeds), "spread": spread, "images": entry["n"], "groups": self.resampling.groups,
-        }  # fmt: skip
+        counts = {"seeds": len(self.seeds), "spread": spread, "images": entry["n"], "groups": self.resampling.groups}
+        return {key: math.nan if entry[key] is None else entry[key] for key in ("value", "low", "high")} | counts
 
     def minus(self, first: "Figure", name: str, sign: str) -> dict[str, Any]:
         """The paired difference from `first` and its answer, in columns NAME, NAME_low, NAME_high and `sign`."""
@@ -83,10 +82,8 @@ class Judge:
         if not (abroad := [without for without in tables if without]):
             return {(ALL, ""): self.figure(name, tables[""])}
         there = [source for source in sources_of(self.prepared) if source in set(self.sources)]
-        found = {
-            (all_but(without), source): self.figure(name, own, source)
-            for without, own in tables.items() for source in there
-        }  # fmt: skip
+        found = {(all_but(without), source): self.figure(name, own, source)
+                 for without, own in tables.items() for source in there}  # fmt: skip
         for trained, of in ((ALL, lambda _: ALL), (OTHERS, all_but)):
             figures = [found[of(source), source] for source in abroad]  # each counts alike, however many images
             drawn, seeds = (np.mean([getattr(one, part) for one in figures], axis=0) for part in ("drawn", "seeds"))
@@ -146,6 +143,5 @@ def show(table: pd.DataFrame, config: CompareConfig, known: int) -> None:
                  ("mean over sources not trained on", True, combinations(means(table, OTHERS)))]  # fmt: skip
         matrices = combinations(table[(table["metric"] == metrics[0]) & (table["tested_on"] != MEAN)])
     names = [metric.replace("_", " ") for metric in metrics]
-    print_template(
-        "compared.txt", parts=parts, matrices=matrices, names=names, config=config, known=known, all_but=all_but
-    )
+    said = {"parts": parts, "matrices": matrices, "names": names}
+    print_template("compared.txt", **said, config=config, known=known, all_but=all_but)
