@@ -27,10 +27,8 @@ from foveal.augment.recipes import Recipe
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma, as in PIL and torchvision
 TRIES = 10  # as in torchvision's RandomResizedCrop
 DISC_POINTS = 6  # the share of a crop inside the disc is estimated at 6 x 6 points
-WIDTHS = {
-    "warp": 6, "box": 4, "level": 2, "colour": 18, "light": 3, "detail": 1, "sigma": 1, "solarise": 1, "quality": 1,
-    "cutout": 4,
-}  # fmt: skip
+WIDTHS = {"warp": 6, "box": 4, "level": 2, "colour": 18, "light": 3, "detail": 1, "sigma": 1, "solarise": 1,
+          "quality": 1, "cutout": 4}  # fmt: skip
 STARTS = {name: sum(list(WIDTHS.values())[:place]) for place, name in enumerate(WIDTHS)}
 
 
@@ -82,9 +80,8 @@ def _chance(batch: int, probability: float, generator: Generator) -> ndarray:
 def _draw_colour(recipe: Recipe, batch: int, generator: Generator) -> ndarray:
     """[B, 3, 6]: brightness, contrast, saturation and hue in a random order, then possibly grey."""
     identity, luma = np.eye(3), np.tile(GREY, (3, 1))
-    brightness, contrast, saturation = (
-        uniform((batch, 1, 1), 1 - x, 1 + x, generator) for x in (recipe.brightness, recipe.contrast, recipe.saturation)
-    )
+    sizes = recipe.brightness, recipe.contrast, recipe.saturation
+    brightness, contrast, saturation = (uniform((batch, 1, 1), 1 - x, 1 + x, generator) for x in sizes)
     hue = _hue_matrix(uniform((batch,), -recipe.hue, recipe.hue, generator) * 2 * math.pi)
     saturated = saturation * identity + (1 - saturation) * luma
     steps = np.stack([brightness * identity, contrast * identity, saturated, hue], 1)  # [B, 4, 3, 3]
@@ -93,22 +90,19 @@ def _draw_colour(recipe: Recipe, batch: int, generator: Generator) -> ndarray:
     for position in range(4):
         chosen = order[:, position]
         # Contrast adds (1 - c) times the mean luma of the picture so far, luma (M m + K m).
-        grey_mean = GREY @ (both[:, :, :3] + both[:, :, 3:])
-        offset = np.where(chosen == 1, 1 - contrast[:, 0, 0], 0.0)[:, None] * grey_mean
+        offset = np.where(chosen == 1, 1 - contrast[:, 0, 0], 0.0)[:, None] * (GREY @ (both[:, :, :3] + both[:, :, 3:]))
         both = steps[np.arange(batch), chosen] @ both
         both[:, :, 3:] += offset[:, None]
     jittered = uniform((batch, 1, 1), 0, 1, generator) < recipe.colour_probability
     both = np.where(jittered, both, np.concatenate([identity, np.zeros((3, 3))], 1))
-    grey = uniform((batch, 1, 1), 0, 1, generator) < recipe.grey
-    return np.where(grey, (GREY @ both)[:, None], both)
+    return np.where(uniform((batch, 1, 1), 0, 1, generator) < recipe.grey, (GREY @ both)[:, None], both)
 
 
 def _hue_matrix(angle: ndarray) -> ndarray:
     """[B, 3, 3]: a rotation of colours about the grey axis; a third of the circle maps red to green to blue."""
     cos, sin = np.cos(angle), np.sin(angle) / math.sqrt(3)
     same, before, after = (1 + 2 * cos) / 3, (1 - cos) / 3 - sin, (1 - cos) / 3 + sin
-    rows = [same, before, after, after, same, before, before, after, same]
-    return np.stack(rows, 1).reshape(-1, 3, 3)
+    return np.stack([same, before, after, after, same, before, before, after, same], 1).reshape(-1, 3, 3)
 
 
 def draw_crops(recipe: Recipe, batch: int, source: int, view: int, generator: Generator) -> tuple[ndarray, ...]:
@@ -184,9 +178,6 @@ class ViewTable:
 
     values: Tensor
     plan: ViewPlan
-
-    def __len__(self) -> int:
-        return len(self.values)
 
     def __getitem__(self, part: slice) -> "ViewTable":
         return ViewTable(self.values[part], self.plan)

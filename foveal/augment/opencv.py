@@ -74,8 +74,7 @@ def _in_threads(
 
     pool, cores = _pool()
     # Each view acquires the GIL about ten times, so one thread is faster than several for small views.
-    workers = min(cores, max(1, size**2 // PIXELS_OF_A_THREAD))
-    edges = np.linspace(0, len(images), workers + 1).astype(int)
+    edges = np.linspace(0, len(images), min(cores, max(1, size**2 // PIXELS_OF_A_THREAD)) + 1).astype(int)
     for job in [pool.submit(run, a, b) for a, b in pairwise(edges)]:
         job.result()
     return views

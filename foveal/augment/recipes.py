@@ -66,17 +66,13 @@ def _read() -> dict[str, Recipe]:
     found: dict[str, Recipe] = {}
     for name, values in tomllib.loads(Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8")).items():
         like = found[values.pop("like")] if "like" in values else Recipe()
-        ranges: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        found[name] = replace(like, **ranges)
+        values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        found[name] = replace(like, **values)
     return found
 
 
 RECIPES = _read()
 SECOND = {"byol": RECIPES.pop("byol-second")}  # second views that differ from the first
-
-
 # A recipe, or a function of a program: uint8 [B, C, S, S] -> views [B, C, s, s] (augment/views.py).
 View: TypeAlias = Recipe | Callable[..., Any]
 

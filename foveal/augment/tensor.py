@@ -35,23 +35,20 @@ def jpeg_tables(device: torch.device) -> Tensor:
     return send(torch.tensor(TABLES, dtype=torch.float32).unflatten(1, (8, 8)), device)
 
 
-def render(
-    images: Tensor, values: Tensor, tables: Tensor, plan: ViewPlan, view_size: int, dtype: torch.dtype
-) -> Tensor:
+def render(images: Tensor, values: Tensor, tables: Tensor, plan: ViewPlan, size: int, dtype: torch.dtype) -> Tensor:
     """Like `apply`, but with all tensors on one device; this is the function to compile."""
     with torch.autocast(images.device.type, enabled=False):  # always in float32
-        pixels = images.permute(0, 3, 1, 2).float()
-        views = sample(pixels, values, plan, view_size)
+        views = sample(images.permute(0, 3, 1, 2).float(), values, plan, size)
         if "colour" in plan.stages:
             views = _recolour(views, column(values, "colour").unflatten(1, (3, 6)))
         if "light" in plan.stages:
-            views = views * _gain(column(values, "light"), view_size)
+            views = views * _gain(column(values, "light"), size)
         if "colour" in plan.stages or "light" in plan.stages:
             views = views.clamp(0, 255)
         if "detail" in plan.stages:
-            views = _both_ways(views, _reducing(column(values, "detail"), view_size))
+            views = _both_ways(views, _reducing(column(values, "detail"), size))
         if "blur" in plan.stages:
-            views = _both_ways(views, _bands(column(values, "sigma"), view_size))
+            views = _both_ways(views, _bands(column(values, "sigma"), size))
         if "solarise" in plan.stages:
             views = torch.where(column(values, "solarise")[:, :, None, None] > 0, views.minimum(255 - views), views)
         if "jpeg" in plan.stages:
@@ -92,16 +89,14 @@ def _reducing(side: Tensor, size: int) -> Tensor:
     place = torch.arange(size, device=side.device, dtype=torch.float32)
     width, bins = size / side, place[:, None]  # rows from `side` on lie outside the picture and are never read
     lower, upper = torch.maximum(place, bins * width), torch.minimum(place + 1, (bins + 1) * width)
-    means = (upper - lower).clamp_min(0) / width
     read = ((bins + 0.5) / width - 0.5).clamp_min(0).minimum(side - 1)
-    return torch.bmm((1 - (read - place).abs()).clamp_min(0), means)
+    return torch.bmm((1 - (read - place).abs()).clamp_min(0), (upper - lower).clamp_min(0) / width)
 
 
 def _bands(sigma: Tensor, size: int) -> Tensor:
     """[B, s, s]: row i has the weights of a Gaussian blur of radius 3 sigma [B, 1], edges repeated; 0: the identity."""
     distance = torch.arange(size, device=sigma.device, dtype=torch.float32)
-    spread = sigma.clamp_min(1e-3)
-    weights = torch.exp(-0.5 * (distance / spread).square())
+    weights = torch.exp(-0.5 * (distance / sigma.clamp_min(1e-3)).square())
     weights = torch.where(distance <= (3 * sigma).ceil(), weights, 0.0)
     weights = weights / (2 * weights.sum(1, keepdim=True) - 1)  # [B, s] by distance; both sides together sum to 1
     past = (weights.sum(1, keepdim=True) - weights.cumsum(1))[:, :, None]  # beyond that distance, on one side
@@ -114,8 +109,7 @@ def _cut_out(views: Tensor, cutout: Tensor) -> Tensor:
     line = torch.arange(views.shape[-1], device=views.device)
     left, top, right, bottom = cutout[:, :, None].unbind(1)
     across, down = (line >= left) & (line < right), (line >= top) & (line < bottom)
-    inside = across[:, None, :] & down[:, :, None]
-    return torch.where(inside[:, None], views.mean((2, 3), keepdim=True), views)
+    return torch.where((across[:, None, :] & down[:, :, None])[:, None], views.mean((2, 3), keepdim=True), views)
 
 
 def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
@@ -123,9 +117,8 @@ def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
 
     An atlas has smaller copies of each image, one below the other; each view reads the copy of its level.
     """
-    source = pixels.shape[-1]
+    source, atlas = pixels.shape[-1], pixels
     sides = level_sides(source, size)
-    atlas = pixels
     if len(sides) > 1:
         atlas = torch.cat([F.pad(_shrink(pixels, each), (0, source - each)) for each in sides], 2)
     side, top = column(values, "level")[:, :, None, None].unbind(1)  # each [B, 1, 1]
@@ -148,15 +141,12 @@ def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
 def _shrink(pixels: Tensor, side: int) -> Tensor:
     """Means over areas that may cut through pixels, as with cv2.INTER_AREA."""
     source = pixels.shape[-1]
-    if source == side:
-        return pixels
     if source % side == 0:
-        return F.avg_pool2d(pixels, source // side)
+        return pixels if source == side else F.avg_pool2d(pixels, source // side)
     step = source / side
     edge = torch.arange(side, device=pixels.device, dtype=torch.float32)[:, None] * step
     place = torch.arange(source, device=pixels.device, dtype=torch.float32)
-    overlap = torch.minimum(edge + step, place + 1) - torch.maximum(edge, place)
-    weights = overlap.clamp_min(0) / step  # [side, S]
+    weights = (torch.minimum(edge + step, place + 1) - torch.maximum(edge, place)).clamp_min(0) / step  # [side, S]
     return weights @ (pixels @ weights.T)
 
 
@@ -193,8 +183,7 @@ def _code_colour(planes: Tensor, steps: Tensor) -> Tensor:
 
 def _code(planes: Tensor, steps: Tensor) -> Tensor:
     """Quantise the cosine transform of 8x8 blocks. planes: [B, P, n, n], centred on 0; steps: [B, 1, 8, 8]."""
-    size = planes.shape[-1]
-    short = -size % 8
+    size, short = planes.shape[-1], -planes.shape[-1] % 8
     padded = F.pad(planes, (0, short, 0, short), mode="replicate")
     cosines = _cosines(size + short, planes.device)
     step = steps.repeat(1, 1, (size + short) // 8, (size + short) // 8)

@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
@@ -80,19 +79,18 @@ def draw_views(view: View, batch: int, source_size: int, view_size: int, generat
 
 
 def random_views(
-    images: np.ndarray | Tensor, table: Table, spec: NetworkInput, device: torch.device,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:  # fmt: skip
+    images: ndarray | Tensor, table: Table, spec: NetworkInput, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """One view of each image uint8 [S, S, C]: [B, C, s, s] on `device`, of that dtype, normalised, channels-last."""
     if isinstance(table, GivenViews):
         return normalise(table.of(to_tensor(images, device).permute(0, 3, 1, 2)), spec).to(dtype)
-    if isinstance(images, np.ndarray) and device.type == "cpu":
+    if isinstance(images, ndarray) and device.type == "cpu":
         views = opencv.apply_normalised(images, table, spec.image_size, spec.mean, spec.std)
         return torch.from_numpy(views).permute(0, 3, 1, 2).to(dtype)
     return normalise(tensor.apply(to_tensor(images, device), table, spec.image_size), spec).to(dtype)
 
 
-def plain_view(images: np.ndarray, spec: NetworkInput, device: torch.device) -> Tensor:
+def plain_view(images: ndarray, spec: NetworkInput, device: torch.device) -> Tensor:
     """The whole images, resized (by area if they shrink): float32 [B, C, s, s], normalised, channels-last."""
     return normalise(to_tensor(at_size(images, spec.image_size), device).permute(0, 3, 1, 2), spec)
 
@@ -113,29 +111,24 @@ def _constants(spec: NetworkInput, width: int, device: torch.device) -> tuple[Te
     return mean, 1 / (torch.tensor(spec.std, device=device).repeat(width) * 255)
 
 
-def to_tensor(images: np.ndarray | Tensor, device: torch.device) -> Tensor:
+def to_tensor(images: ndarray | Tensor, device: torch.device) -> Tensor:
     """uint8 [B, S, S, C] on the device."""
     return images.to(device) if isinstance(images, Tensor) else tensor.send(torch.from_numpy(images), device)
 
 
-def write_view_sheet(
-    file: Path, originals: ndarray, recipes: View | Sequence[View], view_size: int, generator: Generator,
-    pairs: int = 2,
-) -> None:  # fmt: skip
-    """Write a JPEG with a row per image uint8 [S, S, C]: the original, then pairs of a first and a second view."""
-    both = recipes if isinstance(recipes, Sequence) else (recipes, recipes)
+def write_view_sheet(file: Path, originals: ndarray, recipes: Sequence[View], size: int, generator: Generator) -> None:
+    """Write a JPEG with a row per image uint8 [S, S, C]: the original, then two pairs of a first and a second view."""
     columns = [("original", originals, 0)]  # name, pictures, extra space before them
-    for _ in range(pairs):
-        for name, recipe, space in zip(("first view", "second view"), both, (GROUP_GAP, 0), strict=True):
-            table = draw_views(recipe, len(originals), originals.shape[1], view_size, generator)
-            if isinstance(table, GivenViews):
-                views = table.of(torch.from_numpy(originals).permute(0, 3, 1, 2)).round().clamp(0, 255).byte()
-                pictures = views.permute(0, 2, 3, 1).contiguous().numpy()
-            else:
-                pictures = opencv.apply(originals, table, view_size)
-            columns.append((name, pictures, space))
+    for name, recipe, space in 2 * [*zip(("first view", "second view"), recipes, (GROUP_GAP, 0), strict=True)]:
+        table = draw_views(recipe, len(originals), originals.shape[1], size, generator)
+        if isinstance(table, GivenViews):
+            views = table.of(torch.from_numpy(originals).permute(0, 3, 1, 2)).round().clamp(0, 255).byte()
+            pictures = views.permute(0, 2, 3, 1).contiguous().numpy()
+        else:
+            pictures = opencv.apply(originals, table, size)
+        columns.append((name, pictures, space))
     with replacing(file) as partial:
-        _lay_out(columns, min(LARGEST, max(SMALLEST, view_size))).save(partial, "JPEG", quality=92)
+        _lay_out(columns, min(LARGEST, max(SMALLEST, size))).save(partial, "JPEG", quality=92)
 
 
 def _lay_out(columns: list[tuple[str, ndarray, int]], cell: int) -> Image.Image:

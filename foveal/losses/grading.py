@@ -18,20 +18,9 @@ LEAST_GAP = 1e-6  # between cuts, so that the probability of a class between equ
 SLOPE = 3.0  # log-odds per grade: a standard deviation of 0.6 grades, typical of a good grader
 
 
-def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """int64 [B] -> float32 [B, K]."""
-    return F.one_hot(labels, classes).float()
-
-
-def importance(targets: Tensor, weights: Tensor) -> Tensor:
-    """The weight of each image, [B]: of its class, or the weighted mean for a mixture."""
-    return targets @ weights
-
-
 def expected_grade(probabilities: Tensor) -> Tensor:
     """sum_k k p_k: [B, K] -> [B], between 0 and K - 1."""
-    grades = torch.arange(probabilities.shape[1], device=probabilities.device, dtype=probabilities.dtype)
-    return probabilities @ grades
+    return probabilities @ torch.arange(probabilities.shape[1], device=probabilities.device, dtype=probabilities.dtype)
 
 
 def exceeds(targets: Tensor) -> Tensor:
@@ -45,8 +34,8 @@ def smoothed(targets: Tensor, share: float) -> Tensor:
 
 
 def _mean(costs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """The mean of costs [B], weighted by the importance of each image."""
-    importances = importance(targets, weights)
+    """The mean of costs [B]; an image weighs as its class, or as the weighted mean for a mixture."""
+    importances = targets @ weights
     return (importances * costs).sum() / importances.sum()
 
 
@@ -87,8 +76,7 @@ def corn(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 def corn_logits(outputs: Tensor) -> Tensor:
     """Log-probabilities [B, K] of the classes: P(y = k) = (1 - s(o_k)) prod_{j < k} s(o_j)."""
     outputs = at_least_float32(outputs)
-    reached = F.pad(F.logsigmoid(outputs).cumsum(1), (1, 0))
-    return reached + F.pad(F.logsigmoid(-outputs), (0, 1))
+    return F.pad(F.logsigmoid(outputs).cumsum(1), (1, 0)) + F.pad(F.logsigmoid(-outputs), (0, 1))
 
 
 def coral(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -153,8 +141,6 @@ LOSSES = {
 
 def to_logits(outputs: Tensor, form: str, classes: int) -> Tensor:
     """Convert outputs [B, O] of a head of that form to logits [B, K]."""
-    if form == "softmax":
-        return outputs
-    if form == "conditional":
-        return corn_logits(outputs)
+    if form in ("softmax", "conditional"):
+        return outputs if form == "softmax" else corn_logits(outputs)
     return cumulative_logits(outputs) if form == "cumulative" else regression_logits(outputs, classes)

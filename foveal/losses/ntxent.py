@@ -8,6 +8,7 @@ Vectors are normalised here, and logits are float32 even under autocast.
 """
 
 import math
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -23,10 +24,8 @@ SameGroup = Literal["ignore", "mask", "positive"]
 TILE = 8192  # vectors: more logits than the square of this are computed in parts
 
 
-def ntxent(
-    z1: Tensor, z2: Tensor, temperature: float, identity: Tensor | None = None, same_group: SameGroup = "ignore",
-    tile: int = TILE,
-) -> Tensor:  # fmt: skip
+def ntxent(z1: Tensor, z2: Tensor, temperature: float, identity: Tensor | None = None,
+           same_group: SameGroup = "ignore", tile: int = TILE) -> Tensor:  # fmt: skip
     """The loss of two views, [n, D] each: a scalar in float32 (float64 for float64 vectors).
 
     identity: int64 [n], equal for images of the same group (a patient or a class). same_group: images of the group are
@@ -53,15 +52,12 @@ def ntxent(
         if len(own) <= rows:
             return _costs(own, places, partners, group, *others).mean()
         parts = zip(*(each.split(rows) for each in (own, places, partners, group)), strict=True)
-        return torch.cat([
-            checkpoint(_costs, *part, *others, use_reentrant=False, preserve_rng_state=False) for part in parts
-        ]).mean()  # fmt: skip
+        again = partial(checkpoint, _costs, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([again(*part, *others) for part in parts]).mean()
 
 
-def _costs(
-    own: Tensor, places: Tensor, partners: Tensor, group: Tensor,
-    everyone: Tensor, groups: Tensor, temperature: float, same_group: SameGroup,
-) -> Tensor:  # fmt: skip
+def _costs(own: Tensor, places: Tensor, partners: Tensor, group: Tensor,
+           everyone: Tensor, groups: Tensor, temperature: float, same_group: SameGroup) -> Tensor:  # fmt: skip
     """The cost [A] of each anchor of `own` [A, D], given its index among `everyone` [M, D], and that of its partner."""
     logits = (own / temperature) @ everyone.T
     columns = torch.arange(len(everyone), device=own.device)

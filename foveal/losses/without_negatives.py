@@ -33,8 +33,7 @@ def dino(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float, t
 @torch.no_grad()
 def move_centre(centre: Tensor, teacher: Tensor, momentum: float) -> None:
     """Move the centre [K], in place, towards the mean of the teacher's logits [n, K] of all processes (equation 4)."""
-    mean = mean_over_processes(at_least_float32(teacher).mean(0))
-    centre.lerp_(mean.to(centre.dtype), 1 - momentum)
+    centre.lerp_(mean_over_processes(at_least_float32(teacher).mean(0)).to(centre.dtype), 1 - momentum)
 
 
 def barlow_twins(z1: Tensor, z2: Tensor, redundancy: float) -> Tensor:

@@ -36,10 +36,6 @@ AS_TENSORS = "where it was made, run: torch.save({key: torch.as_tensor(value) fo
 class Inert:
     """Stands in for an object of a plain-data class; takes any arguments and does nothing with them."""
 
-    def __new__(cls, *_: Any, **__: Any) -> Any:
-        """An object without contents."""
-        return super().__new__(cls)
-
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
     def __setstate__(self, state: Any) -> None: ...

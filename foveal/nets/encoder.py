@@ -211,16 +211,7 @@ def timm_card(name: str) -> Any:
 
 def takes_any_size(name: str) -> bool:
     """Whether a network can take images of different sizes, unlike Foveal's own and most transformers."""
-    card = timm_card(name)
-    return name not in OWN and not (card is not None and card.fixed_input_size)
-
-
-def check_growth(grow_from: int, name: str, image_size: int) -> None:
-    """FovealError if images of `grow_from` pixels (0 is none) cannot grow to `image_size` pixels with this encoder."""
-    if grow_from > image_size or (grow_from and not takes_any_size(name)):
-        what = f"--grow-from {grow_from} cannot be combined with {name} and --image-size {image_size}"
-        expected = "a smaller size than --image-size, and an encoder that takes any size"
-        raise FovealError("option.conflict", what, expected=expected)
+    return name not in OWN and not getattr(timm_card(name), "fixed_input_size", False)
 
 
 def normalisation_of(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -238,14 +229,13 @@ def feature_size(encoder: Any) -> int:
     return int(getattr(encoder, "head_hidden_size", None) or encoder.num_features)
 
 
-def stage_of_parameters(encoder: nn.Module) -> dict[str, int]:
+def stage_of_parameters(encoder: Any) -> dict[str, int]:
     """Parameter name -> number of its stage, 0 for the stem; one of Foveal's own networks has a stage per layer."""
-    if isinstance(encoder, tuple(OWN.values())):
+    if type(encoder) in OWN.values():
         layers = list(encoder._modules)
         return {name: layers.index(name.partition(".")[0]) for name, _ in encoder.named_parameters()}
     try:
-        grouped: Any = encoder
-        return group_parameters(encoder, grouped.group_matcher(coarse=True), reverse=True)
+        return group_parameters(encoder, encoder.group_matcher(coarse=True), reverse=True)
     except (AttributeError, AssertionError) as error:
         what = f"--freeze-stages and --layer-decay need stages, but timm defines none for {type(encoder).__name__}"
         raise FovealError("option.conflict", what, fix="leave them out, or choose another --encoder") from error
@@ -263,12 +253,8 @@ def freeze_stages(encoder: nn.Module, count: int) -> list[nn.Module]:
     frozen = {name for name, stage in stages.items() if stage < count}
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad_(name not in frozen and parameter.requires_grad)
-    return [
-        module
-        for name, module in encoder.named_modules()
-        if any(True for _ in module.buffers(recurse=False))
-        and any(f"{name}.{own}" in frozen for own, _ in module.named_parameters(recurse=False))
-    ]
+    buffered = [(name, module) for name, module in encoder.named_modules() if [*module.buffers(recurse=False)]]
+    return [module for name, module in buffered if frozen & {f"{name}.{own}" for own in module._parameters}]
 
 
 def learning_rate_scales(encoder: nn.Module, decay: float) -> dict[str, float]:

@@ -1,7 +1,4 @@
-"""Fit weights from a file to the keys and sizes of an encoder, and find the encoders that they fit.
-
-fitting.toml lists the networks of timm that are tried.
-"""
+"""Fit weights from a file to the keys and sizes of an encoder; find encoders (listed in fitting.toml) that they fit."""
 
 import contextlib
 import io
@@ -50,8 +47,7 @@ def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[st
     state = {key: value for key, value in found.state.items() if key not in classifier}
     state = layout.convert(state, list(own))
     card = timm_card(name)
-    own_head = card.classifier if card is not None and card.classifier else "fc"
-    listed = "|".join(re.escape(head) for head in ((own_head,) if isinstance(own_head, str) else own_head))
+    listed = "|".join(map(re.escape, np.atleast_1d(getattr(card, "classifier", None) or "fc")))
     heads = re.compile(rf"({HEADS}|{listed})(\..*)?")
     heads_here = [key for key in state if key not in own and key != "mask_token" and heads.fullmatch(key)]
     state = {key: value for key, value in state.items() if key not in heads_here}
@@ -154,25 +150,19 @@ def fitting_encoders(found: Found) -> Fit:
             except FovealError:
                 continue
             own = blueprint.state_dict()
-            wrong = {
-                "missing": [key for key in own if key not in state], "shapes": other_shapes(own, state),
-                "strange": [key for key in state if key not in own],
-            }  # fmt: skip
+            wrong = {"missing": [key for key in own if key not in state], "shapes": other_shapes(own, state),
+                     "strange": [key for key in state if key not in own]}  # fmt: skip
             count = sum(map(len, wrong.values()))
             if not resized and not count:
                 fitting[name] = dropped, side
             elif count < min(fewest, len(own) / 4):
                 fewest, nearest, keys_in_the_way = count, name, wrong
     dropped, size = next(iter(fitting.values()), (found.dropped, size))
-    known = ("", {}) if fitting else (nearest, keys_in_the_way)
-    return Fit([*fitting], size, channels, dropped, *known)
+    return Fit([*fitting], size, channels, dropped, *(("", {}) if fitting else (nearest, keys_in_the_way)))
 
 
 def _others(state: State, channels: int) -> Iterator[tuple[str, int]]:
-    """Other networks of timm with these keys and shapes, and their sizes, as far as `MOST_SECONDS` allow.
-
-    Only those with the same first layer are made, and first those of the file of timm that looks most alike.
-    """
+    """Other networks of timm with these keys and shapes, and their sizes; of the file that looks most alike first."""
     end = time.monotonic() + MOST_SECONDS
 
     def has(layers: Any) -> bool:
@@ -212,10 +202,8 @@ def _candidates(state: State, side: int) -> list[str]:
     norms = [value for key, value in state.items() if re.fullmatch(r"blocks\.\d+\.norm[12]\.weight", key)]
     if norms:
         width = _KNOWN["widths"].get(str(norms[0].shape[0]), "base")
-        names = [name.format(width) for name in _KNOWN["vits"]]
-        names += [f"vit_{width}_plus_patch16_dinov3", "vit_huge_patch14_224"]
         pooled = AVERAGE * ("fc_norm.weight" in state)
-        return [name + pooled for name in names if f"patch{side or ''}" in name]
+        return [name.format(width) + pooled for name in _KNOWN["vits"] if f"patch{side or ''}" in name]
     stems = re.compile(r"(_?conv_stem|features\.0\.[01]|stem\.(conv|bn)|_bn0|bn1)\.weight")
     stem = next((value.shape[0] for key, value in state.items() if stems.fullmatch(key)), 0)
     if stem and re.search(r"^(_?blocks|features)\.\d+\.", keys, re.MULTILINE):

@@ -20,6 +20,7 @@ from foveal.losses.grading import expected_grade, to_logits
 from foveal.nets.encoder import stage_of_parameters
 
 Score = Callable[[Tensor], Tensor]
+MIDDLE = 0.4  # of the depth: stride 8 in usual networks. Later stages see the disease, earlier ones only colours
 STEP = 0.05  # step of an output to measure its effect on the score; outputs vary by about 1
 
 
@@ -29,10 +30,8 @@ class ProjectionHead(nn.Module):
     `batchnorm` normalises after every layer but the last; `last_batchnorm` after the last one, without weights.
     """
 
-    def __init__(
-        self, features: int, hidden: int, out: int, *, layers: int = 2, batchnorm: bool = False,
-        last_batchnorm: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, features: int, hidden: int, out: int, *, layers: int = 2, batchnorm: bool = False,
+                 last_batchnorm: bool = False) -> None:  # fmt: skip
         super().__init__()
         widths = [features] + [hidden] * (layers - 1)
         modules: list[nn.Module] = []
@@ -54,9 +53,8 @@ class PrototypeHead(nn.Module):
 
     def __init__(self, features: int, hidden: int, bottleneck: int, prototypes: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
-        )
+        wide = nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
+        self.layers = nn.Sequential(*wide, nn.Linear(hidden, bottleneck))
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -81,13 +79,6 @@ class CumulativeHead(nn.Module):
         return F.linear(features, self.weight) + self.bias
 
 
-def grading_head(form: str, features: int, classes: int) -> nn.Module:
-    """A head of that form, [B, D] -> outputs [B, O], with `weight` [., D] and `bias`."""
-    if form == "cumulative":
-        return CumulativeHead(features, classes)
-    return nn.Linear(features, {"softmax": classes, "conditional": classes - 1, "regression": 1}[form])
-
-
 class Grader(nn.Module):
     """An encoder with a head: [B, C, s, s] -> logits [B, K], whose softmax gives the probabilities of the classes.
 
@@ -96,8 +87,10 @@ class Grader(nn.Module):
 
     def __init__(self, encoder: nn.Module, features: int, classes: int, form: str = "softmax", second: int = 0) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, grading_head(form, features, classes)
-        self.form, self.classes = form, classes
+        self.encoder, self.form, self.classes = encoder, form, classes
+        outputs = {"softmax": classes, "conditional": classes - 1, "regression": 1}
+        # [B, D] -> outputs [B, O], with `weight` [., D] and `bias`
+        self.head = CumulativeHead(features, classes) if form == "cumulative" else nn.Linear(features, outputs[form])
         self.second_head = nn.Linear(features, second) if second else None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,25 +126,21 @@ class Looking(nn.Module):
         outputs = grader.head(features)
         rows = grader.head.weight.expand(outputs.shape[1], -1)  # a cumulative head shares one row for all its outputs
         weights = self._slopes(outputs.float()) @ rows.float()
-        places = torch.einsum("bd,bdhw->bhw", weights, last.float()).relu()
-        return self.grader.logits(outputs), features, places
+        return self.grader.logits(outputs), features, torch.einsum("bd,bdhw->bhw", weights, last.float()).relu()
 
     def _slopes(self, outputs: Tensor) -> Tensor:
         """The effect of each output on the score, [B, O], by finite differences, which can be exported."""
         given = F.one_hot(self.grader.logits(outputs).argmax(1), self.grader.classes).bool()
-        columns = []
-        for number in range(outputs.shape[1]):
-            step = F.one_hot(torch.tensor(number, device=outputs.device), outputs.shape[1]) * STEP
-            columns.append((self._score(outputs + step, given) - self._score(outputs - step, given)) / (2 * STEP))
-        return torch.stack(columns, 1)
+        steps = F.one_hot(torch.arange(outputs.shape[1], device=outputs.device), outputs.shape[1]) * STEP
+        effects = [self._score(outputs + step, given) - self._score(outputs - step, given) for step in steps]
+        return torch.stack(effects, 1) / (2 * STEP)
 
     def _score(self, outputs: Tensor, given: Tensor) -> Tensor:
         logits = self.grader.logits(outputs)
         if self.score is not None:
             return self.score(logits)
         if self.decision == "most_probable":
-            rest = logits.masked_fill(given, -torch.inf).logsumexp(1)
-            return (logits * given).sum(1) - rest
+            return (logits * given).sum(1) - logits.masked_fill(given, -torch.inf).logsumexp(1)
         return expected_grade(logits.softmax(1))
 
 
@@ -166,9 +155,6 @@ def has_map(grader: Grader, image: Tensor) -> bool:
             return False
         mean, features = last.mean((2, 3)), encoder.forward_head(last)
     return mean.shape == features.shape and bool(torch.allclose(mean, features, rtol=1e-4, atol=1e-5))
-
-
-MIDDLE = 0.4  # of the depth: stride 8 in usual networks. Later stages see the disease, earlier ones only colours
 
 
 def middle_stage(encoder: nn.Module) -> nn.Module:

@@ -27,9 +27,8 @@ def unreachable(name: str) -> str:
     else:
         address = card.url
         here = (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(address).path).name).is_file()
-    if here or (not constants.HF_HUB_OFFLINE and is_reachable(address)):
-        return ""
-    return str(urlsplit(address).hostname)
+    usable = here or (not constants.HF_HUB_OFFLINE and is_reachable(address))
+    return "" if usable else str(urlsplit(address).hostname)
 
 
 def is_reachable(address: str) -> bool:

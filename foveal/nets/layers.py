@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from foveal.distributed import gather, together
 
 PIECE = 3  # kernel side for which oneDNN's weight gradient is fast
+Pair = tuple[int, int]
 
 
 def statistics_layers(module: nn.Module) -> list[nn.Module]:
@@ -76,10 +77,8 @@ class _Synchronised(nn.Module):
         return layer.act(layer.drop(normalised)) if isinstance(layer, BatchNormAct2d) else normalised
 
 
-SYNCHRONISED = {
-    plain: type(f"Synchronised{plain.__name__}", (_Synchronised, plain), {})
-    for plain in (BatchNormAct2d, nn.BatchNorm2d, nn.BatchNorm1d)  # subclasses first
-}
+PLAIN = BatchNormAct2d, nn.BatchNorm2d, nn.BatchNorm1d  # subclasses first
+SYNCHRONISED = {plain: type(f"Synchronised{plain.__name__}", (_Synchronised, plain), {}) for plain in PLAIN}
 
 
 def synchronise(module: nn.Module) -> None:
@@ -90,46 +89,36 @@ def synchronise(module: nn.Module) -> None:
             layer.__class__ = fitting[0]
 
 
-class _Quick(nn.Module):
+class _Quick(nn.Conv2d):
+    """A depthwise convolution without bias: the same values and, except for rounding, the same gradients."""
+
     def forward(self, x: Tensor) -> Tensor:
-        convolution: Any = self
-        learns_on_cpu = x.device.type == "cpu" and torch.is_grad_enabled()
-        return _convolve(convolution, x) if learns_on_cpu else super().forward(x)
+        if x.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(x)
+        weight, padding = self.weight, self.padding
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            x, weight = x.to(dtype), weight.to(dtype)
+        if isinstance(self, Conv2dSame):
+            x, padding = pad_same(x, list(self.kernel_size), list(self.stride)), (0, 0)
+        return _Convolution.apply(x, weight, self.stride, padding)
 
 
-class Depthwise(_Quick, nn.Conv2d):
-    """A depthwise nn.Conv2d without bias, with the same values and, except for rounding, the same gradients."""
-
-
-class DepthwiseSame(_Quick, Conv2dSame):
-    """The same for timm's convolution with TensorFlow's padding."""
+QUICK = {plain: type(f"Quick{plain.__name__}", (_Quick, plain), {}) for plain in (nn.Conv2d, Conv2dSame)}
 
 
 def quicken_depthwise(module: nn.Module) -> None:
-    """Replace the depthwise convolutions of a network by these; names and weights are kept."""
+    """Replace the depthwise convolutions of a network by quick ones; names and weights are kept."""
     for each in module.modules():
         if isinstance(each, nn.Conv2d) and each.groups == each.in_channels == each.out_channels > 1:
             plain = each.bias is None and each.dilation == (1, 1) and each.padding_mode == "zeros"
-            if plain and type(each) is nn.Conv2d and not isinstance(each.padding, str):
-                each.__class__ = Depthwise
-            elif plain and type(each) is Conv2dSame:
-                each.__class__ = DepthwiseSame
-
-
-def _convolve(module: nn.Conv2d, images: Tensor) -> Tensor:
-    weight, stride, padding = module.weight, module.stride, module.padding
-    if torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")
-        images, weight = images.to(dtype), weight.to(dtype)
-    if isinstance(module, Conv2dSame):
-        images, padding = pad_same(images, list(module.kernel_size), list(stride)), (0, 0)
-    convolved: Tensor = _Convolution.apply(images, weight, stride, padding)
-    return convolved
+            if plain and type(each) in QUICK and not isinstance(each.padding, str):
+                each.__class__ = QUICK[type(each)]
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
         ctx.save_for_backward(images, weight)
         ctx.stride, ctx.padding = stride, padding
         return F.conv2d(images, weight, None, stride, padding, groups=len(weight))
@@ -151,18 +140,13 @@ class _Convolution(torch.autograd.Function):
         return of_images, of_weight, None, None
 
 
-def _gradient(
-    gradient: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], which: int
-) -> Tensor:
+def _gradient(gradient: Tensor, images: Tensor, weight: Tensor, stride: Pair, padding: Pair, which: int) -> Tensor:
     """The gradient of the images (which 0) or of the weight (which 1)."""
     rest = (None, stride, padding, (1, 1), False, (0, 0), len(weight), [which == 0, which == 1, False])
-    found: list[Tensor] = torch.ops.aten.convolution_backward(gradient, images, weight, *rest)
-    return found[which]
+    return torch.ops.aten.convolution_backward(gradient, images, weight, *rest)[which]
 
 
-def _in_pieces(
-    gradient: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
-) -> Tensor:
+def _in_pieces(gradient: Tensor, images: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
     """The weight gradient in pieces of 3x3; for each piece, the images are shifted by its place in the kernel."""
     padded = F.pad(images, (padding[1], padding[1], padding[0], padding[0]))
     found = torch.empty_like(weight)

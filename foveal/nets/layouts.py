@@ -1,7 +1,4 @@
-"""The layouts of files of weights: who saved them, where the encoder is, and how its keys become timm's.
-
-layouts.toml lists them, with the patterns of their keys.
-"""
+"""The layouts of files of weights (layouts.toml): who saved them, where the encoder is, how its keys become timm's."""
 
 import re
 import tomllib
@@ -69,10 +66,9 @@ class Layout:
         for pattern, replacement in self.rules:
             state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
         state = {key: value.flatten() if key.endswith(".gamma") else value for key, value in state.items()}
-        outer = {
-            key: state[key].view(1, -1, state[key].shape[-1]) for key in ("cls_token", "pos_embed") if key in state
-        }
-        return state | outer
+        for key in {"cls_token", "pos_embed"} & state.keys():
+            state[key] = state[key].view(1, -1, state[key].shape[-1])
+        return state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +109,8 @@ def _branch_of(contents: Any, path: str) -> tuple[str, State]:
     inner = {str(name): value for name, value in contents.items() if isinstance(value, Mapping)}
     others = [name for name in inner if any(str(key).endswith(".weight") for key in inner[name])]
     others = [name for name in others if len(others) == 1 or WRAPPED.fullmatch(name)]
-    for name in (
-        *filter(AVERAGES.fullmatch, inner),
-        *BRANCHES,
-        *(others if not any("." in key for key in own) else []),
-    ):
+    others = [] if any("." in key for key in own) else others
+    for name in (*filter(AVERAGES.fullmatch, inner), *BRANCHES, *others):
         found = _branch_of(inner.get(name), f"{path}.{name}" if path else name)
         if found[1]:
             return found
@@ -129,12 +122,10 @@ def _averages(branch: str, state: State) -> tuple[str, State, dict[str, int]]:
     for name in filter(AVERAGES.fullmatch, {key.partition(".")[0] for key in state}):
         inner = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
         plain = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
-        if (
-            inner.keys() >= {key for key in plain if not re.fullmatch(BESIDE, key.split(".")[0])}
-            and inner.keys() & plain
-        ):
+        both = inner.keys() & plain
+        if both and inner.keys() >= {key for key in plain if not re.fullmatch(BESIDE, key.split(".")[0])}:
             return f"{branch}.{name}".lstrip("."), inner, {f"keys without {name}": len(plain)}
-        if 2 * len(inner.keys() & plain) > len(inner):
+        if 2 * len(both) > len(inner):
             return branch, plain, {name: len(inner)}
     return branch, state, {}
 

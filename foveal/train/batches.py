@@ -17,10 +17,9 @@ from torch import Tensor
 
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import NetworkInput, draw_views, random_views
-from foveal.distributed import place, sum_over_processes, together
+from foveal.distributed import place, sum_over_processes
 from foveal.errors import FovealError
 from foveal.hardware import in_precision
-from foveal.losses.grading import importance
 from foveal.nets.heads import Grader
 from foveal.schedule import size_in_epoch
 from foveal.sets.loader import ImageStore, epoch_batches, step_generator
@@ -29,6 +28,8 @@ from foveal.train.options import TrainConfig
 from foveal.train.task import Task
 
 MIXING = 7  # added to the seed, so that mixing does not change the random views
+BETA = 0.999  # of the effective number of images: Cui et al. 2019 try 0.9 to 0.9999; ours have hundreds of images
+SECOND_WEIGHT = 0.5  # of the second task's loss, relative to the grading loss, which should dominate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,7 @@ def feed(
         generator = step_generator(config.seed, step)
         table = draw_views(get_recipe(config.views), len(index), store.image_shape[0], size, generator)
         images = random_views(store.take(index), table, seen, device)
-        mixing = step_generator(config.seed + MIXING, step)
-        images, targets = mix(images, targets, config.mixup, mixing)
+        images, targets = mix(images, targets, config.mixup, step_generator(config.seed + MIXING, step))
         yield Batch(inputs=images, targets=targets, index=index)
 
 
@@ -96,10 +96,6 @@ def balanced(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return generator.choice(len(labels), len(labels), p=chance[labels])
 
 
-BETA = 0.999  # of the effective number of images: Cui et al. 2019 try 0.9 to 0.9999; ours have hundreds of images
-SECOND_WEIGHT = 0.5  # of the second task's loss, relative to the grading loss, which should dominate
-
-
 class Objective:
     """weights: class weights float32 [K], on the device."""
 
@@ -116,26 +112,24 @@ class Objective:
 
         Of several processes, each computes some of the parts; gradient, cost and probabilities are those of the batch.
         """
-        whole = importance(batch.targets, self.weights).sum()
+        whole = (batch.targets @ self.weights).sum()  # each image weighs as its class
         costs, answers = [], torch.zeros(len(batch.index), self.grader.classes, device=self.task.device)
         for part in parts_of(len(batch.index), self.task.config.micro_batch, *place()):
             targets = batch.targets[part]
             with self.autocast:
-                features = batch.inputs[part]
-                if not self.task.config.freeze:
-                    features = self.grader.encoder(features)
+                inputs = batch.inputs[part]
+                features = inputs if self.task.config.freeze else self.grader.encoder(inputs)
                 outputs = self.grader.head(features)
             cost = self.task.loss.cost(outputs, targets, self.weights, **self.smoothing)
-            cost = cost * (importance(targets, self.weights).sum() / whole)
+            cost = cost * ((targets @ self.weights).sum() / whole)
             if self.second is not None:
                 cost = cost + SECOND_WEIGHT * self._second(features, batch.index[part]) / len(batch.index)
             cost.backward()
             costs.append(cost.detach())
             answers[part] = self.grader.logits(outputs.detach().float()).softmax(1)
-        if together():
-            for weights in self.grader.parameters():
-                if weights.grad is not None:
-                    weights.grad = sum_over_processes(weights.grad)
+        for weights in self.grader.parameters():
+            if weights.grad is not None:
+                weights.grad = sum_over_processes(weights.grad)
         return sum_over_processes(torch.stack(costs).sum()), sum_over_processes(answers)
 
     def _second(self, features: Tensor, index: np.ndarray) -> Tensor:
@@ -149,8 +143,7 @@ def parts_of(images: int, most: int, rank: int = 0, world: int = 1) -> list[slic
     """Parts of a batch of about equal size, of at most `most` images (0 = do not split): those of one process."""
     each = math.ceil(images / world / most) if most else 1
     edges = np.linspace(0, images, world * each + 1).round().astype(int)
-    slices = [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
-    return slices[rank * each : (rank + 1) * each]
+    return [slice(int(start), int(stop)) for start, stop in pairwise(edges)][rank * each : (rank + 1) * each]
 
 
 def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:

@@ -1,11 +1,8 @@
-"""fit: train one grader from its starting weights. The steps follow the same order as pretrain/loop.py.
-
-After each epoch, the validation images are graded, for metrics.jsonl and a line on the terminal.
-"""
+"""fit: train one grader from its starting weights; after each epoch, the validation images are graded."""
 
 import math
 import time
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -16,12 +13,12 @@ from torch import Tensor
 from foveal import checkpoint
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import plain_view, write_view_sheet
+from foveal.config import plain
 from foveal.console import progress_bar, say
 from foveal.distributed import apart, decided_by_first, from_first_process
 from foveal.errors import FovealError
 from foveal.given import Given
 from foveal.hardware import give_back_memory
-from foveal.losses.grading import one_hot
 from foveal.metrics import accuracy, confusion_matrix, macro_f1, precision, quadratic_kappa, recall
 from foveal.nets.heads import Grader
 from foveal.nets.layers import re_estimate
@@ -41,6 +38,9 @@ from foveal.train.outcome import Answers, write_errors
 from foveal.train.task import Built, Scale, Task, build, weights_to_keep
 
 RE_ESTIMATED_ON = 1024  # images: 16 batches, enough to estimate the statistics to within a few per cent
+LOOK_EVERY = 50  # steps
+# Options that `describe` does not print: they are on the command line, or do not affect what is learned.
+UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "seed", "allow_leaks", "hold_out")
 
 
 class Judged:
@@ -50,21 +50,21 @@ class Judged:
         self.task, self.store = task, ImageStore([(task.prepared, records)])
         self.ids, self.labels = list(records["id"]), records["label"].to_numpy(np.int64)
         self.features: Tensor | None = None
-        self.grades, self.probabilities = np.empty(0, np.int64), np.empty((0, 0), np.float32)
 
     def judge(self, grader: Grader, weights: Tensor, epoch: int) -> dict[str, Any]:
         """Grade the images, without flips: loss (with class weights [K]) and figures for metrics.jsonl."""
-        loss, features = self.task.loss, self.features
+        task, features = self.task, self.features
         grader.eval()
         if features is None:
-            features = encode(grader.encoder, self.store, self.task.spec, self.task.device)
+            features = encode(grader.encoder, self.store, task.spec, task.device)
         with torch.inference_mode():
             outputs = grader.head(features).float().cpu()
             probabilities = grader.logits(outputs).softmax(1)
-            cost = loss.cost(outputs, one_hot(torch.from_numpy(self.labels), grader.classes), weights)
+            targets = torch.nn.functional.one_hot(torch.from_numpy(self.labels), grader.classes).float()
+            cost = task.loss.cost(outputs, targets, weights)
             refuse_divergence(float(cost), probabilities, "validation", epoch)
             self.probabilities = probabilities.numpy()
-            self.grades = decide(self.probabilities, self.task.decision)
+            self.grades = decide(self.probabilities, task.decision)
         return {"val_loss": float(cost)} | summarise("val", self.labels, self.grades, grader.classes)
 
 
@@ -98,11 +98,6 @@ def summarise(part: str, labels: np.ndarray, grades: np.ndarray, classes: int) -
     return {f"{part}_{name}": figure for name, figure in figures.items()}
 
 
-def selection_score(row: dict[str, Any], task: Task) -> tuple[float, float]:
-    """Highest for the best epoch: its figure, then the lowest validation loss; without validation, the last epoch."""
-    return (row[f"val_{task.figure}"], -row["val_loss"]) if "val_loss" in row else (float(row["epoch"]), 0.0)
-
-
 def note(row: dict[str, Any]) -> str:
     """One line about an epoch for the terminal."""
     parts = [
@@ -111,11 +106,6 @@ def note(row: dict[str, Any]) -> str:
         for name, part, loss in (("", "train", "loss"), ("val ", "val", "val_loss")) if loss in row
     ]  # fmt: skip
     return " | ".join([*parts, f"{row['images_per_second']:,.0f} images/s, waiting {row['data_wait']:.0%}"])
-
-
-LOOK_EVERY = 50  # steps
-# Options that `describe` does not print: they are on the command line, or do not affect what is learned.
-UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "seed", "allow_leaks", "hold_out")
 
 
 def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
@@ -141,16 +131,14 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     describe(task, learned, built)
 
     # Images
-    expected = asdict(task.spec) | {"mean": list(task.spec.mean), "std": list(task.spec.std)}  # which predict checks
-    store = ImageStore(learned.parts, task.device)
+    store, labels = ImageStore(learned.parts, task.device), learned.labels
     judged = Judged(task, held_out) if len(held_out) else None
     scale, features = standardised(task, built, store, judged) if config.freeze else (None, None)
-    labels = learned.labels
     ids = np.array([name for _, records in learned.parts for name in records["id"]], dtype=object)
     if not state["epoch"] and not config.freeze:
         shown = store.gather(epoch_batches(len(store), 8, config.seed, 0, drop_last=False)[0])
-        recipe, generator = get_recipe(config.views), step_generator(config.seed, 0)
-        write_view_sheet(run.path / "views.jpg", shown, recipe, config.image_size, generator)
+        recipes, generator = [get_recipe(config.views)] * 2, step_generator(config.seed, 0)
+        write_view_sheet(run.path / "views.jpg", shown, recipes, config.image_size, generator)
 
     # Loop
     with progress_bar("train", config.epochs * len(store), done=state["epoch"] * len(store)) as bar:
@@ -203,12 +191,15 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             row |= {"learning_rate": rate, "images_per_second": len(order) / seconds, "data_wait": waited / seconds}
 
             # Save; the checkpoint comes last, so that an interrupted epoch is repeated.
-            score = from_first_process(selection_score(row, task))
+            # Best is the epoch with the highest figure, then the lowest validation loss; without validation, the last.
+            figure = "val_kappa" if task.ordered else "val_accuracy"
+            score = from_first_process((float(epoch + 1), 0.0) if judged is None else (row[figure], -row["val_loss"]))
             better = state["best"] is None or score > tuple(state["best"]["score"])
             if better:
                 state["best"] = {"epoch": epoch + 1, "score": list(score)}
                 weights = weights_to_keep(built.judged, scale)
-                checkpoint.save({"grader": weights, "epoch": epoch + 1, "input": expected}, run.path / "best.pt")
+                kept = {"grader": weights, "epoch": epoch + 1, "input": plain(task.spec)}  # predict checks the input
+                checkpoint.save(kept, run.path / "best.pt")
             parts: dict[str, Answers] = {}
             if not config.mixup:
                 parts["train"] = (ids[order].tolist(), labels[order], given, given_probabilities.numpy())

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from foveal.console import warn
 from foveal.errors import FovealError
-from foveal.losses.grading import one_hot
 from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns
 from foveal.readout.referral import OEDEMA, oedema_of
@@ -47,8 +46,7 @@ class Learned:
 
     def rows(self, chosen: np.ndarray) -> "Learned":
         """The images of the first set that `chosen`, bool [m], selects, and all pseudo-labelled images."""
-        graded = len(self.parts[0][1])
-        kept = np.concatenate([np.flatnonzero(chosen), np.arange(graded, len(self))])
+        kept = np.concatenate([np.flatnonzero(chosen), np.arange(len(chosen), len(self))])
         first = (self.parts[0][0], self.parts[0][1][chosen])
         second = None if self.second is None else self.second[kept]
         targets = self.targets[torch.from_numpy(kept)]
@@ -67,7 +65,8 @@ def learned_from(
     if absent:
         warn(f"there are no training images of {', '.join(absent)}: the grader cannot learn to recognise this class")
     labels, size = records["label"].to_numpy(np.int64), len(prepared.classes)
-    targets = [one_hot(torch.from_numpy(labels), size), *(torch.tensor(rows) for _, _, rows in pseudo)]
+    own = torch.nn.functional.one_hot(torch.from_numpy(labels), size).float()
+    targets = [own, *(torch.tensor(rows) for _, _, rows in pseudo)]
     grades = np.concatenate([labels, *(rows.argmax(1) for _, _, rows in pseudo)])
     codes, names = (None, ()) if second is None else second_labels(prepared, records, second)
     if codes is not None:

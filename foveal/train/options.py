@@ -12,12 +12,9 @@ from foveal.config import check, check_numbers, flag
 from foveal.errors import FovealError
 from foveal.readout.referral import least_sensitivity
 
-LOWEST = {
-    "epochs": 1, "batch_size": 2, "micro_batch": 0, "image_size": 0, "grow_from": 0, "freeze_stages": 0,
-    "patience": 0, "mixup": 0, "learning_rate": 0, "weight_decay": 0, "seed": 0,
-}  # fmt: skip
+LOWEST = {"epochs": 1, "batch_size": 2, "micro_batch": 0, "image_size": 0, "grow_from": 0, "freeze_stages": 0,
+          "patience": 0, "mixup": 0, "learning_rate": 0, "weight_decay": 0, "seed": 0}  # fmt: skip
 SHARES = ("warm_up", "label_smoothing", "final_rate", "coverage", "ema")  # 0 or more, and below 1
-FACTORS = ("decay", "layer_decay")  # above 0, and 1 at most
 MOST_FOLDS = 20
 
 
@@ -124,7 +121,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_numbers(self, LOWEST, (), SHARES, FACTORS)
+        check_numbers(self, LOWEST, (), SHARES, ("decay", "layer_decay"))
         check(self, "data", bool(self.data), "a prepared set")
         check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         least_sensitivity(self.refer_at)

@@ -37,7 +37,6 @@ from foveal.train.learned import Learned
 from foveal.train.task import Task
 
 FILE = "predictions.csv"
-FOLDER = "errors"
 MISGRADED_SHOWN = 12  # pictures; the table lists all
 Answers = tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]  # ids, true, given [n], probabilities [n, K]
 
@@ -50,16 +49,16 @@ def write_start(run: Run, task: Task, learned: Learned, before: pd.DataFrame) ->
 
 def write_model(run: Run, task: Task, learned: Learned) -> None:
     """Write model.json, which holds everything `predict` needs besides the weights, and the data card."""
-    config, card, spec = task.config, task.prepared.card, task.spec
+    config, card = task.config, task.prepared.card
     second = {"second": config.second, "second_classes": list(learned.second_classes)} if config.second else {}
     sources = list(dict.fromkeys(learned.parts[0][1]["source"]))
     travels = {"sources": sources, "held_out": list(config.hold_out)} if has_sources(task) else {}
     write_json(run.path / "model.json", {
         "kind": "grader", "encoder": config.encoder, "channels": task.prepared.channels, "features": task.features,
-        "image_size": spec.image_size, "mean": spec.mean, "std": spec.std, "preparation": card["options"],
-        "fundus": card["fundus"], "classes": task.prepared.classes, "scale": card["scale"], "task": card["task"],
-        "referable_from": referable_from(card["scale"]), "loss": config.loss, "decision": task.decision,
-        "tta": config.tta, "init": config.init, "frozen": config.freeze, **second, **travels,
+        **vars(task.spec), "preparation": card["options"], "fundus": card["fundus"], "classes": task.prepared.classes,
+        "scale": card["scale"], "task": card["task"], "referable_from": referable_from(card["scale"]),
+        "loss": config.loss, "decision": task.decision, "tta": config.tta, "init": config.init,
+        "frozen": config.freeze, **second, **travels,
     })  # fmt: skip
     write_json(run.path / "card.json", card)  # with the counts after corrections
     if (corrections := task.prepared.path / CORRECTIONS).is_file():
@@ -94,10 +93,8 @@ def keep_likeness(
     run: Run, predictor: Predictor, prepared: PreparedSet, trained: pd.DataFrame, held: pd.DataFrame
 ) -> None:
     """Write RUN/likeness.npz, with limits from `held`, or from half of the training photographs if it is too small."""
-    trained, held = (
-        records.iloc[np.linspace(0, len(records) - 1, min(len(records), MOST_IMAGES)).astype(int)]
-        for records in (trained, held)
-    )
+    places = (np.linspace(0, len(each) - 1, min(len(each), MOST_IMAGES)).astype(int) for each in (trained, held))
+    trained, held = (each.iloc[place] for each, place in zip((trained, held), places, strict=True))
     if len(held) < LEAST_HELD:
         trained, held = trained.iloc[::2], trained.iloc[1::2]
     if len(held) < LEAST_HELD:
@@ -114,20 +111,17 @@ def keep_likeness(
     write_likeness(run.path, fit_likeness(found[0], found[1], found[2], found[3], side))
 
 
-def write_predictions(
-    run: Run, task: Task, predictor: Predictor, judged: pd.DataFrame, raw: np.ndarray, parts: np.ndarray,
-    extra: pd.DataFrame | None,
-) -> None:  # fmt: skip
+def write_predictions(run: Run, task: Task, predictor: Predictor, judged: pd.DataFrame, raw: np.ndarray,
+                      parts: np.ndarray, extra: pd.DataFrame | None) -> None:  # fmt: skip
     """Fit the readout on the validation images, and write predictions.csv for all images in `judged`.
 
     raw: probabilities [n, K] before the readout. parts: int [validation images]; each part gets a readout that was
     fitted on the other parts. extra: further columns. predictions.csv is written last: a run that has it is complete.
     """
     config, classes = task.config, task.prepared.classes
-    options = ReadoutOptions(
-        decision=task.decision, ordered=task.ordered, temperature=config.calibrate,
-        steps=task.loss.form == "regression", cutoffs=config.cutoffs == "fitted", coverage=config.coverage,
-    )  # fmt: skip
+    steps, fitted = task.loss.form == "regression", config.cutoffs == "fitted"
+    options = ReadoutOptions(decision=task.decision, ordered=task.ordered, temperature=config.calibrate, steps=steps,
+                             cutoffs=fitted, coverage=config.coverage)  # fmt: skip
     val = (judged["split"] == "val").to_numpy()
     labels = judged["label"].to_numpy(np.int64)
     groups = group_codes(judged["group"].to_numpy()[val])
@@ -152,12 +146,11 @@ def write_predictions(
         write_json(run.path / "model.json", read_model(run.path) | {"readout": True})
         predictor.readout = readout
     given, limits = np.unique(grades[val]), readout.limits or ()  # without prediction sets
-    print_template(
-        "readout.txt", readout=readout, parts=len(np.unique(parts)), images=int(val.sum()), least=LEAST_IMAGES,
-        needed=config.calibrate, only=classes[int(given[0])] if len(given) == 1 else "",
-        always=[name for name, limit in zip(classes, limits, strict=False) if limit == 0],
-        at_limit=readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01,
-    )  # fmt: skip
+    always = [name for name, limit in zip(classes, limits, strict=False) if limit == 0]
+    only = classes[int(given[0])] if len(given) == 1 else ""
+    at_limit = readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01
+    print_template("readout.txt", readout=readout, parts=len(np.unique(parts)), images=int(val.sum()), only=only,
+                   least=LEAST_IMAGES, needed=config.calibrate, always=always, at_limit=at_limit)  # fmt: skip
     table = predictor.table(judged, probabilities, graded=(grades, list(sets)), extra=extra)
     if has_sources(task):
         table = table.assign(source=judged["source"].to_numpy())
@@ -167,7 +160,7 @@ def write_predictions(
 
 def write_errors(run: Path, epoch: int, parts: dict[str, Answers]) -> None:
     """Write the lists of one epoch. parts: train or val -> predictions."""
-    folder = run / FOLDER
+    folder = run / "errors"
     folder.mkdir(exist_ok=True)
     for part, (ids, true, given, probabilities) in parts.items():
         sure = np.asarray(probabilities)[np.arange(len(given)), given].astype(float)
@@ -185,8 +178,7 @@ def worst_first(table: pd.DataFrame, true: str, given: str) -> pd.DataFrame:
 
 def write_held_out(run: Path, epoch: int) -> None:
     """Write the list of a fold's held-out images, from its predictions."""
-    table = read_predictions(run / "predictions.csv")
-    table = table[table["split"] == "val"]
+    table = read_predictions(run / FILE).query("split == 'val'")
     true, given = (table[name].to_numpy(np.int64) for name in ("label", "grade"))
     probabilities = table[probability_columns(table)].to_numpy(float)
     write_errors(run, epoch, {"val": (table["id"].tolist(), true, given, probabilities)})
@@ -204,5 +196,4 @@ def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> No
     folder.mkdir(exist_ok=True)
     records = prepared.records.set_index("id").loc[list(names)]
     for name, pixels in zip(names.values(), prepared.pixels(records), strict=True):
-        colours = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
-        write_bytes(folder / name, to_jpeg(colours))
+        write_bytes(folder / name, to_jpeg(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))))

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import chain, count
 
 from foveal.budget import MOST_MEASURED, SHARE_MEASURED, most_epochs, seconds_of
@@ -38,16 +39,14 @@ def within_budget(task: Task, learned: Learned, judged: int, graded: int, began:
 
 
 def _most_epochs(task: Task, learned: Learned, judged: int, graded: int, began: float) -> int:
-    config, (step, forward) = task.config, measure(task, learned)
-    seconds, folds = seconds_of(config.budget or "") - (time.monotonic() - began), config.folds or 1
-    count = len(learned)
+    config, (step, forward), count = task.config, measure(task, learned), len(learned)
+    seconds = (seconds_of(config.budget or "") - (time.monotonic() - began)) / (config.folds or 1)
     if config.folds:
-        held_out = count // folds
+        held_out = count // config.folds
         count, judged, graded = count - held_out, 0, held_out + 2 * graded
-    return most_epochs(
-        seconds / folds, lambda epochs: seconds_of_run(config, (count, judged, graded), epochs, step, forward),
-        min(_shares(config)) * count * step, f"one epoch of {count:,} images, and grading at the end",
-    )  # fmt: skip
+    shortest, words = min(_shares(config)) * count * step, f"one epoch of {count:,} images, and grading at the end"
+    needed = partial(seconds_of_run, config, (count, judged, graded), step=step, forward=forward)
+    return most_epochs(seconds, needed, shortest, words)
 
 
 def seconds_of_run(

@@ -14,7 +14,7 @@ from foveal.distributed import together
 from foveal.errors import FovealError
 from foveal.hardware import bf16_support, free_on, in_precision
 from foveal.losses.grading import LOSSES, GradingLoss
-from foveal.nets.encoder import check_growth, create_encoder, feature_size, freeze_stages, learning_rate_scales
+from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, learning_rate_scales, takes_any_size
 from foveal.nets.heads import Grader
 from foveal.nets.layers import statistics_layers, synchronise
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
@@ -63,11 +63,6 @@ class Task:
         """Whether the classes are grades, in order."""
         return bool(self.prepared.card["task"] == "grading")
 
-    @property
-    def figure(self) -> str:
-        """The figure by which the best epoch is chosen."""
-        return "kappa" if self.ordered else "accuracy"
-
 
 def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> Task:
     """Resolve the options and load the starting weights once; FovealError if anything does not fit."""
@@ -104,7 +99,11 @@ def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device:
 def resolved(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> TrainConfig:
     """Replace every further `auto` that applies to this task by its value; FovealError for a conflict with the set."""
     config = _with_loss(config, prepared)
-    check_growth(config.grow_from, config.encoder, config.image_size)
+    start, size = config.grow_from, config.image_size
+    if start > size or (start and not takes_any_size(config.encoder)):
+        what = f"--grow-from {start} cannot be combined with {config.encoder} and --image-size {size}"
+        expected = "a smaller size than --image-size, and an encoder that takes any size"
+        raise FovealError("option.conflict", what, expected=expected)
     fundus, random = prepared.card["fundus"], config.init == "random"
     if config.learning_rate is None:
         config = replace(config, learning_rate=NEW_RATE if config.freeze or random else TUNE_RATE)

@@ -79,8 +79,7 @@ def _train(config: TrainConfig, device: torch.device, rank: int) -> Path:
     config = decided_by_first(lambda: remembered(config))
     task = replace(set_up(config, prepared, device), abroad=abroad)
     if not decided_by_first(lambda: check_out(config.out, "train", task.config)):
-        parts = ("test",) if config.folds else ("val", "test")
-        graded = len(task.with_abroad(prepared.part(*parts)))
+        graded = len(task.with_abroad(prepared.part("test") if config.folds else prepared.part("val", "test")))
         task = within_budget(task, learned, len(prepared.part("val")), graded, began)
     if rank:  # it takes part in every step and waits for the validation; what it writes is not kept
         with TemporaryDirectory() as folder:

@@ -34,7 +34,7 @@ def test_the_same_generator_state_gives_the_same_views(photographs, name):
 def test_a_part_of_a_table_gives_that_part_of_the_views(photographs):
     table = draw(RECIPES["fundus"], 16, 96, 64, generator())
     part = opencv.apply(photographs[3:7], table[3:7], 64)
-    assert len(table[3:7]) == 4 and np.array_equal(part, opencv.apply(photographs, table, 64)[3:7])
+    assert len(table[3:7].values) == 4 and np.array_equal(part, opencv.apply(photographs, table, 64)[3:7])
 
 
 def test_a_recipe_without_changes_is_the_identity(photographs):

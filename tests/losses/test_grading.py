@@ -16,7 +16,6 @@ from foveal.losses.grading import (
     expected_grade,
     focal,
     mse,
-    one_hot,
     ordinal,
     regression_logits,
     smooth_l1,
@@ -38,7 +37,7 @@ def example(outputs=5):
 
 
 def hot(labels):
-    return one_hot(labels, 5).double()
+    return F.one_hot(labels, 5).double()
 
 
 def weighted(costs, labels):
@@ -150,7 +149,7 @@ def test_a_mixture_of_targets_costs_the_mixture_for_losses_that_are_linear_in_th
 def test_every_loss_learns_in_low_precision_and_prefers_the_truth(name):
     loss = LOSSES[name]
     outputs = example(OUTPUTS[loss.form])[0].bfloat16().requires_grad_()
-    targets = one_hot(torch.arange(8) % 5, 5)
+    targets = F.one_hot(torch.arange(8) % 5, 5).float()
     loss.cost(outputs, targets, torch.ones(5)).backward()
     assert torch.isfinite(outputs.grad).all() and outputs.grad.abs().sum() > 0
     learned = torch.zeros(8, OUTPUTS[loss.form], requires_grad=True)
@@ -170,7 +169,9 @@ def test_a_far_error_costs_more_than_a_near_one(name):
         "softmax": 10 * torch.eye(5), "conditional": 10 * (2 * torch.ones(5, 4).tril(-1) - 1),
         "cumulative": 10 * (2 * torch.ones(5, 4).tril(-1) - 1), "regression": torch.arange(5.0)[:, None],
     }[loss.form]  # fmt: skip
-    costs = [float(loss.cost(said[k : k + 1], one_hot(torch.tensor([0]), 5), torch.ones(5))) for k in range(5)]
+    costs = [
+        float(loss.cost(said[k : k + 1], F.one_hot(torch.tensor([0]), 5).float(), torch.ones(5))) for k in range(5)
+    ]
     assert costs == sorted(costs) and costs[1] > costs[0]
     if loss.form != "conditional":  # CORN asks of a healthy image one question only: a far error is no dearer to it
         assert costs[4] > 1.5 * costs[1]

@@ -8,7 +8,7 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
-from foveal.nets.layers import Depthwise, DepthwiseSame, quicken_depthwise
+from foveal.nets.layers import QUICK, quicken_depthwise
 
 
 def layer(kind, kernel, stride, **options):
@@ -67,7 +67,7 @@ def test_only_plain_depthwise_convolutions_change():
     ]  # fmt: skip
     module = nn.ModuleList([*left, layer(nn.Conv2d, 3, 1), layer(Conv2dSame, 3, 2)])
     quicken_depthwise(module)
-    assert [type(each) for each in module] == [nn.Conv2d] * 6 + [Depthwise, DepthwiseSame]
+    assert [type(each) for each in module] == [nn.Conv2d] * 6 + [*QUICK.values()]
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "efficientnet_b0"])
@@ -77,7 +77,7 @@ def test_a_network_keeps_its_names_and_its_answer(name):
     quick = copy.deepcopy(plain)
     quicken_depthwise(quick)
     kinds = {type(each) for each in quick.modules()}
-    assert Depthwise in kinds and (DepthwiseSame in kinds) == name.startswith("tf_")
+    assert QUICK[nn.Conv2d] in kinds and (QUICK[Conv2dSame] in kinds) == name.startswith("tf_")
     assert quick.state_dict().keys() == plain.state_dict().keys()
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
