@@ -344,3 +344,11 @@ def test_what_others_wrote_beside_a_refused_preparation_stays(tmp_path, write_ph
     with refuses("output.full"):
         foveal.prepare(tmp_path / "p", out=tmp_path / "new" / "d", size=16)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["note.txt"]
+
+
+def test_a_part_that_was_asked_for_and_is_empty_is_told(write_phantoms, tmp_path, capsys):
+    write_phantoms(tmp_path / "few", 6)
+    out = foveal.prepare(tmp_path / "few", out=tmp_path / "set", size=32, val=0.01)
+    assert "val" not in open_prepared(out).card["counts"] and "--val is 0.01" in capsys.readouterr().out
+    out = foveal.prepare(tmp_path / "few", out=tmp_path / "none", size=32, val=0.0)
+    assert "--val" not in capsys.readouterr().out
