@@ -8,6 +8,7 @@ import pickletools
 import re
 import warnings
 import zipfile
+import zlib
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -62,10 +63,15 @@ def read_contents(path: Path) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
-    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # suppressed: of the old format, or damaged
+    unreadable = zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError  # of the old format, or damaged
+    with suppress(*unreadable), zipfile.ZipFile(path) as archive:
         if any(name.endswith("constants.pkl") or "/code/" in name for name in archive.namelist()):
             what = f"{path} is a compiled archive (TorchScript), which contains code"
             raise FovealError("weights.unsafe", what, fix=STATE)
+        archive.filelist = [member for member in archive.filelist if member.CRC]  # torch writes 0 for no checksum
+        if damaged := archive.testzip():
+            what = f"{path} is damaged: the checksum of {damaged} in it is wrong"
+            raise FovealError("weights.damaged", what, fix="download or copy it again")
     return _unpickled(path)
 
 

@@ -123,6 +123,23 @@ def test_a_compiled_archive_is_refused(tmp_path, refuses):
         read_contents(tmp_path / "clip.pt")
 
 
+def test_damaged_tensors_are_named_unless_the_file_has_no_checksums(tmp_path, refuses):
+    weights = {"a": torch.rand(5000), "b": torch.rand(5000)}
+    for checks in (True, False):
+        torch.serialization.set_crc32_options(checks)
+        torch.save(weights, tmp_path / "file.pth")
+        torch.serialization.set_crc32_options(True)
+        assert torch.equal(read_contents(tmp_path / "file.pth")["b"], weights["b"])
+    with torch.serialization.skip_data():
+        torch.save(weights, tmp_path / "later.pth")  # the values are written later
+    assert read_contents(tmp_path / "later.pth")["b"].shape == (5000,)
+    torch.save(weights, tmp_path / "file.pth")
+    whole, values = (tmp_path / "file.pth").read_bytes(), weights["b"].numpy().tobytes()
+    (tmp_path / "file.pth").write_bytes(whole.replace(values, values[:8000] + bytes(4000) + values[12000:]))
+    with refuses("weights.damaged", tmp_path / "file.pth", "file/data/1"):
+        read_contents(tmp_path / "file.pth")
+
+
 def test_shards_are_refused_with_the_command_that_joins_them(tmp_path, refuses):
     (tmp_path / "__0_0.distcp").write_bytes(b"")
     for init in (tmp_path, tmp_path / "__0_0.distcp"):
