@@ -27,6 +27,7 @@ NORMALISATIONS = {"imagenet": IMAGENET, "half": HALF, "clip": CLIP, "unit": UNIT
 
 # Where the state is in a checkpoint, after running averages and teachers.
 BRANCHES = ("state_dict", "model", "resnet")
+DEEPEST = 4  # mappings within each other
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|_fsdp_wrapped_module\.)+")
 _KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 HEADS = "|".join(_KNOWN["heads"])
@@ -51,7 +52,7 @@ class Layout:
     beside: str = BESIDE  # first parts of other keys that are left out
     normalisation: Normalisation | None = IMAGENET  # that belongs to the weights; None is timm's for the encoder
     assumed: bool = False  # others save such files with other normalisations
-    instead: str = ""  # for a network whose keys are not read: one of timm
+    instead: str = ""  # for a network whose keys are not read: one of its family in timm, or NAME
     rules: tuple[tuple[str, str], ...] = ()  # (pattern, replacement) that bring the keys to those that timm reads
     ordered: bool = False  # other names than timm's, but the same order of layers
     encoders: str = ""  # pattern of the encoders that are the same network, where others have the same shapes
@@ -86,14 +87,17 @@ def find(contents: Any, source: str) -> Found:
     branch, raw = _branch_of(contents, "")
     state = {WRAPPERS.sub("", key).replace("._orig_mod.", "."): value for key, value in raw.items()}
     branch, state, others = _averages(branch, state)
+    if state.pop("n_averaged", None) is not None:  # of torch.optim.swa_utils.AveragedModel
+        others["n_averaged"] = 1
     if not state:
-        keys = f"; its first keys are {shortened(list(map(str, contents)))}" if isinstance(contents, Mapping) else ""
-        arrays = isinstance(contents, Mapping) and all(isinstance(value, Inert) for value in contents.values())
+        has = contents if isinstance(contents, Mapping) else {}
+        keys = f"; its first keys are {shortened(list(map(str, has)))}" if has else ""
+        arrays = has and all(isinstance(value, Inert) for value in has.values())
         fix = AS_TENSORS if arrays else "save the state of the network: torch.save(model.state_dict(), FILE)"
         raise FovealError("weights.mismatch", f"{source} contains no named weights{keys}", fix=fix)
     layout, inside, beside = _located(state, branch, source)
     if layout.instead:
-        fix = f"use timm's, such as --encoder {layout.instead} --init imagenet"
+        fix = f"use an encoder of timm: --encoder {layout.instead} --init imagenet"
         raise FovealError("weights.unsupported", f"{source} is a {layout.name}, which Foveal cannot read", fix=fix)
     if layout.name.startswith("solo-learn") and inside.get("conv1.weight", torch.empty(0)).shape[2:] == (3, 3):
         what = f"{source} is a ResNet of solo-learn for CIFAR, whose 3x3 stem has a different padding from --encoder's"
@@ -103,11 +107,12 @@ def find(contents: Any, source: str) -> Found:
 
 def _branch_of(contents: Any, path: str) -> tuple[str, State]:
     """The name and the tensors of the innermost mapping that holds the network's state."""
-    if not isinstance(contents, Mapping):
+    if not isinstance(contents, Mapping) or path.count(".") > DEEPEST:
         return path, {}
     own = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, Tensor)}
     inner = {str(name): value for name, value in contents.items() if isinstance(value, Mapping)}
-    others = [name for name in inner if any(str(key).endswith(".weight") for key in inner[name])]
+    others = [name for name in inner if _has_weights(inner[name])]
+    others = others or [name for name in inner if _has_weights(_branch_of(inner[name], f"{path}.{name}")[1])]
     others = [name for name in others if len(others) == 1 or WRAPPED.fullmatch(name)]
     others = [] if any("." in key for key in own) else others
     for name in (*filter(AVERAGES.fullmatch, inner), *BRANCHES, *others):
@@ -115,6 +120,10 @@ def _branch_of(contents: Any, path: str) -> tuple[str, State]:
         if found[1]:
             return found
     return path, own
+
+
+def _has_weights(mapping: Mapping[Any, Any]) -> bool:
+    return any(str(key).endswith(".weight") for key in mapping)
 
 
 def _averages(branch: str, state: State) -> tuple[str, State, dict[str, int]]:

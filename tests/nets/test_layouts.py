@@ -383,6 +383,33 @@ CASES = {
         lambda s: {"state_dict": prefixed(s, "backbone.vit.") | zeros("backbone.mask_token", "decoder.mask_token")},
     ),
     "tutorial of PyTorch": (R, "timm", IMAGENET, lambda s: {"epoch": 3, "model_state_dict": s | FC, "loss": 0.5}),
+    "several mappings in each other": (R, "timm", IMAGENET, lambda s: {"a": {"b": {"model": {"c": s | FC}}}}),
+    "a checkpoint beside others": (
+        R,
+        "timm",
+        IMAGENET,
+        lambda s: {"checkpoint": {"model": s | FC}, "optimizer": {"state": {0: zeros("exp_avg")}}},
+    ),
+    "AveragedModel": (R, "timm", IMAGENET, lambda s: zeros("n_averaged") | prefixed(s | FC, "module.")),
+    "AveragedModel of efficientnet_pytorch": (
+        "tf_efficientnet_b0",
+        "efficientnet_pytorch",
+        IMAGENET,
+        lambda s: zeros("module.n_averaged") | prefixed(efficientnet_pytorch(s), "module.module."),
+    ),
+    "a Sequential called features": (
+        R,
+        "features",
+        IMAGENET,
+        lambda s: prefixed(sequential(s), "features.") | zeros("classifier.weight"),
+    ),
+    "a Sequential with its head": (R, "lightly", IMAGENET, lambda s: sequential(s) | zeros("9.weight", "10.weight")),
+    "fastai": (
+        R,
+        "fastai",
+        IMAGENET,
+        lambda s: {"model": prefixed(sequential(s), "0.") | zeros("1.2.weight", "1.8.weight"), "opt": None},
+    ),
     "an average beside the network": (
         R,
         "timm",
@@ -637,7 +664,8 @@ def test_networks_of_torchvision_that_are_not_read(name, tmp_path, refuses):
         options = {"init_weights": False} if name == "googlenet" else {}
         state = getattr(torchvision.models, name)(**options).state_dict()
     torch.save({"state_dict": prefixed(zeros(*state), "model.")}, tmp_path / "file.pth")
-    with refuses("weights.unsupported", tmp_path / "file.pth", "--encoder"):
+    family = {"mobilenet_v2": "mobilenetv2", "mobilenet_v3_small": "mobilenetv3", "alexnet": "NAME", "vgg11": "NAME"}
+    with refuses("weights.unsupported", tmp_path / "file.pth", f"--encoder {family.get(name, '')}"):
         weights(WeightsConfig(file=tmp_path / "file.pth"))
 
 
@@ -651,12 +679,15 @@ def test_networks_of_hugging_face_that_are_not_read(keys, tmp_path, refuses):
 
 
 @pytest.mark.parametrize(
-    "contents", [{"epoch": 3, "args": NAMESPACE}, {"a": {"x.weight": 1}}, {0: torch.zeros(2)}, [1]]
+    "contents", [{"epoch": 3, "args": NAMESPACE}, {"a": {"x.weight": 1}}, {0: torch.zeros(2)}, [1], {}]
 )
 def test_a_file_without_weights_shows_its_first_keys(contents, tmp_path, refuses):
     torch.save(contents, tmp_path / "file.pth")
-    with refuses("weights.mismatch", tmp_path / "file.pth", *(contents if isinstance(contents, dict) else ())):
+    with refuses(
+        "weights.mismatch", tmp_path / "file.pth", *(contents if isinstance(contents, dict) else ())
+    ) as refused:
         weights(WeightsConfig(file=tmp_path / "file.pth"))
+    assert contents or ("first keys" not in str(refused.value) and "state_dict" in refused.value.fix)
 
 
 @pytest.mark.parametrize(
