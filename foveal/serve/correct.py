@@ -15,9 +15,10 @@ from typing import Annotated, Literal
 import pandas as pd
 import tyro
 
-from foveal.console import say
+from foveal.console import hushed, say
 from foveal.errors import FovealError
 from foveal.files import write_text
+from foveal.page.words import counted
 from foveal.runs import sole_writer
 from foveal.sets import corrections
 from foveal.sets.records import PreparedSet, open_prepared
@@ -57,7 +58,8 @@ def correct(config: CorrectConfig) -> Path:
     """Add corrections to DATA/corrections.csv; returns the file."""
     reviews = _read_reviews(config) if config.reviews else None
     with sole_writer(config.data, "correct"):  # two corrections at once would lose one of them
-        prepared = open_prepared(config.data)
+        with hushed():  # the number of corrections is said at the end
+            prepared = open_prepared(config.data)
         file, columns = config.data / corrections.FILE, list(corrections.COLUMNS)
         before = corrections.read_corrections(file) if file.is_file() else pd.DataFrame(columns=columns, dtype=str)
         if reviews is None:
@@ -72,23 +74,21 @@ def correct(config: CorrectConfig) -> Path:
     if reviews is not None:
         show_agreement(opinions, prepared)
         report(decided, config.data, config.resolve)
-    say(f"{len(table)} corrections in {file}")
+    say(f"{counted(len(table), 'correction')} in {file}")
     return file
 
 
 def _correction(config: CorrectConfig, prepared: PreparedSet) -> tuple[str, ...]:
-    labels = prepared.records.set_index("id")["label"]
-    image = corrections.later_names(corrections.read_changes(config.data), labels.index).get(config.image, config.image)
-    if image not in labels.index:
+    labels = corrections.labels_of(prepared.records)
+    image = corrections.later_names(corrections.read_changes(config.data), labels).get(config.image, config.image)
+    if image not in labels:
         raise FovealError("corrections.image", f"{config.data} has no image '{image}' in its records.csv")
-    old = None if pd.isna(labels[image]) else int(labels[image])
-    new = corrections.label_of(config.new, prepared.classes)
-    then, now = ("no label" if label is None else prepared.classes[label] for label in (old, new))
-    if new == old:
+    label = corrections.label_of(config.new, prepared.classes)
+    new = config.new.strip().removesuffix("none") if label is None else str(label)
+    texts = labels[image], new
+    then, now = (prepared.classes[int(text)] if text.isdigit() else text or "no label" for text in texts)
+    if new == labels[image]:
         raise FovealError("corrections.unchanged", f"'{image}' has this label already: {now}")
-    texts = ["" if label is None else str(label) for label in (old, new)]
-    if config.new.strip() == corrections.UNGRADABLE:
-        texts[1] = now = corrections.UNGRADABLE
     say(f"{image}: {then} -> {now}")
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return (image, *texts, config.who or getpass.getuser(), when, config.why.strip())

@@ -43,6 +43,12 @@ def label_of(text: str, classes: list[str], place: str = "") -> int | None:
     raise FovealError("label.value", f"{place and f'{place}: '}'{text}' is not a class", expected=expected)
 
 
+def labels_of(records: pd.DataFrame) -> dict[str, str]:
+    """Id -> its label as a correction has it: a number; of images without a label, ungradable or empty text."""
+    flagged = records["flags"].str.split().map(lambda flags: UNGRADABLE if UNGRADABLE in flags else "")
+    return dict(zip(records["id"], records["label"].astype("string").fillna(flagged), strict=True))
+
+
 def corrections_text(table: pd.DataFrame) -> str:
     """The text of a corrections.csv, which is safe to open in a spreadsheet; `read_corrections` restores it exactly."""
     guarded = table.map(lambda text: f"'{text}" if FORMULA.match(text) else text)

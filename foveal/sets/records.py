@@ -101,7 +101,7 @@ def open_prepared(path: Path) -> PreparedSet:
         records = apply_corrections(records, corrections, card["classes"], names=names)
         digest = hashlib.sha256(digest.encode() + corrections.read_bytes()).hexdigest()
         card["corrections"] = len(read_corrections(corrections))
-        say(f"{path}: {card['corrections']} corrections of labels, from {CORRECTIONS}")
+        say(f"{path}: {counted(card['corrections'], 'correction')} of labels, from {CORRECTIONS}")
     card |= {"content_hash": digest, "counts": counts_of(records, card["classes"])}
     prepared = PreparedSet(path, records, card)
     validate(records, prepared.classes, str(path))

@@ -15,7 +15,7 @@ from foveal.console import say, show_table
 from foveal.files import write_text
 from foveal.metrics import confusion_matrix, quadratic_kappa, unweighted_kappa
 from foveal.page.words import counted, number, percent
-from foveal.sets.corrections import COLUMNS, UNGRADABLE, corrections_text, label_of
+from foveal.sets.corrections import COLUMNS, corrections_text, label_of, labels_of
 from foveal.sets.records import PreparedSet
 from foveal.sources.source import without_ending
 
@@ -52,8 +52,7 @@ def newest_opinions(reviews: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
 def decide(prepared: PreparedSet, opinions: pd.DataFrame, before: pd.DataFrame, resolve: str) -> pd.DataFrame:
     """A row for each reviewed image, and each photograph without one, with `result`, a key of RESULTS."""
     records, last, rows = prepared.records, before.groupby("id")["when"].max(), []
-    flagged = records["flags"].str.split().map(lambda flags: UNGRADABLE if UNGRADABLE in flags else "")
-    label = dict(zip(records["id"], records["label"].astype("string").fillna(flagged), strict=True))
+    label = labels_of(records)
     by_digest, by_name = defaultdict[str, list[str]](list), defaultdict[str, dict[str, str]](dict)
     for image, file, digest in records[["id", "file", "file_sha256"]].to_numpy().tolist():
         for key in {digest, PurePosixPath(image).name} - {""}:

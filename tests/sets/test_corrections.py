@@ -24,7 +24,7 @@ def test_a_correction_is_kept_beside_the_set_and_applied_whenever_it_is_opened(d
     assert after.records.set_index("id").loc[image, "label"] == new
     assert (data / "records.csv").read_bytes() == bytes_before
     assert after.card["content_hash"] != before.card["content_hash"] and after.card["corrections"] == 1
-    assert f"{data}: 1 " in capsys.readouterr().out
+    assert f"{data}: 1 correction of labels" in capsys.readouterr().out
     row = pd.read_csv(data / "corrections.csv").iloc[0]
     assert (row["id"], row["old"], row["new"], row["who"], row["why"]) == (image, label, new, "K", "seen again")
 
@@ -74,6 +74,23 @@ def test_an_ungradable_image_has_the_flag_and_no_label_until_somebody_grades_it(
     foveal.correct(data, image, new="3", why="b")
     record = open_prepared(data).records.set_index("id").loc[image]
     assert record["label"] == 3 and "ungradable" not in record["flags"] and record["split"] == "test"
+
+
+def test_an_image_without_a_label_can_be_made_ungradable_and_back(data, refuses, capsys):
+    image = open_prepared(data).part("unlabelled")["id"].iloc[0]
+    for new, others in (("ungradable", "none"), ("none", "ungradable"), ("ungradable", "none")):
+        capsys.readouterr()
+        foveal.correct(data, image, new=new, why="a")
+        said = capsys.readouterr().out.replace("no label", "none")
+        assert f"{image}: {others} -> {new}" in said and said.count("corrections.csv") == 1
+        record = open_prepared(data).records.set_index("id").loc[image]
+        assert pd.isna(record["label"]) and record["split"] == "unlabelled"
+        assert ("ungradable" in record["flags"].split()) == (new == "ungradable")
+        with refuses("corrections.unchanged", image, new.replace("none", "no label")):
+            foveal.correct(data, image, new=new, why="a")
+    assert read_corrections(data / "corrections.csv")[["old", "new"]].to_numpy().tolist() == [
+        ["", "ungradable"], ["ungradable", ""], ["", "ungradable"]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
