@@ -33,6 +33,7 @@ from foveal.predict.loaded import LoadedGrader
 from foveal.pretrain.interface import TwoViews
 
 PathLike: TypeAlias = str | os.PathLike[str]
+Paths: TypeAlias = PathLike | Iterable[PathLike]
 Images: TypeAlias = np.ndarray | tuple[Any, ...] | list[Any] | Dataset[Any]
 
 __version__: str

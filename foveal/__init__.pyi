@@ -16,6 +16,7 @@ from foveal.predict.loaded import LoadedGrader
 from foveal.pretrain.interface import TwoViews
 
 PathLike: TypeAlias = str | os.PathLike[str]
+Paths: TypeAlias = PathLike | Iterable[PathLike]
 Images: TypeAlias = np.ndarray | tuple[Any, ...] | list[Any] | Dataset[Any]
 
 __version__: str
@@ -34,7 +35,7 @@ def audit(
 ) -> dict[str, Any]: ...
 
 def cluster(
-    *data: PathLike,
+    *data: Paths,
     run: PathLike | None = None,
     out: PathLike = ...,
     split: Literal['all', 'train', 'val', 'test', 'unlabelled'] = 'all',
@@ -43,7 +44,7 @@ def cluster(
 ) -> dict[str, Any]: ...
 
 def compare(
-    *data: PathLike,
+    *data: Paths,
     out: PathLike,
     init: str | Sequence[str] = ...,
     encoder: str = 'auto',
@@ -123,7 +124,7 @@ def evaluate(
 
 def explain(
     run: PathLike,
-    *images: PathLike,
+    *images: Paths,
     out: PathLike | None = None,
     method: Literal['gradcam', 'integrated-gradients', 'occlusion'] = 'integrated-gradients',
     target: str = 'grade',
@@ -142,7 +143,7 @@ def export(
 ) -> Path: ...
 
 def inspect(
-    *data: PathLike,
+    *data: Paths,
     page: PathLike | None = None,
     out: PathLike | None = None,
 ) -> dict[str, Any]: ...
@@ -165,7 +166,7 @@ def monitor(
 
 def predict(
     run: PathLike,
-    *images: PathLike,
+    *images: Paths,
     out: PathLike = ...,
     split: Literal['all', 'train', 'val', 'test', 'unlabelled'] = 'all',
     tta: Literal['auto', 'none', 'flips', 'turns'] = 'auto',
@@ -254,7 +255,7 @@ def probe(
 
 def pseudolabel(
     run: PathLike,
-    *data: PathLike,
+    *data: Paths,
     out: PathLike,
     threshold: float | Sequence[float] = ...,
     top_share: float | None = None,
@@ -264,7 +265,7 @@ def pseudolabel(
 ) -> Path: ...
 
 def report(
-    *runs: PathLike,
+    *runs: Paths,
     out: PathLike | None = None,
     on: PathLike | None = None,
 ) -> Path: ...

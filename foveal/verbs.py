@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from foveal.pretrain.interface import TwoViews
 
 PathLike = str | os.PathLike[str]
+Paths: TypeAlias = PathLike | Iterable[PathLike]  # where several are given: each, or one list of them
 # Images of a program: an array [n, h, w(, 3)], (images, labels(, patients)), a list, a Dataset (sources/given.py).
 Images: TypeAlias = "np.ndarray | tuple[Any, ...] | list[Any] | Dataset[Any]"
 
@@ -92,6 +93,10 @@ def function_of(verb: str) -> Callable[..., Any]:
 
 
 def _call(verb: str, options: Mapping[str, Any], network: nn.Module | None = None, **given: Any) -> Any:
+    for name, value in given.items():
+        alone = value[0] if isinstance(value, tuple) and len(value) == 1 else ""
+        if isinstance(alone, Iterable) and not isinstance(alone, str | os.PathLike):
+            given[name] = alone  # several paths as one list
     config: Any = build(options_of(verb), given | dict(options), verb)
     return function_of(verb)(config, *([] if network is None else [Given(network)]))
 
@@ -135,7 +140,7 @@ def prepare(*source: PathLike | Images, out: PathLike, **options: Any) -> Path:
     return _call("prepare", options, source=sources, out=out)
 
 
-def inspect(*data: PathLike, **options: Any) -> dict[str, Any]:
+def inspect(*data: Paths, **options: Any) -> dict[str, Any]:
     """Inspect prepared sets; returns all numbers."""
     return _call("inspect", options, data=data)
 
@@ -145,7 +150,7 @@ def correct(data: PathLike, image: str = "", **options: Any) -> Path:
     return _call("correct", options, data=data, image=image)
 
 
-def cluster(*data: PathLike, **options: Any) -> dict[str, Any]:
+def cluster(*data: Paths, **options: Any) -> dict[str, Any]:
     """Cluster and map images, find neighbours; returns all numbers."""
     return _call("cluster", options, data=data)
 
@@ -186,17 +191,17 @@ def train(
     return _call("train", options, data=_sets("train", options, data, out), out=out)
 
 
-def pseudolabel(run: PathLike, *data: PathLike, out: PathLike, **options: Any) -> Path:
+def pseudolabel(run: PathLike, *data: Paths, out: PathLike, **options: Any) -> Path:
     """Pseudo-label and train again; returns the table."""
     return _call("pseudolabel", options, run=run, data=data, out=out)
 
 
-def compare(*data: PathLike, out: PathLike, **options: Any) -> pd.DataFrame:
+def compare(*data: Paths, out: PathLike, **options: Any) -> pd.DataFrame:
     """Compare starting weights, and sources held out; returns the table."""
     return _call("compare", options, data=data, out=out)
 
 
-def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
+def predict(run: PathLike, *images: Paths, **options: Any) -> Path:
     """Grade pictures; returns the table of predictions."""
     return _call("predict", options, run=run, images=images)
 
@@ -230,7 +235,7 @@ def adapt(run: PathLike, *, to: PathLike, **options: Any) -> Path:
     return _call("adapt", options, run=run, to=to)
 
 
-def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:
+def explain(run: PathLike, *images: Paths, **options: Any) -> Path:
     """Make heat maps of where a grader looks; returns explain.json."""
     return _call("explain", options, run=run, images=images)
 
@@ -260,7 +265,7 @@ def erase(database: PathLike, **options: Any) -> dict[str, int]:
     return _call("erase", options, database=database)
 
 
-def report(*runs: PathLike, **options: Any) -> Path:
+def report(*runs: Paths, **options: Any) -> Path:
     """Write a page of evidence; returns its path."""
     return _call("report", options, runs=runs)
 

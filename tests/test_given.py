@@ -5,6 +5,7 @@ import json
 import pickle
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import foveal
+from foveal import verbs
 from foveal.augment.recipes import RECIPES, Recipe, recipe_pair
 from foveal.config import build, to_toml
 from foveal.given import Given
@@ -88,6 +90,19 @@ def test_a_name_says_what_was_given_and_keeps_it_in_copies():
         assert kept == Given(dimmed) and kept.given is dimmed
     config = build(PretrainConfig, {"data": "x", "out": "y", "method": Given(Agreement), "encoder": name})
     assert f'encoder = "{name}"' in to_toml("pretrain", config)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+def test_several_paths_can_be_one_list(kind, monkeypatch, refuses):
+    monkeypatch.setattr(verbs, "function_of", lambda verb: lambda config: config)
+    paths = (Path("a"), Path("b"))
+    for verb in (foveal.predict, foveal.explain):
+        assert verb("run", kind(["a", Path("b")])).images == verb("run", "a", "b").images == paths
+    for verb in (foveal.inspect, foveal.cluster):
+        assert verb(kind(["a", Path("b")])).data == verb("a", "b").data == paths
+    assert foveal.report(kind(["a", Path("b")])).runs == paths and foveal.predict("run", "ab").images == (Path("ab"),)
+    with refuses("option.value", "images", "5"):
+        foveal.predict("run", 5)
 
 
 def test_an_encoder_is_a_copy_and_knows_its_width(refuses):

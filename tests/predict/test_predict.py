@@ -71,7 +71,7 @@ def test_a_grader_from_before_ellipses_keeps_to_circles(photo_run, tmp_path, ref
 
 
 def test_folders_files_and_bad_files(photo_run, photographs, tmp_path):
-    out = foveal.predict(photo_run[2], photographs, photographs / "0.png", out=tmp_path / "new" / "p.csv")
+    out = foveal.predict(photo_run[2], [photographs, photographs / "0.png"], out=tmp_path / "new" / "p.csv")
     table = read_predictions(out)
     assert len(table) == 6 and table["label"].isna().all() and (table["referable"] == (table["grade"] >= 2)).all()
     bad = pd.read_csv(out, keep_default_na=False).set_index("answer").loc["unreadable"]
