@@ -14,9 +14,10 @@ from foveal.report.evidence import Evidence, is_run
 from foveal.report.findings import Finding
 from foveal.runs import WEIGHT_FILES
 from foveal.sets.corrections import FILE as CORRECTIONS
-from foveal.sets.corrections import read_corrections
+from foveal.sets.corrections import UNGRADABLE, read_corrections
 
 CORRECTIONS_SHOWN = 20
+NO_GRADE = {"none": "no label", UNGRADABLE: UNGRADABLE}  # corrections to no class, whatever the classes are called
 
 
 def data(runs: Sequence[Evidence], before: Mapping[Path, Sequence[Evidence]]) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def _corrections(run: Evidence) -> dict[str, Any] | None:
         return None
     made, rows = read_corrections(run.path / CORRECTIONS).iloc[::-1], []
     for row in made.head(CORRECTIONS_SHOWN).to_dict("records"):
-        old, new = ("no label" if row[side] == "none" else run.class_name(row[side]) for side in ("old", "new"))
+        old, new = (NO_GRADE.get(row[side]) or run.class_name(row[side]) for side in ("old", "new"))
         rows.append([row["id"], f"{old} → {new}", row["who"], row["when"], Cell(text=row["why"], tone="words")])
     return {"rows": rows, "all": len(made), "file": CORRECTIONS}
 

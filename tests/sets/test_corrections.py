@@ -126,13 +126,14 @@ def test_a_run_says_which_labels_were_corrected_by_whom_and_why(data, tmp_path):
     image, label = prepared.part("train").iloc[0][["id", "label"]]
     new = (int(label) + 1) % 5
     foveal.correct(data, image, new=str(new), why="<seen> again", who="K")
+    foveal.correct(data, prepared.part("unlabelled")["id"].iloc[0], new="ungradable", why="too dark")
     options = {"encoder": "small_conv", "epochs": 1, "batch_size": 8, "class_weights": "none"}
     run = foveal.train(data, out=tmp_path / "run", **options)
     before, after = prepared.card["counts"]["train"]["per_class"], json.loads((run / "card.json").read_text())
     counts = after["counts"]["train"]["per_class"]
-    assert after["corrections"] == 1 and counts[prepared.classes[new]] == before[prepared.classes[new]] + 1
+    assert after["corrections"] == 2 and counts[prepared.classes[new]] == before[prepared.classes[new]] + 1
     page = foveal.report(run).read_text()
-    assert "&lt;seen&gt; again" in page
+    assert "&lt;seen&gt; again" in page and "no label → ungradable" in page
     assert f"{prepared.classes[label]} → {prepared.classes[new]}" in page and "<td>K</td>" in page.replace("\n", "")
 
 
