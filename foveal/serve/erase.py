@@ -1,7 +1,7 @@
 """erase: delete what a server has stored about a patient or a photograph, or before a day.
 
 foveal erase runs/grader/reviews.sqlite --patient 4711 --keep-images kept
-foveal erase runs/grader/reviews.sqlite --before 2025-01-01 --yes
+foveal erase runs/grader/reviews.sqlite --before 2025-01-01 --keep-images none --yes
 """
 
 import getpass
@@ -39,7 +39,7 @@ class EraseConfig:
     image: str = ""
     # Day (YYYY-MM-DD, UTC): everything older is erased.
     before: str = ""
-    # Folder of --keep-images, in which the photographs are deleted too; stop its server first.
+    # Folder of --keep-images, in which the photographs are deleted too, or none; --yes needs it. Stop its server first.
     keep_images: Path | None = None
     # Erase; without this option, the command only prints what it would erase.
     yes: bool = False
@@ -49,6 +49,10 @@ class EraseConfig:
         if len(given) != 1:
             what = f"{len(given) or 'none'} of --patient, --image and --before given"
             raise FovealError("option.missing", what, expected="exactly one")
+        if self.yes and self.keep_images is None:
+            what = "--yes needs --keep-images, because photographs may not be found once their reviews are erased"
+            fix = "give the folder of serve --keep-images, or none if the server keeps no photographs"
+            raise FovealError("option.missing", what, fix=fix)
         check(self, "before", not self.before or is_day(self.before), "a day as YYYY-MM-DD")
         check(self, "image", bool(re.fullmatch("([0-9a-f]{64})?", self.image)), "64 hexadecimal digits, in lower case")
 
@@ -60,8 +64,9 @@ def erase(config: EraseConfig) -> dict[str, int]:
     from foveal.serve.reviews import existing
     from foveal.sources.names import hashes_of
 
-    if config.keep_images is not None and not config.keep_images.is_dir():
-        raise FovealError("file.missing", f"--keep-images {config.keep_images} is not a folder")
+    folder = None if config.keep_images == Path("none") else config.keep_images
+    if folder is not None and not folder.is_dir():
+        raise FovealError("file.missing", f"--keep-images {folder} is not a folder")
     patients = hashes_of(config.patient)
     with closing(existing(config.database, writes=True)) as database:
         reviews = database.all()
@@ -76,15 +81,16 @@ def erase(config: EraseConfig) -> dict[str, int]:
 
         numbers = [number for number, when, values in logged if meant(values["image"], when)]
         ids = [review.id or 0 for review in reviews if meant(review.image, review.when)]
+        # First: it fails while the server runs, and needs the database to find the photographs.
+        files = 0 if folder is None else forget(folder, meant, config.yes)
         if config.yes and (numbers or ids):
             database.erase(numbers, ids, getpass.getuser())
-    files = 0 if config.keep_images is None else forget(config.keep_images, meant, config.yes)
     if (config.patient or config.image) and not (numbers or ids or files):
         what = f"{config.database} has nothing about {config.patient or config.image}"
         fix = "give the patient as in the names of the photographs (P002 for P002_left.jpg), or use --image"
         raise FovealError("erase.nothing", what, fix=fix)
     told = f"{counted(len(numbers), 'line')} of the log, {counted(len(ids), 'review')}, {counted(files, 'photograph')}"
     if config.keep_images is None:
-        say("Photographs that a server keeps (serve --keep-images FOLDER) are erased only with --keep-images FOLDER.")
+        say("Photographs that a server keeps (serve --keep-images FOLDER) are found only with --keep-images FOLDER.")
     say(f"Erased: {told}." if config.yes else f"This would erase {told}. Nothing is erased without --yes.")
     return {"lines": len(numbers), "reviews": len(ids), "photographs": files}

@@ -27,7 +27,7 @@ from foveal.fundus.header import START, orientation_of, reader_of
 from foveal.fundus.jpeg import without_headers
 from foveal.runs import sole_writer
 from foveal.serve.intake import Sent
-from foveal.serve.origin import sent_as_dicom
+from foveal.serve.origin import patient_in, sent_as_dicom
 from foveal.serve.reviews import Reviews
 
 DAY = 24 * 3600  # seconds that a photograph waits for its review
@@ -74,6 +74,9 @@ class Kept:
             if row is None:
                 return
             opinions = reviews.of_images([digest])[digest]
+            if not row["patient"]:  # sent without a name, or with another one
+                patient, eye = patient_in(opinions[-1].name)
+                row |= {"patient": patient, "eye": row["eye"] or eye}
             names = {"ungradable" if one.grade is None else self._classes[one.grade] for one in opinions}
             label, reviewers = names.pop() if len(names) == 1 else "", "; ".join(one.reviewer for one in opinions)
             self._rows[digest] = row | {"label": label, "reviewer": reviewers, "when": opinions[-1].when}
@@ -115,9 +118,9 @@ def forget(folder: Path, meant: Callable[[str, str, str], bool], really: bool) -
             when = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
             files += [file] if meant(digest, when, patient) else []
         if really and files:
-            _write(folder, [row for row in rows if row not in gone])
             for file in files:
                 file.unlink(missing_ok=True)
+            _write(folder, [row for row in rows if row not in gone])  # last: without their rows, files are not found
     return len(files)
 
 

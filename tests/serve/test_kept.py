@@ -29,11 +29,17 @@ def jpeg(data, orientation=1):
     return file.getvalue() + b"Doe"
 
 
-def reviewing(client, data, name, kind, grade, reviewer="K"):
-    """Grade a photograph and review it; returns its digest."""
-    answer = client.post("/v1/grade", content=data, headers={"Content-Type": kind, "X-Name": name}).json()
+def reviewing(client, data, sent, kind, grade, reviewer="K", name=""):
+    """Grade a photograph and review it, by default with the name with which it was sent; returns its digest."""
+    answer = client.post("/v1/grade", content=data, headers={"Content-Type": kind, "X-Name": sent}).json()
     (found,) = answer["answers"]
-    body = {"image": found["sha256"], "name": name, "given": found["grade"], "grade": grade, "reviewer": reviewer}
+    body = {
+        "image": found["sha256"],
+        "name": name or sent,
+        "given": found["grade"],
+        "grade": grade,
+        "reviewer": reviewer,
+    }
     assert client.post("/v1/reviews", json=body | {"key": answer["key"]}).status_code == 201
     return found["sha256"]
 
@@ -86,6 +92,19 @@ def test_a_kept_photograph_on_which_reviewers_disagree_has_no_label(browsing, ph
         table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
         assert table["label"].tolist() == [label]
     assert table["reviewer"].tolist() == ["B; A"]
+
+
+def test_a_photograph_sent_without_a_name_has_the_patient_of_its_review(browsing, photographs, tmp_path):
+    folder, place = tmp_path / "kept", str(tmp_path / "reviews.sqlite")
+    client = browsing(keep_images=str(folder), reviews=place)
+    reviewing(client, photographs["0.jpg"], "", "image/jpeg", 1, name="17_left.jpg")
+    reviewing(client, photographs["1.jpg"], "18_right.jpg", "image/jpeg", 1)
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    assert table["eye"].tolist() == ["left", "right"]
+    client.close()
+    with closing(open_reviews(place)) as store:
+        store.erase([], [1], "K")  # as earlier versions did, without the photograph
+    assert foveal.erase(place, patient="17", keep_images=folder)["photographs"] == 1
 
 
 def test_whole_keeps_the_files_as_they_were_sent(browsing, photographs, tmp_path):

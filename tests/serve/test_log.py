@@ -90,21 +90,36 @@ def test_what_is_erased_is_gone_and_the_log_still_holds(place, refuses):
     before = foveal.audit(place)["last"]
     assert foveal.erase(place, patient="4711") == {"lines": 2, "reviews": 1, "photographs": 0}
     assert foveal.audit(place)["last"] == before  # nothing without --yes
-    assert foveal.erase(place, patient="4711", yes=True) == {"lines": 2, "reviews": 1, "photographs": 0}
+    with refuses("option.missing", "--keep-images"):  # or its photographs could not be found any more
+        foveal.erase(place, patient="4711", yes=True)
+    assert foveal.erase(place, patient="4711", keep_images="none", yes=True) == {
+        "lines": 2,
+        "reviews": 1,
+        "photographs": 0,
+    }
     assert foveal.audit(place, known=before)["kinds"] == {"begin": 1, "": 2, "review": 1, "erase": 1}
     assert b"secret" not in Path(place).read_bytes()
     assert lines_in(place)[-1].values()["lines"] == [2, 3]
     # The other patient is known only by the name in a review.
-    assert foveal.erase(place, patient="12", yes=True) == {"lines": 1, "reviews": 1, "photographs": 0}
+    assert foveal.erase(place, patient="12", keep_images="none", yes=True) == {
+        "lines": 1,
+        "reviews": 1,
+        "photographs": 0,
+    }
     assert foveal.audit(place)["kinds"] == {"begin": 1, "": 3, "erase": 2}
     for nothing in ({"image": "b" * 64}, {"patient": "nobody"}):  # a typing error must not look like success
         with refuses("erase.nothing"):
-            foveal.erase(place, **nothing, yes=True)
+            foveal.erase(place, **nothing, keep_images="none", yes=True)
 
 
 def test_what_is_older_than_a_day_is_erased(place):
-    assert foveal.erase(place, before="2020-01-01", yes=True) == {"lines": 0, "reviews": 0, "photographs": 0}
-    assert foveal.erase(place, before="2999-01-01", yes=True) == {"lines": 3, "reviews": 2, "photographs": 0}
+    assert foveal.erase(place, before="2020-01-01", keep_images="none", yes=True) == {
+        "lines": 0,
+        "reviews": 0,
+        "photographs": 0,
+    }
+    found = foveal.erase(place, before="2999-01-01", keep_images="none", yes=True)
+    assert found == {"lines": 3, "reviews": 2, "photographs": 0}
     assert foveal.audit(place)["kinds"] == {"begin": 1, "": 3, "erase": 1}
 
 
@@ -196,6 +211,7 @@ def test_kept_photographs_of_a_patient_are_deleted_once_the_server_has_stopped(s
                 assert client.post("/v1/reviews", json=review).status_code == 201
         with refuses("output.busy", kept):
             foveal.erase(place, patient="17", keep_images=kept, yes=True)
+    assert foveal.audit(place)["kinds"] == {"begin": 1, "answer": 3, "review": 2}  # nothing was erased
     assert foveal.erase(place, patient="17", keep_images=kept)["photographs"] == 2
     assert len(list(kept.glob("*.jpg"))) == 2
     assert foveal.erase(place, patient="17", keep_images=kept, yes=True)["photographs"] == 2
