@@ -135,10 +135,10 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
         return {"total": total, "reviews": [asdict(one) for one in found]}
 
     @app.get("/v1/reviews/corrections.csv")
-    async def corrections(all: bool = False) -> Response:
-        """A row for each corrected image; with `all`, for each reviewer of each image, confirmations too."""
-        table = await store.run(Reviews.corrections, all)
-        headers = {"Content-Disposition": f'attachment; filename="{"reviews" if all else "corrections"}.csv"'}
+    async def corrections() -> Response:
+        """The newest review of each reviewer of each image, as `foveal correct --reviews` reads it."""
+        table = await store.run(Reviews.table)
+        headers = {"Content-Disposition": 'attachment; filename="reviews.csv"'}
         return Response(corrections_text(table).encode(), media_type="text/csv; charset=utf-8", headers=headers)
 
 

@@ -112,7 +112,7 @@ def _read_reviews(config: CorrectConfig) -> pd.DataFrame:
         from foveal.serve.reviews import existing
 
         with closing(existing(config.reviews)) as database:
-            table = database.corrections(everything=True)
+            table = database.table()
         table["place"] = config.reviews + ", " + table["id"]
     if not len(table):
         raise FovealError("reviews.empty", f"--reviews {config.reviews} has no reviews")

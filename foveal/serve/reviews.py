@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 import pandas as pd
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from sqlalchemy import ColumnElement, Engine, RowMapping, Select, bindparam, func, insert, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -172,22 +172,19 @@ class Reviews:
         """All reviews, oldest first."""
         return [Review(**row) for row in self._rows(select(REVIEWS).order_by(REVIEWS.c.id))]
 
-    def corrections(self, everything: bool = False) -> pd.DataFrame:
-        """The newest review of each corrected image, oldest first, as text in `TABLE`, which has the digest last.
+    def table(self) -> pd.DataFrame:
+        """The newest review of each reviewer of each image, oldest first, as text in `TABLE`.
 
-        everything: the newest review of each reviewer of each image, also where it confirms the grade. The id is the
-        name of the photograph. If different images share a name, the id is `NAME (sha256 …)`, so that it cannot match
-        an image of a set by mistake.
+        The id is the name of the photograph. If different images share a name, the id is `NAME (sha256 …)`, so that it
+        cannot match an image of a set by mistake.
         """
-        rows = self._newest([REVIEWS.c.image, *[REVIEWER] * everything])
-        # Counts all reviews: a confirmed image may share the name.
+        rows = self._newest([REVIEWS.c.image, REVIEWER])
         images = Counter(name for name, _ in {(row["name"], row["image"]) for row in rows})
         table = []
         for row in rows:
-            if everything or row["given"] != row["grade"]:
-                name = row["name"] if images[row["name"]] == 1 else f"{row['name']} (sha256 {row['image']})"
-                old, new = (UNGRADABLE if grade is None else str(grade) for grade in (row["given"], row["grade"]))
-                table.append((name, old, new, row["reviewer"], row["when"], row["note"], row["image"]))
+            name = row["name"] if images[row["name"]] == 1 else f"{row['name']} (sha256 {row['image']})"
+            old, new = (UNGRADABLE if grade is None else str(grade) for grade in (row["given"], row["grade"]))
+            table.append((name, old, new, row["reviewer"], row["when"], row["note"], row["image"]))
         return pd.DataFrame(table, columns=list(TABLE), dtype=str)
 
     def _newest(self, of_each: Any, *only: ColumnElement[bool]) -> Sequence[RowMapping]:
@@ -252,6 +249,7 @@ def _not_blank(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 Needed = Annotated[Text, AfterValidator(_not_blank)]
+NO_GRADE = f'null or "{UNGRADABLE}": the photograph is ungradable'
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -262,8 +260,8 @@ class ReviewFields(BaseModel):
 
     image: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the photograph's bytes")
     name: Needed = Field(min_length=1, max_length=LIMITS["name"], description="name of the photograph")
-    given: int | None = Field(ge=0, lt=CLASSES, description="the grade of the model; null means ungradable")
-    grade: int | None = Field(ge=0, lt=CLASSES, description="the grade of the reviewer; null means ungradable")
+    given: int | None = Field(ge=0, lt=CLASSES, description=f"the grade of the model; {NO_GRADE}")
+    grade: int | None = Field(ge=0, lt=CLASSES, description=f"the grade of the reviewer; {NO_GRADE}")
     reviewer: Needed = Field(min_length=1, max_length=LIMITS["reviewer"])
     note: Text = Field("", max_length=LIMITS["note"])
     probabilities: list[Share] | None = Field(
@@ -275,6 +273,11 @@ class ReviewBody(ReviewFields):
     """The body of POST /v1/reviews."""
 
     key: str | None = Field(None, description="the `key` of the reviewed answer; the key of another model is refused")
+
+    @field_validator("given", "grade", mode="before")
+    @classmethod
+    def _grade(cls, value: Any) -> Any:
+        return None if value == UNGRADABLE else value
 
 
 class ReviewStored(ReviewFields):

@@ -239,13 +239,12 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
         return {"total": len(found), "reviews": found[offset : offset + limit]}
 
     @app.get("/v1/reviews/corrections.csv")
-    def corrections(all: bool = False) -> Response:
+    def corrections() -> Response:
         text = io.StringIO()
         table = csv.writer(text)
         table.writerow(["id", "old", "new", "who", "when", "why", "file_sha256"])
         for row in reviews:
-            if all or row["given"] != row["grade"]:
-                table.writerow([row[key] for key in ("name", "given", "grade", "reviewer", "when", "note", "image")])
+            table.writerow([row[key] for key in ("name", "given", "grade", "reviewer", "when", "note", "image")])
         return Response(text.getvalue(), media_type="text/csv")
 
     app.mount("/static", StaticFiles(directory=SERVE / "static"))

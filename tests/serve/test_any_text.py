@@ -41,7 +41,7 @@ def check(store, file, name, note, reviewer):
     kept = store.add(review)
     assert (kept.name, kept.note, kept.reviewer) == (name, note, reviewer)
     assert store.latest(limit=1) == (before + 1, [kept])
-    table = store.corrections()
+    table = store.table()
     assert table[["who", "why"]].iloc[-1].tolist() == [reviewer, note] and table["id"].iloc[-1].startswith(name)
     file.write_bytes(corrections_text(table).encode())
     pd.testing.assert_frame_equal(read_corrections(file), table.drop(columns="file_sha256"))

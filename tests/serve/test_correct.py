@@ -36,7 +36,7 @@ def reviewed(request, tmp_path, data):
                 digest = image if isinstance(image, str) else records["file_sha256"][image]
                 about = {"name": name[0] if name else "a.png", "given": 0, "reviewer": reviewer, "note": "seen"}
                 store.add(Review(image=digest, grade=grade, **about))
-            table = store.corrections(everything=True)
+            table = store.table()
         if request.param == "csv":
             place = tmp_path / "reviews.csv"
             place.write_text(corrections_text(table))

@@ -40,7 +40,7 @@ def test_a_database_error_does_not_reveal_the_review(reviews, tmp_path, refuses)
     with refuses("reviews.unavailable", "reviews.db"):
         reviews.latest()
     with refuses("reviews.unavailable", "reviews.db"):
-        reviews.corrections()
+        reviews.table()
 
 
 @pytest.mark.parametrize("address", ["", ":memory:", "sqlite://", "sqlite:///:memory:", "sqlite:///a?mode=ro"])

@@ -72,14 +72,13 @@ def test_the_newest_review_of_an_image_counts_by_time_then_by_number(reviews, cl
     reviews.add(replace(REVIEW, grade=4, note="later by time"))
     clock.now = "2026-11-24T20:00:01+00:00"
     reviews.add(replace(REVIEW, grade=1, note="earlier by time"))
-    assert reviews.corrections()["why"].tolist() == ["later by time"]
+    assert reviews.table()["why"].tolist() == ["later by time"]
     clock.now = "2026-11-24T20:00:05+00:00"
     reviews.add(replace(REVIEW, grade=0, name="renamed.jpg", note="same second, later number"))
     row = {"id": "renamed.jpg", "old": "2", "new": "0", "who": "K", "when": clock.now, "file_sha256": "a" * 64}
-    assert reviews.corrections().to_dict("records") == [row | {"why": "same second, later number"}]
+    assert reviews.table().to_dict("records") == [row | {"why": "same second, later number"}]
     reviews.add(replace(REVIEW, grade=2, reviewer="L"))
-    assert reviews.corrections().empty
-    assert reviews.corrections(everything=True)[["who", "new"]].to_numpy().tolist() == [["K", "0"], ["L", "2"]]
+    assert reviews.table()[["who", "new"]].to_numpy().tolist() == [["K", "0"], ["L", "2"]]
 
 
 @pytest.mark.parametrize(
@@ -106,24 +105,20 @@ def test_of_each_reviewer_the_newest_review_is_an_opinion(reviews):
     assert [(one.reviewer, one.grade) for one in reviews.of_images(["a" * 64])["a" * 64]] == [("B", 0), (" a ", 1)]
 
 
-def test_only_disagreements_are_corrections_and_ungradable_is_named(reviews):
+def test_confirmations_are_in_the_table_and_ungradable_is_named(reviews):
     for number, (given, grade) in enumerate([(2, 2), (2, None), (None, 2), (None, None), (0, 1)]):
         reviews.add(replace(REVIEW, image=image(number), name=f"{number}.jpg", given=given, grade=grade))
-    table = reviews.corrections()
-    assert table[["id", "old", "new"]].to_numpy().tolist() == [
-        ["1.jpg", "2", "ungradable"],
-        ["2.jpg", "ungradable", "2"],
-        ["4.jpg", "0", "1"],
-    ]
-    assert reviews.corrections(everything=True)["id"].tolist() == [f"{number}.jpg" for number in range(5)]
+    assert reviews.table()[["id", "old", "new"]].to_numpy().tolist() == [
+        ["0.jpg", "2", "2"], ["1.jpg", "2", "ungradable"], ["2.jpg", "ungradable", "2"],
+        ["3.jpg", "ungradable", "ungradable"], ["4.jpg", "0", "1"],
+    ]  # fmt: skip
 
 
 def test_images_with_the_same_name_get_different_ids(reviews):
     reviews.add(replace(REVIEW, image=image(1), grade=2))
     reviews.add(replace(REVIEW, image=image(2), grade=3))
     reviews.add(replace(REVIEW, image=image(3), name="right.jpg"))
-    assert reviews.corrections()["id"].tolist() == [f"left.jpg (sha256 {image(2)})", "right.jpg"]
-    assert len(set(reviews.corrections(everything=True)["id"])) == 3
+    assert reviews.table()["id"].tolist() == [*(f"left.jpg (sha256 {image(k)})" for k in (1, 2)), "right.jpg"]
 
 
 def test_corrections_are_read_back_and_no_spreadsheet_runs_them(reviews, tmp_path):
@@ -144,7 +139,7 @@ def test_corrections_are_read_back_and_no_spreadsheet_runs_them(reviews, tmp_pat
     ]
     for number, text in enumerate(texts):
         reviews.add(replace(REVIEW, image=image(number), name=f"{text}x", note=text, reviewer=f"{text}."))
-    table, file = reviews.corrections(), tmp_path / "corrections.csv"
+    table, file = reviews.table(), tmp_path / "corrections.csv"
     file.write_bytes(corrections_text(table).encode())
     pd.testing.assert_frame_equal(read_corrections(file), table.drop(columns="file_sha256"))
     assert table["why"].tolist() == texts
@@ -154,7 +149,7 @@ def test_corrections_are_read_back_and_no_spreadsheet_runs_them(reviews, tmp_pat
 
 
 def test_without_reviews_the_table_has_its_columns_and_can_be_read(reviews, tmp_path):
-    (tmp_path / "c.csv").write_text(corrections_text(reviews.corrections()))
+    (tmp_path / "c.csv").write_text(corrections_text(reviews.table()))
     assert read_corrections(tmp_path / "c.csv").empty
 
 

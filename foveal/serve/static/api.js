@@ -153,7 +153,7 @@ export async function saveReview(review, patience) {
 export const getReviews = async (limit, offset, search) =>
   read(await ask(`v1/reviews?limit=${limit}&offset=${offset}&search=${encodeURIComponent(search)}`));
 
-export const getAllReviews = async () => (await ask("v1/reviews/corrections.csv?all=true")).blob();
+export const getAllReviews = async () => (await ask("v1/reviews/corrections.csv")).blob();
 
 export const getWorklist = async () => read(await ask("v1/worklist"));
 
