@@ -25,7 +25,7 @@ SHOWN = 8  # weeks that are printed
 TITLES = {
     "referral": "Referred, of the graded photographs", "ungradable": "Ungradable, of the readable photographs",
     "unlike": "Unlike the training photographs", "override": "Overridden, of the reviews",
-    "disagreement": "Graded differently by the second grader",
+    "second grader differs": "Graded differently by the second grader",
 }  # fmt: skip
 
 
@@ -60,8 +60,8 @@ def monitor(config: MonitorConfig) -> pd.DataFrame:
     alarms = []
     for row in chart[chart["alarm"]].to_dict("records"):
         low, high, share = (percent(row[name], 1) for name in ("low", "high", "share"))
-        what = f"{row['rate']} is {share} of {row['count']:,} {_counted(row['rate'])}, expected {low} to {high}"
-        alarms.append(f"Week of {row['week']}, {row['camera']}: {what}")
+        what = f"{share} of {row['count']:,} {_counted(row['rate'])}, expected {low} to {high}"
+        alarms.append(f"Week of {row['week']}, {row['camera']}, {row['rate']}: {what}")
         warn(alarms[-1])
     limited = bool(chart["low"].notna().any())
     weeks, first = counted(config.baseline + 1, "week"), counted(config.baseline, "week")
@@ -102,7 +102,7 @@ def _page(chart: pd.DataFrame, verdicts: list[Verdict], config: MonitorConfig) -
         if len(rows):
             panels = [_panel(str(camera), part) for camera, part in rows.groupby("camera", sort=False)]
             drawn = Html(render("monitor.html", panels=panels))
-            sections.append(Section(name=rate, title=title, parts=[drawn, _table(rows)], short=rate))
+            sections.append(Section(name=rate.replace(" ", "-"), title=title, parts=[drawn, _table(rows)], short=rate))
     first, last = chart["week"].min(), chart["week"].max()
     return page(sections, title="Weekly rates of a grader", kind="Foveal monitor", subtitle=f"{first} to {last}")
 

@@ -16,7 +16,7 @@ from scipy.stats import betabinom
 
 from foveal.serve.log import Line
 
-RATES = ("referral", "ungradable", "unlike", "override", "disagreement")
+RATES = ("referral", "ungradable", "unlike", "override", "second grader differs")
 TAIL = 0.00135  # of three sigma, on each side
 LEAST_UNITS = 30  # patients of a baseline; with fewer there are no limits
 ALL = "all cameras"
@@ -47,7 +47,7 @@ def _hits(values: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     if kind == "review":
         yield "override", values["reviewer"], values["grade"] != values["given"]
     elif kind == "second" and "agrees" in values:
-        yield "disagreement", values["key"], not values["agrees"]
+        yield "second grader differs", values["key"], not values["agrees"]
     elif kind == "answer" and values["answer"] != "unreadable":
         yield "ungradable", "", values["answer"] == "ungradable"
         if values["referable"] is not None:

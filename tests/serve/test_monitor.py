@@ -38,6 +38,8 @@ def test_what_counts_in_a_rate():
         line("2026-01-12", kind="review", image="a", reviewer="K", given=2, grade=2),
         line("2026-01-12", kind="review", image="a", reviewer="K", given=2, grade=3),
         line("2026-01-12", kind="review", image="a", reviewer="L", given=2, grade=2),
+        line("2026-01-12", kind="second", image="a", key="k", agrees=False),
+        line("2026-01-12", kind="second", image="b", key="k", error="server.busy"),
         line("2026-01-12", kind="erase", lines=[1]),
         Line(9, "2026-01-12T00:00:00", None, "", ""),
     ]
@@ -48,6 +50,7 @@ def test_what_counts_in_a_rate():
         ("ungradable", "2026-01-05"): {"sum": 1, "size": 2},
         ("unlike", "2026-01-05"): {"sum": 1, "size": 2},
         ("override", "2026-01-12"): {"sum": 1, "size": 2},
+        ("second grader differs", "2026-01-12"): {"sum": 1, "size": 1},
     }
 
 
