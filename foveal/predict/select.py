@@ -29,8 +29,8 @@ from foveal.predict.opened import open_model
 from foveal.sets.records import PreparedSet
 
 COLUMNS = (
-    "rank", "id", "reason", "grade", "probability", "second_grade", "second_probability", "unlike", "distance", "group",
-    "eye", "camera", "file", "set",
+    "rank", "id", "reason", "why", "grade", "probability", "second_grade", "second_probability", "unlike", "distance",
+    "group", "eye", "camera", "source", "file", "set",
 )  # fmt: skip
 UNSURE = 0.5  # from which unsureness is named as a reason
 SHOWN = 8
@@ -107,8 +107,9 @@ def _worklist(prepared: PreparedSet, chosen: pd.DataFrame, shares: np.ndarray, c
         grade=first, probability=shares[across, first].round(4),
         second_grade=second, second_probability=shares[across, second].round(4),
     )  # fmt: skip
-    reasons = zip(table.itertuples(), unsureness(shares), strict=True)
-    table["reason"] = [_reason(row, unsure, classes) for row, unsure in reasons]
+    found = zip((unsureness(shares) >= UNSURE).tolist(), table["unlike"], strict=True)
+    table["why"] = [" ".join(["unsure"] * unsure + ["unlike"] * bool(kinds)) or "even" for unsure, kinds in found]
+    table["reason"] = [_reason(row, classes) for row in table.itertuples()]
     return table[list(COLUMNS)].reset_index(drop=True)
 
 
@@ -121,11 +122,12 @@ def _path_of(prepared: PreparedSet, file: str) -> str:
     return ""
 
 
-def _reason(row: Any, unsure: float, classes: list[str]) -> str:
-    reasons = []
-    if unsure >= UNSURE:
-        second = f"{classes[row.second_grade]} ({row.second_probability:.2f})"
-        reasons.append(f"unsure between {classes[row.grade]} ({row.probability:.2f}) and {second}")
-    if row.unlike:
-        reasons.append(f"unlike the training photographs in {listed(row.unlike.split())}")
-    return "; ".join(reasons) or f"to cover cameras and grades evenly: {row.camera or row.source}, {classes[row.grade]}"
+def _reason(row: Any, classes: list[str]) -> str:
+    """The words in `why` as a sentence; the page has its own."""
+    first, second = classes[row.grade], classes[row.second_grade]
+    sentences = {
+        "unsure": f"unsure between {first} ({row.probability:.2f}) and {second} ({row.second_probability:.2f})",
+        "unlike": f"unlike the training photographs in {listed(row.unlike.split())}",
+        "even": f"to cover cameras and grades evenly: {row.camera or row.source}, {first}",
+    }
+    return "; ".join(sentences[word] for word in row.why.split())

@@ -16,6 +16,9 @@ from foveal.errors import FovealError
 from foveal.sets.records import open_prepared
 
 NEEDED = ("rank", "id", "reason", "file", "set")
+REASON = (
+    "reason", "why", "grade", "probability", "second_grade", "second_probability", "unlike", "camera", "source"
+)  # fmt: skip
 
 
 class Worklist:
@@ -27,10 +30,10 @@ class Worklist:
         self._set = cache(open_prepared)
 
     def listed(self, reviewed: set[str]) -> list[dict[str, Any]]:
-        """rank, name, reason, sha256 and whether it is in `reviewed`, of all photographs in order."""
+        """rank, name, sha256, whether it is in `reviewed`, and `REASON` as text, of all photographs in order."""
         return [
-            {"rank": rank, "name": self.name(rank), "reason": row["reason"], "sha256": self._digest(rank),
-             "reviewed": self._digest(rank) in reviewed}
+            {"rank": rank, "name": self.name(rank), "sha256": self._digest(rank),
+             "reviewed": self._digest(rank) in reviewed, **{name: row.get(name, "") for name in REASON}}
             for rank, row in enumerate(self.rows, 1)
         ]  # fmt: skip
 

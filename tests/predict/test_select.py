@@ -80,6 +80,11 @@ def test_the_worklist_names_ungraded_photographs_with_reasons(worklist, clinic):
     table = pd.read_csv(worklist, dtype=str, keep_default_na=False)
     assert list(table.columns) == list(COLUMNS) and table["rank"].tolist() == [str(k) for k in range(1, 9)]
     assert (table["reason"] != "").all() and table["group"].nunique() == 8
+    starts = {"unsure": "unsure between ", "unlike": "unlike the ", "even": "to cover cameras "}
+    for why, reason in zip(table["why"], table["reason"], strict=True):
+        pairs = zip(why.split(), reason.split("; "), strict=True)
+        assert all(part.startswith(starts[word]) for word, part in pairs)
+    assert ((table["unlike"] != "") == table["why"].str.contains("unlike")).all()
     assert not {"00_0", "00_1", "01_0", "01_1"} & set(table["id"].str.removesuffix(".png"))
     assert {path.rpartition("/")[0] for path in table["file"]} == {str(clinic)}
     assert (table["probability"].astype(float) >= table["second_probability"].astype(float)).all()
@@ -116,7 +121,8 @@ def test_the_server_gives_the_worklist_in_order_with_what_is_reviewed(worklist, 
         assert client.get("/v1/model").json()["worklist"] == 8
         told = client.get("/v1/worklist").json()
         assert [row["rank"] for row in told["photographs"]] == list(range(1, 9))
-        assert [row["reason"] for row in told["photographs"]] == table["reason"].tolist()
+        for name in ("reason", "why", "grade", "second_probability", "camera"):
+            assert [row[name] for row in told["photographs"]] == table[name].fillna("").tolist()
         for rank, side in ((1, 64), (2, 32)):
             data = client.get(f"/v1/worklist/{rank}").content
             assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (side, side, 3)

@@ -4,7 +4,7 @@ import { find, foreign, make, show } from "./elements.js";
 import { disagree, givenAnswer, isUnsure, referralKind, reviewSentence } from "./results.js";
 import { className, has, languageTag, listed, number, percent, say } from "./words.js";
 import { showPicture } from "./viewer.js";
-import { reasonInWords } from "./worklist.js";
+import { reasonOf, rowOf } from "./worklist.js";
 
 let model = null;
 
@@ -191,8 +191,9 @@ export function draw(result) {
   find("answer-size").textContent = result.width
     ? say("answer.size", { width: number(result.width), height: number(result.height) })
     : "";
-  show(find("answer-why"), result.why !== "");
-  find("answer-why").replaceChildren(sentence(say("worklist.why")), reasonInWords(result.why) === null ? english(result.why) : sentence(reasonInWords(result.why)));
+  const row = rowOf(result.sha256);
+  show(find("answer-why"), row !== undefined);
+  if (row) find("answer-why").replaceChildren(sentence(say("worklist.why")), row.why ? sentence(reasonOf(row, model.classes)) : english(row.reason));
   const said = ungradable ? ungradableSentences(result) : gradeSentences(result);
   find("answer-sentences").replaceChildren(...said.filter(Boolean));
   drawVerdict(result);

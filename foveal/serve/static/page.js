@@ -93,7 +93,7 @@ async function take(graded, file, order) {
     return null;
   }
   results.add({
-    ...graded, ...seen, name: file.name, why: worklist.reasonOf(graded.sha256), flags: graded.flags ?? [], classes: model.classes,
+    ...graded, ...seen, name: file.name, flags: graded.flags ?? [], classes: model.classes,
     order, review: graded.review ?? null, decision: graded.decision ?? null, draft: review.newDraft(),
   });
   find("photographs-view").classList.add("has-results");

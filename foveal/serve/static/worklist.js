@@ -4,36 +4,30 @@ import { getWorklist, getWorklistPhotograph } from "./api.js";
 import { announce, find, show } from "./elements.js";
 import { plainly } from "./problems.js";
 import { find256 } from "./results.js";
-import { className, has, listed, percent, say, sayCount } from "./words.js";
+import { className, listed, percent, say, sayCount } from "./words.js";
 
-const UNSURE = /^unsure between (.+?) \(([\d.]+)\) and (.+?) \(([\d.]+)\)$/;
-const UNLIKE = /^unlike the training photographs in (.+)$/;
-const EVEN = /^to cover cameras and grades evenly: (.*), (.+?)$/;
 const opening = new Set(); // digests on their way
-let rows = []; // {rank, name, reason, sha256, reviewed}, in order
+let rows = []; // in order: {rank, name, sha256, reviewed} and columns of the worklist, as text
 let count = 0;
 let told = null; // what the button says meanwhile
 let add = () => null;
 
-const rowOf = (sha256) => rows.find((row) => row.sha256 === sha256);
+/** The row of a photograph; undefined if it is not from the worklist. */
+export const rowOf = (sha256) => rows.find((row) => row.sha256 === sha256);
 
 /** Whether the server can give a photograph again. */
 export const holds = (sha256) => rowOf(sha256) !== undefined;
 
-/** Why a photograph was chosen, in English; "" if it is not from the worklist. */
-export const reasonOf = (sha256) => rowOf(sha256)?.reason ?? "";
-
-/** The reason in the language of the page; null if it is not worded as `foveal select` does it. */
-export function reasonInWords(reason) {
-  const parts = reason.split("; ").map((part) => {
-    const [, first, p, second, q] = UNSURE.exec(part) ?? [];
-    if (first) return say("worklist.unsure", { first: className(first), p: percent(+p), second: className(second), q: percent(+q) });
-    const kinds = UNLIKE.exec(part)?.[1].split(/, | and /);
-    if (kinds?.every((kind) => has(`unlike.${kind}`))) return say("worklist.unlike", { kinds: listed(kinds.map((kind) => say(`unlike.${kind}`)), "conjunction") });
-    const [, camera, grade] = EVEN.exec(part) ?? [];
-    return grade ? say("worklist.even", { camera, grade: className(grade) }) : null;
-  });
-  return parts.includes(null) ? null : parts.join(say("worklist.join"));
+/** Why a photograph was chosen, in the language of the page; "" in worklists of earlier versions. */
+export function reasonOf(row, classes) {
+  const [first, second] = [row.grade, row.second_grade].map((grade) => className(classes[grade] ?? grade));
+  const kinds = row.unlike.split(" ").map((kind) => say(`unlike.${kind}`));
+  const sentences = {
+    unsure: say("worklist.unsure", { first, p: percent(+row.probability), second, q: percent(+row.second_probability) }),
+    unlike: say("worklist.unlike", { kinds: listed(kinds, "conjunction") }),
+    even: say("worklist.even", { camera: row.camera || row.source, grade: first }),
+  };
+  return row.why.split(" ").map((word) => sentences[word]).join(say("worklist.join"));
 }
 
 export function draw() {
