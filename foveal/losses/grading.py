@@ -1,7 +1,8 @@
 """Losses for grades; each determines the form of the head and how a grade follows from the probabilities.
 
 Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose softmax gives the probabilities, which
-every grader has. targets: float [B, K], rows sum to 1. weights: [K], one per class. A cost is the mean over images.
+every grader has. targets: float [B, K], rows sum to 1 (`one_hot` makes them from labels). weights: [K], one per class.
+A cost is the mean over images.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,11 @@ from foveal.losses.precision import at_least_float32
 GAMMA = 2.0  # of the focal loss, the paper's
 LEAST_GAP = 1e-6  # between cuts, so that the probability of a class between equal cuts is not 0
 SLOPE = 3.0  # log-odds per grade: a standard deviation of 0.6 grades, typical of a good grader
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """The targets of whole grades: int64 [B], from 0 -> float32 [B, K], 1 for the grade and 0 elsewhere."""
+    return F.one_hot(labels, classes).float()
 
 
 def expected_grade(probabilities: Tensor) -> Tensor:
@@ -40,20 +46,23 @@ def _mean(costs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Weighted cross-entropy. It ignores the order of classes: every error costs the same."""
+    """Cross-entropy of logits [B, K], targets [B, K] and weights [K]. The order of classes does not matter."""
     logs = at_least_float32(logits).log_softmax(1)
     return _mean(-(smoothed(targets, label_smoothing) * logs).sum(1), targets, weights)
 
 
 def focal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """- sum_k t_k (1 - p_k)^gamma log p_k (Lin et al. 2017, eq. 4): what is already right costs almost nothing."""
+    """The focal loss of logits [B, K], targets [B, K] and weights [K]: what is already right costs almost nothing.
+
+    ``- sum_k t_k (1 - p_k)^gamma log p_k``, with gamma 2 (Lin et al. 2017, eq. 4).
+    """
     logs = at_least_float32(logits).log_softmax(1)
     wanted = smoothed(targets, label_smoothing)
     return _mean(-(wanted * (1 - logs.exp()).pow(GAMMA) * logs).sum(1), targets, weights)
 
 
 def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy plus the squared error of the expected grade (Rothe et al. 2018, DEX): larger errors cost more."""
+    """`cross_entropy` plus the squared error of the expected grade (DEX, Rothe et al. 2018): large errors cost more."""
     squared = (expected_grade(at_least_float32(logits).softmax(1)) - expected_grade(targets)).square()
     return cross_entropy(logits, targets, weights, label_smoothing) + _mean(squared, targets, weights)
 
@@ -61,8 +70,8 @@ def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: f
 def corn(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """CORN (Shi, Cao and Raschka 2023, https://arxiv.org/abs/2111.08851) of conditional log-odds [B, K - 1].
 
-    output k: the log-odds that the grade is above k, given that it is above k - 1
-    cost = - sum_k [ P(y > k) log s(o_k) + (P(y > k - 1) - P(y > k)) log(1 - s(o_k)) ],   P(y > -1) = 1
+    targets: [B, K]. weights: [K]. Output k is the log-odds that the grade is above k, given that it is above k - 1:
+    ``- sum_k [ P(y > k) log s(o_k) + (P(y > k - 1) - P(y > k)) log(1 - s(o_k)) ],   P(y > -1) = 1``
 
     The paper divides by the number of questions in the batch; here it is a mean over images, so that a batch processed
     in parts gives the same gradient.
@@ -82,8 +91,9 @@ def corn_logits(outputs: Tensor) -> Tensor:
 def coral(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """CORAL (Cao, Mirjalili and Raschka 2020, https://arxiv.org/abs/1901.07884) of cumulative log-odds [B, K - 1].
 
-    output k: the log-odds that the grade is above k, with one weight vector for all k and a bias for each
-    cost = - sum_k [ P(y > k) log s(o_k) + (1 - P(y > k)) log(1 - s(o_k)) ]
+    targets: [B, K]. weights: [K]. Output k is the log-odds that the grade is above k, with one weight vector for all k
+    and a bias for each:
+    ``- sum_k [ P(y > k) log s(o_k) + (1 - P(y > k)) log(1 - s(o_k)) ]``
     """
     costs = F.binary_cross_entropy_with_logits(at_least_float32(outputs), exceeds(targets), reduction="none").sum(1)
     return _mean(costs, targets, weights)
@@ -101,12 +111,12 @@ def cumulative_logits(outputs: Tensor) -> Tensor:
 
 
 def mse(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Squared error of grades [B, 1]."""
+    """Squared error of outputs [B, 1], which are grades, given targets [B, K] and weights [K]."""
     return _mean((at_least_float32(outputs)[:, 0] - expected_grade(targets)).square(), targets, weights)
 
 
 def smooth_l1(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Huber's error of grades [B, 1]: half the square up to one grade, linear beyond."""
+    """Huber's error of the same as in `mse`: half the square up to one grade, linear beyond."""
     costs = F.smooth_l1_loss(at_least_float32(outputs)[:, 0], expected_grade(targets), reduction="none")
     return _mean(costs, targets, weights)
 

@@ -30,7 +30,7 @@ def ntxent(z1: Tensor, z2: Tensor, temperature: float, identity: Tensor | None =
 
     identity: int64 [n], equal for images of the same group (a patient or a class). same_group: images of the group are
     ordinary negatives (ignore), are left out of the denominator (mask), or are further positives with equal weight
-    (positive: SupCon, L_out of Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2, without its factor
+    (positive: SupCon, ``L_out`` of Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2, without its factor
     temperature / base_temperature). tile: at most tile x tile logits are in memory at a time; the backward pass
     computes them again, as in Inf-CL (Cheng et al. 2024, arXiv 2410.17243). Under torch.distributed, the mean loss and
     gradient over processes are those of the whole batch. FovealError if the temperature is not positive, or if
@@ -74,8 +74,8 @@ def _costs(own: Tensor, places: Tensor, partners: Tensor, group: Tensor,
 def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     """InfoNCE of queries and keys [n, D], a scalar, as in MoCo v3 (Chen, Xie & He 2021, equation 1).
 
-    loss = mean over all N queries i of -log( exp(q_i.k_i / t) / sum over j of exp(q_i.k_j / t) ), unit vectors. Keys
-    are collected from all processes and get no gradient.
+    The mean over all N queries i of ``-log( exp(q_i.k_i / t) / sum over j of exp(q_i.k_j / t) )``, of unit vectors.
+    Keys are collected from all processes and get no gradient.
     """
     _check_temperature(temperature)
     with torch.autocast(queries.device.type, enabled=False):

@@ -11,8 +11,8 @@ from foveal.losses.precision import at_least_float32, unit
 def cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """BYOL's loss of predictions [n, D] and targets [n, D], a scalar from 0 to 4; the target gets no gradient.
 
-    The mean of || q / |q| - z / |z| ||^2 = 2 - 2 cos(q, z) (Grill et al. 2020, equation 2); SimSiam's -cos (Chen & He
-    2021, equation 1) is half of this minus 1.
+    The mean of ``|| q / |q| - z / |z| ||^2 = 2 - 2 cos(q, z)`` (Grill et al. 2020, equation 2); SimSiam's ``-cos``
+    (Chen & He 2021, equation 1) is half of this minus 1.
     """
     with torch.autocast(prediction.device.type, enabled=False):
         return 2 - 2 * (unit(prediction) * unit(target.detach())).sum(1).mean()
@@ -21,7 +21,7 @@ def cosine(prediction: Tensor, target: Tensor) -> Tensor:
 def dino(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float, teacher_temperature: float) -> Tensor:
     """DINO's cross-entropy of logits [n, K] given the centre [K], a scalar; the teacher gets no gradient.
 
-    loss = mean over images of - sum over k of softmax((teacher - centre) / tt)[k] log softmax(student / ts)[k], which
+    The mean over images of ``- sum over k of softmax((teacher - centre) / tt)[k] log softmax(student / ts)[k]``, which
     is log K if both are uniform (Caron et al. 2021, section 3.1).
     """
     with torch.autocast(student.device.type, enabled=False):
@@ -39,8 +39,8 @@ def move_centre(centre: Tensor, teacher: Tensor, momentum: float) -> None:
 def barlow_twins(z1: Tensor, z2: Tensor, redundancy: float) -> Tensor:
     """Barlow Twins (Zbontar et al. 2021, https://arxiv.org/abs/2103.03230, eqs. 1 and 2) of views [n, D], a scalar.
 
-    C[i, j] = correlation of dimension i of view 1 with dimension j of view 2, over the batches of all processes
-    loss = sum over i of (1 - C[i, i])^2  +  redundancy * sum over i != j of C[i, j]^2
+    ``sum over i of (1 - C[i, i])^2  +  redundancy * sum over i != j of C[i, j]^2``, where C[i, j] is the correlation of
+    dimension i of view 1 with dimension j of view 2, over the batches of all processes.
     """
     with torch.autocast(z1.device.type, enabled=False):
         first, second = (F.batch_norm(gather(at_least_float32(z)), None, None, training=True) for z in (z1, z2))

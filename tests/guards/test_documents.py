@@ -3,6 +3,8 @@
 import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,12 @@ def test_the_page_of_options_is_the_generated_one_and_explains_each():
 
 def test_the_signatures_are_those_of_the_option_classes():
     assert (DOCS.parent / "foveal" / "__init__.pyi").read_text("utf-8") == written_by("make_signatures").stub()
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    command = re.search(r"sphinx-build (.*) build/docs$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[1]
+    subprocess.run([sys.executable, "-m", "sphinx", *command.split(), str(tmp_path)], cwd=ROOT, check=True)
 
 
 def written_by(name):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mypy.api
 import pytest
+from docutils.core import publish_doctree
 
 import foveal
 
@@ -29,6 +30,13 @@ def test_a_public_name_is_explained_and_has_types(name):
     assert all(each.annotation is not inspect.Parameter.empty for each in called)
     if not inspect.isclass(thing):
         assert inspect.signature(thing).return_annotation is not inspect.Signature.empty
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_site_shows_each_character_of_a_docstring(name):
+    text = inspect.getdoc(found(name))
+    shown = publish_doctree(text, settings_overrides={"report_level": 2, "halt_level": 2})
+    assert shown.astext().split() == text.replace("`", "").split()
 
 
 def test_the_page_shows_each_name_of_the_package():
