@@ -6,11 +6,21 @@ result is nan.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from foveal.errors import FovealError
 
 
-def confusion_matrix(labels: np.ndarray, grades: np.ndarray, classes: int) -> np.ndarray:
-    """float [K, K]: how many images of each true class (row) were given each class (column)."""
-    counts = np.bincount(labels * classes + grades, minlength=classes**2)
+def confusion_matrix(labels: ArrayLike, grades: ArrayLike, classes: int) -> np.ndarray:
+    """float [K, K]: how many images of each true class (row) were given each class (column).
+
+    labels, grades: [n], whole numbers from 0 to K - 1. FovealError for others.
+    """
+    both = np.stack([np.asarray(labels), np.asarray(grades)])
+    if strange := set(both[~np.isin(both, np.arange(classes))].tolist()):
+        what = f"labels or grades are {', '.join(map(str, strange))}"
+        raise FovealError("label.value", what, expected=f"whole numbers from 0 to {classes - 1}")
+    counts = np.bincount(both[0].astype(int) * classes + both[1].astype(int), minlength=classes**2)
     return counts.reshape(classes, classes).astype(float)
 
 
@@ -71,11 +81,12 @@ def weighted_f1(confusion: np.ndarray) -> np.ndarray:
     return _ratio((np.nan_to_num(f1(confusion)) * true).sum(-1), true.sum(-1))
 
 
-def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve of scores [n] for positive bool [n], from ranks (Mann-Whitney); ties count half.
+def area_under_curve(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Area under the ROC curve of scores [n] for positive bool or 0/1 [n], from ranks (Mann-Whitney); ties count half.
 
     nan if all images are of one kind.
     """
+    positive = np.asarray(positive, bool)
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
     hits, others = int(positive.sum()), int((~positive).sum())

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.stats import norm
 from scipy.stats import t as student
@@ -36,12 +37,13 @@ MOST_BIAS = 1.9  # standard errors: keeps a value at the edge of its resamples w
 class Resampling:
     """The same resamples for every metric of an evaluation, so that metrics can be compared draw by draw.
 
-    units: int [n], the group of each image, numbered from 0. weights: float32 [G, R], how often each group was drawn.
+    units: int [n], the group (patient) of each image, numbered from 0: for names, `numpy.unique(names,
+    return_inverse=True)[1]`. weights: float32 [G, R], how often each group was drawn.
     """
 
-    def __init__(self, units: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> None:
+    def __init__(self, units: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> None:
+        self.units = units = np.asarray(units)
         groups, generator = int(units.max(initial=-1)) + 1, np.random.default_rng(seed)
-        self.units = units
         self.weights = np.empty((groups, resamples), np.float32)
         for start in range(0, resamples, 50):  # draws take 8 bytes per group, so not all at once
             stop = min(start + 50, resamples)
@@ -84,8 +86,12 @@ class Resampling:
         whole = metrics.confusion_matrix(labels, grades, classes)
         return float(metric(whole)), np.asarray(metric(self.confusions(labels, grades, classes)))
 
-    def of_grades(self, metric: Metric, labels: np.ndarray, grades: np.ndarray, classes: int) -> dict[str, Any]:
-        """The entry of such a metric."""
+    def of_grades(self, metric: Metric, labels: ArrayLike, grades: ArrayLike, classes: int) -> dict[str, Any]:
+        """The entry (see `entry`) of a metric of confusion matrices, such as `foveal.metrics.quadratic_kappa`.
+
+        labels, grades: int [n], true and given, from 0 to K - 1, in the order of `units`. classes: K.
+        """
+        labels, grades = np.asarray(labels), np.asarray(grades)
         return self.entry(*self.graded(metric, labels, grades, classes), len(labels))
 
     def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, np.ndarray]:
@@ -96,7 +102,10 @@ class Resampling:
             return float(total[0] / total[1]), drawn[:, 0] / drawn[:, 1]
 
     def mean(self, values: np.ndarray, chosen: np.ndarray | None = None, *, is_share: bool = False) -> dict[str, Any]:
-        """The entry of the mean of values [n], or only of those `chosen` (bool [n]). is_share: values are 0 or 1."""
+        """The entry (see `entry`) of the mean of values [n], one per image, or only of those `chosen` (bool [n]).
+
+        is_share: values are 0 or 1, so the entry is a share.
+        """
         own = np.ones(len(values), bool) if chosen is None else chosen
         return self.entry(*self.ratio(values * own, own), int(own.sum()), share_of=own if is_share else None)
 
@@ -125,8 +134,9 @@ class Resampling:
         return float(((influence - influence.mean()) ** 3).sum() / 6)
 
     def entry(self, value: float, drawn: np.ndarray, n: int, *, share_of: np.ndarray | None = None) -> dict[str, Any]:
-        """value, low, high, n and noise of one metric; None if undefined.
+        """A dictionary of one metric: value, low and high of its 95 % interval, n and noise; None if undefined.
 
+        value: the metric of all n images, in its own unit; low, high and noise have the same unit.
         noise: the smallest difference between two graders that is not noise, if their errors are independent (de Vet et
         al. 2006); None if more than 10 % of the resamples have no value. Paired comparisons detect more.
         drawn: its resamples [R]. share_of: bool [n], the images in the denominator of a share. A share of 0 or 1 is the

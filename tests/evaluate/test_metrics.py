@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics as reference
 
 from foveal import metrics
+from foveal.errors import FovealError
 from foveal.evaluate.intervals import Resampling
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)
@@ -88,7 +89,25 @@ def test_area_under_curve_equals_scikit_learn(ties):
     scores = scores.round(0) if ties else scores
     expected = reference.roc_auc_score(positive, scores)
     assert metrics.area_under_curve(scores, positive) == pytest.approx(expected, abs=1e-12)
+    assert metrics.area_under_curve(list(scores), list(positive.astype(int))) == pytest.approx(expected, abs=1e-12)
     assert np.isnan(metrics.area_under_curve(scores, np.ones(300, bool)))
+
+
+@pytest.mark.parametrize("given", [[0, 1, 3], [0, 1, -1], [0, 1, 0.5], [0, 1, np.nan]])
+def test_a_grade_outside_the_classes_is_an_error(given):
+    assert metrics.confusion_matrix([0, 1, 2], [0, 1, 1.0], 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    for labels, grades in ((given, [0, 0, 0]), ([0, 0, 0], given)):
+        with pytest.raises(FovealError) as caught:
+            metrics.confusion_matrix(labels, grades, 3)
+        assert caught.value.code == "label.value"
+
+
+def test_lists_give_the_same_intervals_as_arrays():
+    labels, grades = example(0)
+    units = np.arange(200) // 2
+    entry = Resampling(units).of_grades(metrics.quadratic_kappa, labels, grades, 5)
+    assert Resampling(list(units)).of_grades(metrics.quadratic_kappa, list(labels), list(grades), 5) == entry
+    assert Resampling(list(units)).mean(list(labels)) == Resampling(units).mean(labels)
 
 
 def test_resampled_tables_equal_resampled_images():
