@@ -57,9 +57,10 @@ def words(kind: Any) -> str:
 def options(verb: str, known: set[str]) -> list[str]:
     """The options of a verb as keyword parameters, without those of the function itself."""
     kind = verbs.options_of(verb)
-    hints = get_type_hints(kind)
+    said = {name: words(hint) for name, hint in get_type_hints(kind).items()}
+    said |= {name: said[name].replace("str", "PathLike") for name in ("init", "reviews", "keep_images") if name in said}
     return [
-        f"{field.name}: {words(hints[field.name])}{default_of(field)}"
+        f"{field.name}: {said[field.name]}{default_of(field)}"
         for field in dataclasses.fields(kind) if field.name not in known
     ]  # fmt: skip
 

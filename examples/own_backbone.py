@@ -27,6 +27,6 @@ encoder = network()
 encoder.load_state_dict(load_file(run / "encoder.safetensors"))
 
 # To open a grader with your own network, pass the network again. The run contains the weights.
-grader = foveal.train(data, out="runs/own_backbone/grader", init=str(run), **short)
+grader = foveal.train(data, out="runs/own_backbone/grader", init=run, **short)
 answers = foveal.load(grader, encoder=network()).predict(data)
 print(answers[["id", "grade"]].head())

@@ -63,7 +63,7 @@ def options_in(verb: str, arguments: Sequence[str]) -> Any:
         if error.code == "option.unknown" and not error.fix:
             option = error.what.rpartition(" ")[2]
             others = ", ".join(f"foveal {other}" for other in VERBS if has_option(other, option))
-            error.fix = f"leave it out: it is an option of foveal {others}" if others else f"see foveal {verb} --help"
+            error.fix = f"leave it out: it is an option of {others}" if others else f"see foveal {verb} --help"
         raise
 
 

@@ -60,13 +60,13 @@ def check_keys(cls: type, keys: Iterable[str], where: str) -> None:
 
 
 def nearest(cls: type, key: str) -> list[str]:
-    """The fields, also those of tables, that have this name or a name spelt nearly like it."""
+    """The fields, also those of tables, that have this name, a name spelt nearly like it, or its last word as name."""
     known = {name: [name] for name in field_names(cls)}
     for table, fields in tables_of(cls).items():
         for name in field_names(fields):
             known.setdefault(name, []).append(f"{table}.{name}")
     near = [key] if key in known else difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-    return known[near[0]] if near else []
+    return known[near[0]] if near else known.get(key.rpartition("_")[2], [])
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = "options") -> T:
@@ -120,6 +120,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     else:
         if hint is Path and isinstance(value, str | os.PathLike):
             value = Path(value)
+        elif hint is str and isinstance(value, os.PathLike):
+            value = os.fspath(value)
         elif hint is float and type(value) is int:
             value = float(value)
         fits, expected = isinstance(value, hint) and (hint is bool or not isinstance(value, bool)), hint.__name__

@@ -164,14 +164,14 @@ def pretrain(
     *data: PathLike | Images, out: PathLike, encoder: str | nn.Module | None = None,
     method: str | Callable[[nn.Module, int], TwoViews] | None = None,
     views: str | View | tuple[View, View] | None = None,
-    tracker: Callable[[Mapping[str, Any]], object] | None = None, **options: Any,
+    tracker: Callable[[dict[str, Any]], object] | None = None, **options: Any,
 ) -> Path:  # fmt: skip
     """Pre-train an encoder; returns the run folder.
 
-    data: prepared sets, or images of a program (see `foveal.sources.given`), which are prepared beside `out`. encoder:
-    a name, or a module [B, C, s, s] -> [B, D], of which a copy is trained. method: a name, or a function of (encoder,
-    D) that gives a `foveal.pretrain.interface.TwoViews`, such as a subclass. views: a recipe by name or as an object, a
-    function of images (see `foveal.augment.views`), or a pair of these. tracker: gets each row of metrics.jsonl.
+    data: prepared sets, or images of a program, which are prepared beside `out`. encoder: a name, or a module
+    [B, C, s, s] -> [B, D], of which a copy is trained. method: a name, or a function of (encoder, D) that gives a
+    `foveal.pretrain.interface.TwoViews`, such as a subclass. views: a recipe by name or as an object, a function of
+    images, or a pair of these. tracker: gets each row of metrics.jsonl. See docs/howto/own_objects.md.
     """
     options = _given(options, encoder=encoder, method=method, views=views, tracker=tracker)
     return _call("pretrain", options, data=_sets("pretrain", options, data, out), out=out)
@@ -184,9 +184,9 @@ def probe(data: PathLike, *, encoder: str | nn.Module | None = None, **options: 
 
 def train(
     *data: PathLike | Images, out: PathLike, encoder: str | nn.Module | None = None, views: str | View | None = None,
-    tracker: Callable[[Mapping[str, Any]], object] | None = None, **options: Any,
+    tracker: Callable[[dict[str, Any]], object] | None = None, **options: Any,
 ) -> Path:  # fmt: skip
-    """Train a grader; returns the run folder. Objects in place of names are those of `pretrain`."""
+    """Train a grader; returns the run folder. `pretrain` says which objects it takes in place of names."""
     options = _given(options, encoder=encoder, views=views, tracker=tracker)
     return _call("train", options, data=_sets("train", options, data, out), out=out)
 
@@ -279,7 +279,7 @@ def load(
     run: PathLike, *, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None,
     encoder: nn.Module | None = None,
 ) -> LoadedGrader:  # fmt: skip
-    """Load a grader: `foveal.load(RUN).predict(photographs)` gives a DataFrame. See `foveal.predict.loaded`."""
+    """Load a grader: `foveal.load(RUN).predict(photographs)` gives a DataFrame. See `LoadedGrader`."""
     from foveal.predict.loaded import load
 
     return load(Path(run), device=device, tta=tta, ungradable=ungradable, encoder=encoder)

@@ -9,6 +9,7 @@ import tyro
 from foveal import config as configuration
 from foveal.config import build, flat, parse, pick, plain, read_toml, to_toml
 from foveal.errors import FovealError
+from foveal.verbs import options_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,10 @@ def test_build_converts_lists_strings_whole_numbers_and_tables():
     assert config == Example(
         data=(Path("a"), Path("b")), out=Path("r"), learning_rate=1.0, simclr=SimCLR(temperature=1.0)
     )
+    for verb in ("compare", "probe"):
+        given = {"data": "set", "out": "table", "init": [Path("runs/first"), "random"]}
+        assert build(options_of(verb), given).init == ("runs/first", "random")
+    assert build(options_of("train"), {"data": "set", "out": "run", "init": Path("runs/first")}).init == "runs/first"
     assert build(Example, plain(config)) == config and build(Example, {"data": "a", "out": "r", "byol": BYOL()})
 
 
@@ -84,6 +89,7 @@ def test_build_converts_lists_strings_whole_numbers_and_tables():
         ({"epoch": 3}, "option.unknown", ("epoch", "epochs")),
         ({"zzz": 3}, "option.unknown", ("zzz", "data, out")),
         ({"temperature": 0.5}, "option.unknown", ("temperature", "simclr.temperature")),
+        ({"loss_temperature": 0.5}, "option.unknown", ("use simclr.temperature",)),
         ({"temprature": 0.5}, "option.unknown", ("temprature", "simclr.temperature")),
         ({"simclr": {"temprature": 0.5}}, "option.unknown", ("simclr", "temprature", "use temperature")),
         ({"out": "r"}, "option.missing", ("data",)),

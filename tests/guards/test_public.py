@@ -60,6 +60,8 @@ def test_a_type_checker_finds_wrong_options_of_a_verb(tmp_path):
         "foveal.train('set', out='run', epoch=3)\n"
         "foveal.train('set', out='run', learning_rate='high')\n"
         "foveal.evaluate(run, splitt='test')\n"
+        "def told(row: dict[str, object]) -> None: ...\n"
+        "foveal.train('set', out='run', init=run, tracker=told)\n"
     )
     said, _, _ = mypy.api.run([str(tmp_path / "caller.py"), "--strict", "--follow-imports=silent"])
     assert re.findall(r"caller\.py:(\d).*\[([a-z-]+)\]", said) == [
