@@ -92,13 +92,22 @@ def _convolution(inputs: int, outputs: int, side: int, stride: int) -> tuple[nn.
 OWN = {"small_conv": SmallConv, "strided_conv": StridedConv, "residual_conv": ResidualConv}
 
 
+def refuse_hub(name: str) -> None:
+    """FovealError for a name of the Hugging Face Hub: nothing is fetched from there."""
+    if name.startswith(("hf-hub:", "hf_hub:")):
+        own = name.partition(":")[2]
+        fix = f"download it (hf download {own} --local-dir FOLDER), give FOLDER to --init, and a timm name to --encoder"
+        raise FovealError("weights.unsupported", f"{name} is a name of a hub, whose files are not fetched", fix=fix)
+
+
 def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
-    """A randomly initialised encoder with `num_features` that maps [B, C, s, s] to [B, D]; a copy of a given one."""
+    """A randomly initialised encoder with `num_features`, which maps [B, C, s, s] to [B, D]; name: as `--encoder`."""
     if name.startswith(PREFIX):
         return _copy_of_given(name, channels, image_size)
     if image_size < LEAST_IMAGE:
         expected = f"{LEAST_IMAGE} or more, because networks halve the side up to five times"
         raise FovealError("option.value", f"--image-size {image_size} is too small", expected=expected)
+    refuse_hub(name)
     if name in OWN:
         return OWN[name](channels, image_size).to(memory_format=torch.channels_last)
     if not timm.is_model(timm_name(name)):
@@ -136,7 +145,7 @@ def _copy_of_given(name: str, channels: int, image_size: int) -> nn.Module:
         what = f"{name} does not take images {list(blank.shape)} ({type(error).__name__}: {error})"
         raise FovealError("encoder.object", what) from error
     shape = list(getattr(features, "shape", ()))
-    width = getattr(encoder, "num_features", shape[-1] if shape else "D")
+    width = getattr(encoder, "num_features", shape[-1] if len(shape) == 2 else "D")
     if shape != [2, width]:
         what, fix = f"{name} gives {shape} for two images", "leave out its classifier, in timm with num_classes=0"
         if not isinstance(features, Tensor):

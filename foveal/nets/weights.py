@@ -25,7 +25,7 @@ from foveal.errors import FovealError
 from foveal.files import read_json, sha256_of
 from foveal.given import Given
 from foveal.nets.checkpoints import read_contents
-from foveal.nets.encoder import FINE, normalisation_of
+from foveal.nets.encoder import FINE, normalisation_of, refuse_hub
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
 from foveal.nets.hub import unreachable
 from foveal.nets.layouts import FLAT, Found, Layout, Normalisation, find
@@ -42,7 +42,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an encoder's weights come from: for people, and for provenance.json."""
+    """Where an encoder's weights come from: `words` for people, and `record` for provenance.json."""
 
     words: str
     record: dict[str, Any]
@@ -54,9 +54,9 @@ class Origin:
 def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_stem: bool = False) -> Origin:
     """Load weights into `encoder`; returns where they come from, and what was left out or resized.
 
-    init: random (of an object: its own weights), imagenet, a run folder or a file in one of the layouts of
-    `foveal.nets.layouts`. random_stem: keep the first convolution of `encoder`, which theirs does not fit. FovealError,
-    listing keys and naming encoders that would fit, if any other key or shape does not match.
+    name: of the network, as `--encoder`. init: random (of an object: its own weights), imagenet, a run folder, or a
+    file (see docs/howto/weights.md). random_stem: keep the first convolution of `encoder`, which theirs does not fit.
+    FovealError, listing keys and naming encoders that would fit, if any other key or shape does not match.
     """
     if init == "random":
         return Origin("its own weights" if isinstance(name, Given) else "random weights", {"init": init})
@@ -91,6 +91,7 @@ def found_in(init: str) -> tuple[Found, dict[str, Any]]:
 
 def file_of(init: str) -> Path:
     """The file of weights that a path means: of a folder, the first of `IN_FOLDERS`. FovealError if there is none."""
+    refuse_hub(init)
     path = Path(init)
     if path.suffix == ".distcp" or any(path.glob("*.distcp")):
         what = f"{init} is a checkpoint in shards of torch.distributed (.distcp)"

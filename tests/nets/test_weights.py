@@ -69,6 +69,13 @@ def test_an_init_that_is_nothing_is_named(init, tmp_path, refuses, monkeypatch):
         load_encoder_weights(create_encoder("small_conv", 1, 28), "small_conv", init)
 
 
+def test_names_of_the_hub_are_not_fetched(refuses):
+    with refuses("weights.unsupported", "hf download timm/resnet18.a1_in1k"):
+        load_encoder_weights(create_encoder("small_conv", 1, 28), "small_conv", "hf-hub:timm/resnet18.a1_in1k")
+    with refuses("weights.unsupported", "hf download timm/resnet18.a1_in1k"):
+        create_encoder("hf-hub:timm/resnet18.a1_in1k", 3, 64)
+
+
 @pytest.mark.parametrize(
     ("name", "code"),
     [("small_conv", "weights.missing"), ("resnet18", "weights.missing"), ("tf_efficientnet_lite0", "package.missing")],
