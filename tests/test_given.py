@@ -114,7 +114,7 @@ def test_an_encoder_is_a_copy_and_knows_its_width(refuses):
         wrong = Net()
         wrong.num_features = 5
         create_encoder(Given(wrong), 3, 24)
-    with refuses("encoder.object"):
+    with refuses("encoder.object", "[2, D]"):
         create_encoder(Given(nn.Conv2d(3, 4, 3)), 3, 24)  # maps, not features
     with refuses("encoder.object", "tuple"):
         create_encoder(Given(Several()), 3, 24)
@@ -151,6 +151,10 @@ def test_images_that_are_none_are_refused(refuses):
         given_source(Given([np.full((24, 24), 255.0, np.float32)]), "auto")
     with refuses("source.arrays", "dict"):
         given_source(Given([{"image": grey}]), "auto")
+    with refuses("source.arrays", "separate arguments"):
+        given_source(Given(["one.jpg", "other.jpg"]), "auto")
+    with refuses("source.arrays", "builtins.list has 3 labels"):
+        given_source(Given((np.stack([grey, grey]), [0, 1, 0])), "auto")
     with refuses("source.no_pictures"):
         given_source(Given([]), "auto")
     assert given_source(Given([grey, grey]), "auto").table["label"].isna().all()

@@ -48,7 +48,7 @@ def array_source(
     """
     tables, pictures = list[pd.DataFrame](), list[np.ndarray]()
     for split, (place, array, labels) in parts.items():
-        where = f"{root}/{place}"
+        where = f"{root}/{place}" if place else str(root)
         images = array[..., None] if array.ndim == 3 else array
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             found = f"{where} contains images {array.dtype} {array.shape}"
@@ -63,7 +63,7 @@ def array_source(
         for number, label in enumerate(numbers):
             if label is not None and (label < 0 or (classes and label >= len(classes))):
                 expected = f"0 to {len(classes) - 1}, or -1" if classes else "0 or more, or -1"
-                raise FovealError("label.value", f"the label of {where}{number} is {label}", expected=expected)
+                raise FovealError("label.value", f"the label of {root}/{place}{number} is {label}", expected=expected)
         prefixes = f"{split}/" if split else "", place
         ids, files = ([f"{prefix}{number}" for number in range(len(images))] for prefix in prefixes)
         tables.append(make_table(ids, files, numbers, split=split))

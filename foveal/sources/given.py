@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,9 @@ def _pixels(image: Any, place: str) -> np.ndarray:
         fix = "leave out the normalisation: Foveal adds it" if array.dtype.kind == "f" else ""
         if fix and array.size and array.min() >= 0 and 1 < array.max() <= 255:
             found, fix = f"{found} from {array.min():g} to {array.max():g}", "divide it by 255"
-        elif array.dtype == object:
+        elif array.dtype.kind in "OU":
             found = f"{place} is a {type(image).__name__}"
             fix = "give images, (image, label) or (image, label, patient)"
+            fix = "give several sets as separate arguments" if isinstance(image, str | PathLike) else fix
         raise FovealError("source.arrays", found, expected=IMAGES, fix=fix)
     return array
