@@ -264,13 +264,14 @@ def data_of(run: Path) -> Path:
     return started_in(run, str(options.get("out", ""))) / set_of(options)
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, oldest first, without a torn last line."""
-    return [json.loads(line) for line in whole_lines(run / "metrics.jsonl")]
+def read_metrics(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The rows of RUN/metrics.jsonl, oldest first, without a torn last line."""
+    return [json.loads(line) for line in whole_lines(Path(run, "metrics.jsonl"))]
 
 
-def read_model(run: Path) -> dict[str, Any]:
+def read_model(run: str | os.PathLike[str]) -> dict[str, Any]:
     """RUN/model.json; FovealError if `run` is not a run folder that has one."""
+    run = Path(run)
     if not (run / "model.json").is_file():
         what = f"{run} is not a run folder with a model: it has no model.json"
         raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")

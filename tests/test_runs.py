@@ -107,14 +107,14 @@ def test_metrics_survive_a_killed_process_and_forget_the_future(tmp_path):
         run.log({"step": step, "loss": 1 / 3})
     with run.metrics_file.open("a") as stream:
         stream.write('{"step": 4, "lo')
-    assert [row["step"] for row in read_metrics(run.path)] == [1, 2, 3]
+    assert [row["step"] for row in read_metrics(str(run.path))] == [1, 2, 3]
     run.forget_after(2)
     assert read_metrics(run.path) == [{"step": 1, "loss": 0.333333333}, {"step": 2, "loss": 0.333333333}]
 
 
 def test_a_folder_without_a_model_is_named(tmp_path, refuses):
     with refuses("run.not_a_run", "model.json"):
-        read_model(tmp_path)
+        read_model(str(tmp_path))
 
 
 def test_text_is_replaced_whole(tmp_path):

@@ -20,34 +20,38 @@ LIMITS = {  # lowest and highest value, where they are not 0 and 1
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Ranges and probabilities of one kind of view; FovealError if a value is out of range."""
+    """Ranges and probabilities of one kind of view; FovealError if a value is out of range.
 
-    crop_area: tuple[float, float] = (1.0, 1.0)  # share of the image's area
-    crop_aspect: tuple[float, float] = (1.0, 1.0)  # width / height, drawn uniformly in the logarithm
+    Lengths are shares of the image side, angles are in degrees, pairs are the lowest and the highest value, and a
+    probability is the share of views that change. `dataclasses.replace(RECIPES["fundus"], rotation=30.0)` is a copy.
+    """
+
+    crop_area: tuple[float, float] = (1.0, 1.0)  #: share of the image's area
+    crop_aspect: tuple[float, float] = (1.0, 1.0)  #: width / height, drawn uniformly in the logarithm
     crop_probability: float = 1.0
-    disc: float = 0.0  # minimum share of a crop inside the disc inscribed in the picture, if ten tries find one
-    flip: float = 0.0  # probability of a horizontal flip
+    disc: float = 0.0  #: minimum share of a crop inside the disc inscribed in the picture, if ten tries find one
+    flip: float = 0.0  #: probability of a horizontal flip
     flip_vertical: float = 0.0
-    rotation: float = 0.0  # largest angle in degrees, either way
-    brightness: float = 0.0  # factors are drawn from 1 - x .. 1 + x
+    rotation: float = 0.0  #: largest angle in degrees, either way
+    brightness: float = 0.0  #: factors are drawn from 1 - x .. 1 + x, as those of contrast and saturation
     contrast: float = 0.0
     saturation: float = 0.0
-    hue: float = 0.0  # largest rotation of the hue circle, in turns (0.5 = all colours)
+    hue: float = 0.0  #: largest rotation of the hue circle, in turns (0.5 = all colours)
     colour_probability: float = 0.0
-    grey: float = 0.0  # probability of a grey picture
-    tilt: float = 0.0  # uneven light: largest change of gain from the middle to a side, either way
-    vignette: float = 0.0  # largest change of gain with the squared distance from the middle, either way
+    grey: float = 0.0  #: probability of a grey picture
+    tilt: float = 0.0  #: uneven light: largest change of gain from the middle to a side, either way
+    vignette: float = 0.0  #: largest change of gain with the squared distance from the middle, either way
     light_probability: float = 0.0
-    detail: tuple[float, float] = (1.0, 1.0)  # lost resolution: share of the side that the view is reduced to and back
+    detail: tuple[float, float] = (1.0, 1.0)  #: lost resolution: share of the side that the view is reduced to and back
     detail_probability: float = 0.0
-    blur_sigma: tuple[float, float] = (0.0, 0.0)  # standard deviation as a share of the side
+    blur_sigma: tuple[float, float] = (0.0, 0.0)  #: standard deviation as a share of the side
     blur_probability: float = 0.0
-    solarise: float = 0.0  # probability of inverting values from 128 upwards
-    jpeg_quality: tuple[float, float] = (100.0, 100.0)  # on libjpeg's scale; rounded to whole numbers
+    solarise: float = 0.0  #: probability of inverting values from 128 upwards
+    jpeg_quality: tuple[float, float] = (100.0, 100.0)  #: on libjpeg's scale; rounded to whole numbers
     jpeg_probability: float = 0.0
-    cutout_side: tuple[float, float] = (0.0, 0.0)  # width and height of the blanked rectangle
+    cutout_side: tuple[float, float] = (0.0, 0.0)  #: width and height of the blanked rectangle
     cutout_probability: float = 0.0
-    edge: str = "repeat"  # pixels outside the image: "repeat" its edge, or "black"
+    edge: str = "repeat"  #: pixels outside the image: "repeat" its edge, or "black"
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -79,9 +79,11 @@ def draw_views(view: View, batch: int, source_size: int, view_size: int, generat
 
 
 def random_views(
-    images: ndarray | Tensor, table: Table, spec: NetworkInput, device: torch.device, dtype: torch.dtype = torch.float32
-) -> Tensor:
+    images: ndarray | Tensor, table: Table, spec: NetworkInput, device: str | torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:  # fmt: skip
     """One view of each image uint8 [S, S, C]: [B, C, s, s] on `device`, of that dtype, normalised, channels-last."""
+    device = torch.device(device)
     if isinstance(table, GivenViews):
         return normalise(table.of(to_tensor(images, device).permute(0, 3, 1, 2)), spec).to(dtype)
     if isinstance(images, ndarray) and device.type == "cpu":

@@ -47,15 +47,15 @@ _NEAR_BLACK = 10  # grey levels of 255; surrounds are rarely pure black (sensor 
 class Preparation:
     """How pictures become arrays; stored in card.json and model.json. FovealError for impossible values."""
 
-    size: int  # side of the result in pixels
-    # "ellipse": the retinal disc, made round where it was squeezed; "disc": the disc if it is round, as in older sets;
-    # both the whole frame where none is found. "none": the whole frame.
+    size: int  #: side of the result in pixels
+    #: "ellipse": the retinal disc, made round where it was squeezed; "disc": the disc if it is round, as in older sets;
+    #: both the whole frame where none is found. "none": the whole frame.
     crop: str
-    channels: int = 3  # 3 (RGB) or 1 (grey, or green)
-    fit: str = "pad"  # of a whole frame that is not square: "pad": all of it, with black; "cut": its centre
-    mask: bool = False  # black outside the inscribed circle
-    enhance: str = "none"  # "none", "local-mean" or "clahe"
-    green: bool = False  # the one channel is green, not grey
+    channels: int = 3  #: 3 (RGB) or 1 (grey, or green)
+    fit: str = "pad"  #: of a whole frame that is not square: "pad": all of it, with black; "cut": its centre
+    mask: bool = False  #: black outside the inscribed circle
+    enhance: str = "none"  #: "none", "local-mean" (each pixel less the mean around it), or "clahe" (contrast by tiles)
+    green: bool = False  #: the one channel is green, not grey
 
     def __post_init__(self) -> None:
         known = {"crop": CROPS, "channels": (1, 3), "fit": ("pad", "cut"), "enhance": ENHANCEMENTS}
@@ -83,14 +83,14 @@ class Preparation:
 class Prepared:
     """One picture, ready to be stored or graded."""
 
-    pixels: np.ndarray  # uint8 [S, S, C], what the network sees
-    width: int  # of the original in px
+    pixels: np.ndarray  #: uint8 [S, S, C], what the network sees
+    width: int  #: of the original in px
     height: int
-    square: np.ndarray  # uint8 [S, S, 3] RGB, the same crop before mask, enhancement and change of channels
-    flags: tuple[str, ...] = ()  # words such as `no-disc`
-    measures: dict[str, float] = field(default_factory=dict)  # see quality.py; empty if nothing was measured
-    sides: tuple[str, ...] = ()  # on which the disc is cut off, for the flag `cut-off`
-    file_sha256: str = ""  # where `prepare` read a file
+    square: np.ndarray  #: uint8 [S, S, 3] RGB, the same crop before mask, enhancement and change of channels
+    flags: tuple[str, ...] = ()  #: words such as `no-disc`
+    measures: dict[str, float] = field(default_factory=dict)  #: as in measures.csv; empty if not measured
+    sides: tuple[str, ...] = ()  #: on which the disc is cut off, for the flag `cut-off`
+    file_sha256: str = ""  #: where `prepare` read a file
 
 
 def prepare_file(
@@ -109,8 +109,8 @@ def prepare_file(
 
 
 def prepare_pixels(pixels: np.ndarray, preparation: Preparation, measure: bool = False) -> Prepared:
-    """Crop and resize a picture, uint8 [h, w, 3 or 1]; `measure` adds its quality: `measures`, `flags` and `sides`."""
-    pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    """Crop and resize uint8 [h, w, 3], [h, w, 1] or [h, w]; `measure` adds its `measures`, `flags` and `sides`."""
+    pixels = np.repeat(pixels, 3, axis=2) if (pixels := np.atleast_3d(pixels)).shape[2] == 1 else pixels
     return _finish(pixels, *locate(pixels, preparation), preparation, measure, (pixels.shape[1], pixels.shape[0]))
 
 

@@ -90,7 +90,7 @@ def check_flags(words: Iterable[str], option: str) -> None:
 
 
 def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
-    """The flags of a photograph, in words of `FLAGS`; empty if nothing was measured."""
+    """The flags of a photograph from its `measures` (of a `Prepared`); empty if nothing was measured."""
     if not measures:
         return ()
     low = {name for name, limit in _KNOWN["least"].items() if measures[name] < limit}
@@ -124,7 +124,8 @@ def advised(flags: Iterable[str]) -> list[str]:
 
 
 def advice_of(flags: Iterable[str], sides: Iterable[str] = ()) -> str:
-    """What to do about a photograph with these flags, in a sentence; "" without flags. sides: from `cut_sides`."""
+    """What to do about a photograph with these flags, in a sentence; "" without flags. sides: of a `Prepared`."""
+    check_flags(flags := list(flags), "flags")
     cut = " and ".join(SIDES[side] for side in sides)
     parts = [ADVICE[flag] + (f" (it is cut off {cut})" if flag == "cut-off" and cut else "") for flag in advised(flags)]
     return f"Photograph again: {'; '.join(parts)}." if parts else ""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ ADDED = ("source", "camera", "file_sha256")  # columns that sets of earlier vers
 
 @dataclass(frozen=True)
 class PreparedSet:
-    """A prepared set that was opened and checked; `records` has the columns of `COLUMNS`."""
+    """A prepared set that was opened and checked; `records` has the columns of records.csv."""
 
     path: Path
     records: pd.DataFrame
@@ -81,8 +82,9 @@ class PreparedSet:
         return gather(self.shards, records["shard"].to_numpy(), records["row"].to_numpy())
 
 
-def open_prepared(path: Path) -> PreparedSet:
+def open_prepared(path: str | PathLike[str]) -> PreparedSet:
     """Open a prepared set; FovealError if something is missing or wrong."""
+    path = Path(path)
     for name in ("records.csv", "card.json", "measures.csv", "duplicates.csv", "images"):
         if not (path / name).exists():
             what = f"{path} is not a complete prepared set: it has no {name}"

@@ -60,7 +60,7 @@ class Judged:
         with torch.inference_mode():
             outputs = grader.head(features).float().cpu()
             probabilities = grader.logits(outputs).softmax(1)
-            targets = torch.nn.functional.one_hot(torch.from_numpy(self.labels), grader.classes).float()
+            targets = one_hot(torch.from_numpy(self.labels), grader.classes)
             cost = task.loss.cost(outputs, targets, weights)
             refuse_divergence(float(cost), probabilities, "validation", epoch)
             self.probabilities = probabilities.numpy()

@@ -65,7 +65,7 @@ def learned_from(
     if absent:
         warn(f"there are no training images of {', '.join(absent)}: the grader cannot learn to recognise this class")
     labels, size = records["label"].to_numpy(np.int64), len(prepared.classes)
-    own = torch.nn.functional.one_hot(torch.from_numpy(labels), size).float()
+    own = one_hot(torch.from_numpy(labels), size)
     targets = [own, *(torch.tensor(rows) for _, _, rows in pseudo)]
     grades = np.concatenate([labels, *(rows.argmax(1) for _, _, rows in pseudo)])
     codes, names = (None, ()) if second is None else second_labels(prepared, records, second)

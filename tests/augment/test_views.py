@@ -175,7 +175,7 @@ def test_strong_shrinking_does_not_alias():
 def test_views_are_normalised_and_channels_last(photographs):
     spec = NetworkInput(64, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
     table = draw(get_recipe("mild"), 16, 96, 64, generator())
-    views = random_views(photographs, table, spec, torch.device("cpu"))
+    views = random_views(photographs, table, spec, "cpu")
     raw = torch.from_numpy(opencv.apply(photographs, table, 64)).permute(0, 3, 1, 2)
     expected = (raw / 255 - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
     assert torch.allclose(normalise(raw, spec), expected, atol=1e-5)

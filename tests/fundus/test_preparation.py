@@ -75,6 +75,8 @@ def test_a_grey_array_stays_exactly_as_it_is() -> None:
     digits = np.arange(28 * 28, dtype=np.uint8).reshape(28, 28, 1)
     prepared = prepare_pixels(digits, Preparation(size=28, crop="none", channels=1))
     assert np.array_equal(prepared.pixels, digits) and prepared.square.shape == (28, 28, 3)
+    flat = prepare_pixels(digits[..., 0], Preparation(size=28, crop="none", channels=1))
+    assert np.array_equal(flat.pixels, digits)
 
 
 def test_options_change_the_pixels_and_not_the_square(phantom: np.ndarray) -> None:

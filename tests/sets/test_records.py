@@ -15,7 +15,7 @@ from foveal.sets.shards import Shards, gather
 def test_the_hand_over_is_as_documented(phantom_set):
     records = pd.read_csv(phantom_set / "records.csv")
     assert tuple(records.columns) == COLUMNS
-    prepared = open_prepared(phantom_set)
+    prepared = open_prepared(str(phantom_set))
     images = np.load(phantom_set / "images" / "00000.npy", mmap_mode="r")
     assert images.shape == (60, 32, 32, 3) and images.dtype == np.uint8
     card = json.loads((phantom_set / "card.json").read_text())
