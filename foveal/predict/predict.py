@@ -155,7 +155,7 @@ def _write_reports(reports: list[tuple[Path, Report]], model: Model, studies: It
         lost += sum(eye.lost for eye in study.eyes)
     found = ", ".join(f"{counts[name]} {name}" for name in ("referred", "incomplete", "negative"))
     folders = ", ".join(dict.fromkeys(str(folder) for folder, _ in reports))
-    say(f"reports of {counts.total()} studies ({found}): {folders}")
+    say(f"studies with a report: {counts.total()} ({found}): {folders}")
     if unknown:
         warn(f"reports with photographs of an eye that is not known (no ImageLaterality): {unknown}")
     if lost:

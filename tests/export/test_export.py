@@ -90,6 +90,7 @@ def test_the_card_tells_what_was_measured(exported, grader_run):
     assert str(grader_run.parent) not in told and all("/" not in name for name in said["provenance"]["data"])
     metrics = json.loads((grader_run / "metrics.json").read_text()) if (grader_run / "metrics.json").exists() else None
     assert ("95 % interval" in card) == (metrics is not None)
+    assert "\n\n## Origin\n" in card
     seen = pd.read_csv(exported / "seen.csv", dtype=str, keep_default_na=False)
     assert len(seen) == len(pd.read_csv(grader_run / "seen.csv")) and not "".join(seen["id"] + seen["patient"])
 
@@ -298,6 +299,7 @@ def test_weights_load_in_timm_and_give_equal_features(phantom_set, tmp_path, enc
         assert torch.allclose(ours.double()(seen), features, rtol=1e-6, atol=1e-6)
     told = ours.pretrained_cfg
     assert tuple(told["mean"]) == predictor.input.mean and tuple(told["input_size"]) == (3, side, side)
+    assert 'timm.create_model("hf-hub:USER/NAME", pretrained=True)' in (out / "README.md").read_text()
     card = ModelCard.load(out / "README.md").data
     assert card.library_name == "timm" and encoder in card.tags
 
