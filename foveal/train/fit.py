@@ -19,6 +19,7 @@ from foveal.distributed import apart, decided_by_first, from_first_process
 from foveal.errors import FovealError
 from foveal.given import Given
 from foveal.hardware import give_back_memory
+from foveal.losses.grading import one_hot
 from foveal.metrics import accuracy, confusion_matrix, macro_f1, precision, quadratic_kappa, recall
 from foveal.nets.heads import Grader
 from foveal.nets.layers import re_estimate

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from foveal.console import warn
 from foveal.errors import FovealError
+from foveal.losses.grading import one_hot
 from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns
 from foveal.readout.referral import OEDEMA, oedema_of
