@@ -1,4 +1,7 @@
-"""The images of prepared sets, and their features; pixels are the baseline: what they also give needs no network."""
+"""The images of one or more prepared sets, and their features: a row of numbers per image.
+
+Pixels are the baseline: a result that pixels also give needs no network.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The page: scores, maps, whose dots are in random order since the last class would hide others, and nearest images."""
+"""The page: one HTML file with scores, maps, and some images with their nearest images.
+
+The dots of a map are drawn in random order: in class order, the last class would hide the others.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,7 @@
-"""probe: how well logistic regression and nearest neighbours on frozen features of the training part predict labels."""
+"""probe: a quick test of frozen features: how well logistic regression and nearest neighbours predict the labels.
+
+Both use the training part; the table is of the test part or, without one, the validation part.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -20,7 +20,10 @@ _FRAMING = 6  # px: a straight line so near the end of what is lit is that of th
 
 
 def is_composed(picture: np.ndarray, frame: np.ndarray, disc: Disc, limits: Mapping[str, float]) -> bool:
-    """Whether a picture uint8 `[h, w, 3]` is no camera's; `frame`, with `disc`: it without its white surround."""
+    """Whether a picture was not taken by a camera, but composed or drawn; both uint8 `[h, w, 3]`.
+
+    `disc`: what was found in `frame`, which is the picture, or a copy of it with its white surround made black.
+    """
     small, scale = _shrunk(frame)
     brightest, darkest = highest(small), reduce(cv2.min, cv2.split(small))
     shown = _opened(brightest > limits["black"])

@@ -48,7 +48,7 @@ def undamaged() -> Iterator[None]:
 
 
 def read_header(file: IO[bytes], start: bytes, most_pixels: int, suffix: str = "") -> ImageFile.ImageFile:
-    """The picture in an open file that begins with `start`, its pixels unread; FovealError for none or a large one."""
+    """The picture in an open file that begins with `start`, its pixels unread; FovealError if none, or too large."""
     if kind := unread_kind(start, suffix):
         raise FovealError("image.unsupported", f"{kind}, which Foveal cannot read; convert it to PNG or TIFF first")
     reader = reader_of(start)

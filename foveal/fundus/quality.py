@@ -66,10 +66,13 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray, picture: np.ndarr
     r, g, b = seen.T
     second = np.maximum(np.minimum(r, g), np.minimum(np.maximum(r, g), b))
     photograph = view.lit.mean() > _LEAST_LIT and not is_composed(whole, frame, disc, _KNOWN["composed"])
+    red, green, blue = cv2.mean(frame)[:3]
     visible = view.field * np.pi / 4 * disc.width * disc.height / (frame.shape[0] * frame.shape[1])
     values = {
         "border": max(0.0, 1 - visible) if disc.found else view.surround,  # share of the frame outside the disc
-        **dict(zip(("red", "green", "blue"), cv2.mean(frame), strict=False)),  # means of the whole frame, 0..255
+        "red": red,  # mean of the whole frame, 0..255; so are green and blue
+        "green": green,
+        "blue": blue,
         # Detail relative to brightness and to coarser detail, which blur spares: usually 0.1. About 0..0.25.
         "sharpness": texture["fine"] / np.sqrt(texture["coarse"]),
         "brightness": (seen @ _LUMA).mean() / 255,  # mean of the disc
@@ -77,7 +80,7 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray, picture: np.ndarr
         "clipped": (second >= _SATURATED).mean(),  # share of the disc; red alone also saturates in good photographs
         "dark": (view.brightest[view.inside] < _NEAR_BLACK).mean(),  # share of the disc
         "field": view.field,  # share of the disc that is in the frame
-        "retina": _retina(_features(view, texture, disc.found)) if photograph else 0.0,  # is it one of a retina?
+        "retina": _retina(_features(view, texture, disc.found)) if photograph else 0.0,  # is this a retina?
     }
     return {name: round(float(value), 1 if name in ("red", "green", "blue") else 4) for name, value in values.items()}
 

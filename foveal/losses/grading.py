@@ -116,7 +116,7 @@ def mse(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 
 def smooth_l1(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Huber's error of the same as in `mse`: half the square up to one grade, linear beyond."""
+    """Huber's error, with arguments as in `mse`: half the square up to one grade, linear beyond."""
     costs = F.smooth_l1_loss(at_least_float32(outputs)[:, 0], expected_grade(targets), reduction="none")
     return _mean(costs, targets, weights)
 
@@ -151,6 +151,8 @@ LOSSES = {
 
 def to_logits(outputs: Tensor, form: str, classes: int) -> Tensor:
     """Convert outputs [B, O] of a head of that form to logits [B, K]."""
-    if form in ("softmax", "conditional"):
-        return outputs if form == "softmax" else corn_logits(outputs)
+    if form == "softmax":
+        return outputs
+    if form == "conditional":
+        return corn_logits(outputs)
     return cumulative_logits(outputs) if form == "cumulative" else regression_logits(outputs, classes)

@@ -162,7 +162,10 @@ def fitting_encoders(found: Found) -> Fit:
 
 
 def _others(state: State, channels: int) -> Iterator[tuple[str, int]]:
-    """Other networks of timm with these keys and shapes, and their sizes; of the file that looks most alike first."""
+    """Other networks of timm with these keys and shapes, and their sizes, found within `MOST_SECONDS`.
+
+    Only those with the same first layer are made, and first those of the file of timm that looks most alike.
+    """
     end = time.monotonic() + MOST_SECONDS
 
     def has(layers: Any) -> bool:

@@ -74,7 +74,7 @@ def logistic_regression(
     if len(only := labels.unique()) == 1:  # scikit-learn fits two classes or more
         yield from ([torch.eye(classes)[only.cpu()].expand(len(others), -1)] * len(penalties))
         return
-    model = LogisticRegression(max_iter=1000, tol=1e-5, warm_start=True)
+    model = LogisticRegression(max_iter=10_000, tol=1e-5, warm_start=True)  # collapsed ones need over 1,000
     for penalty in penalties:
         model.set_params(C=1 / (penalty * len(inputs))).fit(inputs.numpy(), labels.cpu().numpy())
         answer = torch.zeros(len(others), classes)  # a class without an image has probability 0

@@ -129,7 +129,7 @@ class Predictor(Model):
         return joined(parts) if parts else self.nothing()
 
     def raw_answers(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
-        """The answers of the first grader, with probabilities before the readout: the mean over the graders."""
+        """The answers of the first grader, but with probabilities averaged over all graders, before the readout."""
         passes = [self._pass(member, pixels, want) for member in self.members]
         tasks = ("probabilities", "second") if self.second else ("probabilities",)
         return passes[0]._replace(**{task: np.mean([getattr(one, task) for one in passes], axis=0) for task in tasks})

@@ -76,7 +76,7 @@ class Study(NamedTuple):
 
     @property
     def incomplete(self) -> bool:
-        """Whether an eye has no gradable photograph, or a photograph of an unknown eye no grade; not negative then."""
+        """Whether an eye has no graded photograph, or a photograph of an unknown eye has no grade."""
         graded = {eye.side for eye in self.eyes if eye.grade is not None}
         return not {*QUESTIONS} <= graded or any(eye.lost for eye in self.eyes if eye.side not in QUESTIONS)
 

@@ -38,7 +38,10 @@ def settle(feed: Feed) -> tuple[Feed, dict[str, str]]:
 
 
 def step_memory(feed: Feed) -> Callable[[int, int], float]:
-    """(images, share) -> bytes of a step that takes the `share` of a process, `images` at a time; two are counted."""
+    """(images, share) -> bytes of a step in which a process takes `share` images of the batch, `images` at a time.
+
+    Counted on two images: for each at its peak, for its two views, for similarities, for gradients and means.
+    """
     config, channels, device = feed.config, feed.store.image_shape[2], feed.device
     method = build_method(config, channels).to(device)
     pair = torch.randn(2, 2, channels, config.image_size, config.image_size, device=device)

@@ -16,18 +16,17 @@ from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, NO_FAULT, TOO_EASY, bounds_of, look, verdict
 from foveal.pretrain.probe import helped
 from foveal.pretrain.step import Built, running_statistics_still
-from foveal.runs import Run, read_metrics
+from foveal.runs import FINISHED, Run, read_metrics
 from foveal.sets.loader import epoch_batches
 from foveal.sets.records import PreparedSet
 
-FILE = "encoder.safetensors"
 HEALTH_IMAGES = 512
 LOOKED_AT_ONCE = 64  # images
 
 
 def finish(run: Run, prepared: PreparedSet, built: Built, feed: Feed) -> None:
     """Write the files of the encoder, and print the verdict; all processes call this."""
-    final, config, encoder, file = examine(built, feed), feed.config, built.method.encoder, run.path / FILE
+    final, config, encoder, file = examine(built, feed), feed.config, built.method.encoder, run.path / FINISHED
     if not is_first_process():
         return
     checkpoint.save_weights(encoder, file)

@@ -44,7 +44,7 @@ class Batcher:
 
     def __init__(self, model: Model, ungradable: tuple[str, ...], limits: Limits, counters: Counters) -> None:
         self.model, self.ungradable, self.limits, self.counters = model, ungradable, limits, counters
-        # Of photographs in work; who queues one asks here for its place first.
+        # Photographs in work: ask here for a place before queueing one.
         self.places = Room(limits.queue, lambda: max(1, math.ceil(self.places.held / self._rate)))
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._rate = 10.0  # photographs per second, until measured

@@ -39,7 +39,7 @@ class EraseConfig:
     image: str = ""
     # Day (YYYY-MM-DD, UTC): everything older is erased.
     before: str = ""
-    # Folder of --keep-images, in which the photographs are deleted too, or none; --yes needs it. Stop its server first.
+    # Folder of serve --keep-images, whose photographs are deleted too, or none. --yes needs it. Stop the server first.
     keep_images: Path | None = None
     # Erase; without this option, the command only prints what it would erase.
     yes: bool = False
@@ -50,7 +50,7 @@ class EraseConfig:
             what = f"{len(given) or 'none'} of --patient, --image and --before given"
             raise FovealError("option.missing", what, expected="exactly one")
         if self.yes and self.keep_images is None:
-            what = "--yes needs --keep-images, because photographs may not be found once their reviews are erased"
+            what = "--yes needs --keep-images, because kept photographs may not be found once their reviews are erased"
             fix = "give the folder of serve --keep-images, or none if the server keeps no photographs"
             raise FovealError("option.missing", what, fix=fix)
         check(self, "before", not self.before or is_day(self.before), "a day as YYYY-MM-DD")
@@ -81,7 +81,7 @@ def erase(config: EraseConfig) -> dict[str, int]:
 
         numbers = [number for number, when, values in logged if meant(values["image"], when)]
         ids = [review.id or 0 for review in reviews if meant(review.image, review.when)]
-        # First: it fails while the server runs, and needs the database to find the photographs.
+        # Before the database: this fails while a server runs, and finds the photographs by the database.
         files = 0 if folder is None else forget(folder, meant, config.yes)
         if config.yes and (numbers or ids):
             database.erase(numbers, ids, getpass.getuser())

@@ -58,7 +58,7 @@ class Room:
 
     @contextmanager
     def request(self, first: int = 0) -> Iterator[Hold]:
-        """Counts what one request holds, from `first`, until its end; raises the error `busy` at the limit."""
+        """Count what one request holds until its end, beginning with `first`; raises the error `busy` at the limit."""
         own = 0
 
         def hold(count: int) -> None:

@@ -211,7 +211,7 @@ class Reviews:
 
 
 def open_reviews(url: str, *, writes: bool = True) -> Reviews:
-    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…); writes: make tables."""
+    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…). writes: add tables."""
     address = database_url(url)
     try:
         with ExitStack() as if_it_fails:

@@ -42,7 +42,7 @@ def cases_of(lines: Iterable[Line]) -> pd.DataFrame:
 
 
 def _hits(values: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """The rates in which a line of the log counts, with who says so if several may."""
+    """(rate, who, hit) of each rate that a line counts in; who: the reviewer or grader, if there may be several."""
     kind = values.get("kind")
     if kind == "review":
         yield "override", values["reviewer"], values["grade"] != values["given"]

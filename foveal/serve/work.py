@@ -26,7 +26,7 @@ from foveal.fundus.quality import FLAGS, advised
 from foveal.page.pictures import data_address, embedded
 from foveal.predict.choose import directions
 from foveal.predict.model import Model, joined
-from foveal.readout.referral import OEDEMA, is_oedema
+from foveal.readout.referral import CLASSES, OEDEMA, is_oedema
 from foveal.readout.scales import referable_from
 from foveal.serve.batching import Batcher, Judged
 from foveal.serve.guard import Counters
@@ -163,7 +163,7 @@ def _refers_by(model: Model, row: dict[str, Any]) -> str | None:
     if row["referable"] is None or lowest is None:
         return None
     learned = model.second is not None and is_oedema(*model.second)
-    if learned and row[f"{OEDEMA}=1"] >= model.readout.oedema_from:
+    if learned and row[f"{OEDEMA}={CLASSES[1]}"] >= model.readout.oedema_from:
         return "oedema"
     return "grade" if bool(row["referable"]) == (row["grade"] >= lowest) else "threshold"
 

@@ -29,7 +29,10 @@ FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
 def label_of(text: str, classes: list[str], place: str = "") -> int | None:
-    """The class of a number or a name; None for none, ungradable or empty text; else FovealError, with its `place`."""
+    """The class of a number or a name; None for none, ungradable or empty text; FovealError for anything else.
+
+    place: the file and line of the text, for the error.
+    """
     text = text.strip()
     if text in ("", "none", UNGRADABLE):
         return None
@@ -44,7 +47,7 @@ def label_of(text: str, classes: list[str], place: str = "") -> int | None:
 
 
 def labels_of(records: pd.DataFrame) -> dict[str, str]:
-    """Id -> its label as a correction has it: a number; of images without a label, ungradable or empty text."""
+    """Image id -> its label as in corrections.csv: the number of the class, `ungradable`, or empty text for none."""
     flagged = records["flags"].str.split().map(lambda flags: UNGRADABLE if UNGRADABLE in flags else "")
     return dict(zip(records["id"], records["label"].astype("string").fillna(flagged), strict=True))
 

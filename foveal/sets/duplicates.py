@@ -62,7 +62,10 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
 def describe_pairs(
     ours: pd.DataFrame, theirs: pd.DataFrame, pairs: pd.DataFrame, columns: Sequence[str] = ("label",)
 ) -> pd.DataFrame:
-    """Pairs of `find_duplicates` by id: id, other, kind, similarity, `columns` of both, conflict (labels differ: 1)."""
+    """Pairs of `find_duplicates` by id: id, other, kind, similarity, `columns` of both images, and conflict.
+
+    ours, theirs: the records of the two sides. conflict: 1 if both images have labels, and these differ.
+    """
     first = ours.iloc[pairs["first"]].reset_index(drop=True)
     second = theirs.iloc[pairs["second"]].reset_index(drop=True)
     table = pd.DataFrame({"id": first["id"], "other": second["id"], "kind": pairs["kind"].to_numpy()})
@@ -147,7 +150,10 @@ def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
 
 
 def _confirmed(table: pd.DataFrame, pictures: Pictures, others: Pictures, what: str) -> pd.DataFrame:
-    """Candidates but exact copies, with their `similarity`: the mean of cosine and agreement of the aligned pixels."""
+    """Candidates with their `similarity`: the mean of their cosine and of the agreement of their aligned pixels.
+
+    Exact copies (equal hashes) are left out, because they are known already.
+    """
     first = np.asarray(pictures.hashes, dtype=object)[table["first"]]
     table = table[first != np.asarray(others.hashes, dtype=object)[table["second"]]].reset_index(drop=True)
     agreements = np.empty(len(table))

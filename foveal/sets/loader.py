@@ -81,7 +81,10 @@ class ImageStore:
 def epoch_batches(
     count: int, batch_size: int, seed: int, epoch: int, *, drop_last: bool, windows: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Index arrays of one epoch: 0..count-1 shuffled, within windows of shards given the shard of each, and cut."""
+    """Index arrays of one epoch: a permutation of 0..count-1 cut into batches.
+
+    windows: int [count], the shard of each image; images are shuffled within windows of shards.
+    """
     generator = np.random.default_rng([seed, epoch])
     if windows is None:
         order = generator.permutation(count)

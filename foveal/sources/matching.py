@@ -46,9 +46,12 @@ class Matcher:
         return by_name
 
     def relative(self, names: Sequence[str]) -> list[str]:
-        """The names with slashes; absolute ones below the folder, without their common folder, or with a part of it."""
+        """The names with slashes, relative to the folder.
+
+        Absolute names of another machine lose the folders that they share, as far as these are not here.
+        """
         here = f"{self.folder.absolute().as_posix()}/"
-        plain = [re.sub("^//+", "/", name.replace("\\", "/")).removeprefix(here) for name in names]  # // is on a server
+        plain = [re.sub("^//+", "/", name.replace("\\", "/")).removeprefix(here) for name in names]  # //server
         far = [name for name in plain if re.match(r"/|[A-Za-z]:/", name) and not is_file(Path(name))]
         inside = [name for name in plain if "/" in name and name not in far]
         if not far and not any(map(self.find, inside)):

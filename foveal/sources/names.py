@@ -241,7 +241,7 @@ def name_classes(
 
 
 def _mistyped(word: str, known: Iterable[str]) -> list[str]:
-    """The known word that this one may be, as a list: a few other letters, but the first, numbers and length agree."""
+    """The known word that this one is probably a typo of, in a list; first letter, digits and rough length agree."""
     near = difflib.get_close_matches(word, known, 1, 0.8)
     alike = [one for one in near if one[0] == word[0] and abs(len(one) - len(word)) <= 2]
     return [one for one in alike if re.findall(r"\d", one) == re.findall(r"\d", word)]

@@ -28,7 +28,7 @@ from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.readout.readout import LEAST_IMAGES, ReadoutOptions, crossed, fit_readout, write_readout
 from foveal.readout.referral import labelled_oedema, least_sensitivity, predicted_oedema, score
 from foveal.readout.scales import referable_from
-from foveal.runs import Run, read_model
+from foveal.runs import FINISHED, Run, read_model
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.leaks import TAUGHT, seen_of, write_seen
 from foveal.sets.records import PreparedSet
@@ -73,7 +73,7 @@ def has_sources(task: Task) -> bool:
 def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int, trained: pd.DataFrame) -> None:
     """Write the encoder of the best epoch, and its predictions for `judged`; trained: what it learned from."""
     predictor = Predictor(run.path, task.device, encoder=task.config.encoder)
-    checkpoint.save_weights(predictor.grader.encoder, run.path / "encoder.safetensors")
+    checkpoint.save_weights(predictor.grader.encoder, run.path / FINISHED)
     write_json(run.path / "model.json", read_model(run.path) | {"best_epoch": best_epoch})
     keep_likeness(run, predictor, task.prepared, trained, judged[judged["split"] == "val"])
     if not len(judged):
@@ -93,8 +93,10 @@ def keep_likeness(
     run: Run, predictor: Predictor, prepared: PreparedSet, trained: pd.DataFrame, held: pd.DataFrame
 ) -> None:
     """Write RUN/likeness.npz, with limits from `held`, or from half of the training photographs if it is too small."""
-    places = (np.linspace(0, len(each) - 1, min(len(each), MOST_IMAGES)).astype(int) for each in (trained, held))
-    trained, held = (each.iloc[place] for each, place in zip((trained, held), places, strict=True))
+    trained, held = (
+        records.iloc[np.linspace(0, len(records) - 1, min(len(records), MOST_IMAGES)).astype(int)]
+        for records in (trained, held)
+    )
     if len(held) < LEAST_HELD:
         trained, held = trained.iloc[::2], trained.iloc[1::2]
     if len(held) < LEAST_HELD:
