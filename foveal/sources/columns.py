@@ -1,6 +1,7 @@
 """The meaning of the columns of a table; rows of patients and columns of classes become a row per picture."""
 
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -12,9 +13,9 @@ _OF_EYE = re.compile(r"(?:(?P<before>\w+?)_)?(?P<eye>left|right|l|r|od|os|le|re)
 _ONE, _ZERO = {"1", "true", "yes"}, {"0", "false", "no", ""}
 
 
-def usual_columns(rows: pd.DataFrame, what: str) -> list[str]:
-    """The columns with a usual name for `what`, a key of `USUAL`."""
-    found = ([column for column in map(str, rows) if _plain(column) in names] for names in USUAL[what])
+def usual_columns(columns: pd.DataFrame | Sequence[str], what: str) -> list[str]:
+    """The columns of a table with a usual name for `what`, a key of `USUAL`."""
+    found = ([column for column in map(str, columns) if _plain(column) in names] for names in USUAL[what])
     return next(filter(None, found), [])
 
 
@@ -38,7 +39,7 @@ def _one_eye(rows: pd.DataFrame) -> pd.DataFrame:
             name = "_".join(filter(None, (match["before"], match["after"])))
             columns[eye_of(match["eye"])]["image" if name in ("", "fundus", "picture") else name] = column
     both = [name for name in columns["left"] if name in columns["right"]]
-    image, label = (usual_columns(pd.DataFrame(columns=both), what) for what in ("image", "label"))
+    image, label = (usual_columns(both, what) for what in ("image", "label"))
     if len(image) != 1 or not label:
         return rows
     shared = rows.drop(columns=[*both, "eye"], errors="ignore")

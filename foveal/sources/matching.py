@@ -123,6 +123,8 @@ class Matcher:
             if 2 * would > len(missing):
                 fix = f"correct the names: {would} of the other {len(missing)} would match {how}"
                 break
+        if any(re.fullmatch(r"\d(?:[.,]\d+)?E\+?\d+", name, re.IGNORECASE) for name in missing):
+            fix = "a spreadsheet program has rounded the long numbers: format the column as text, and export it again"
         raise FovealError("table.unmatched", what, fix=fix)
 
 

@@ -57,6 +57,13 @@ def part_of(name: str) -> str:
     return PARTS.get(words[0], "") if len(words) == 1 else ""
 
 
+def is_date(name: str) -> bool:
+    """Whether a folder is named like a day, month, week or year, such as 2024-03-01, March 2024 or week 12."""
+    words = re.findall("[a-z]+", name.lower())
+    months = len(words) == 1 and len(words[0]) > 2 and f" {words[0]}" in f" {WORDS['months']}"
+    return months or bool(DATE.fullmatch(name))
+
+
 def is_wrapper(name: str) -> bool:
     """Whether a folder name such as images says nothing about the pictures in it."""
     words = set(re.findall(r"[a-z]+", name.lower()))
@@ -148,7 +155,8 @@ def _patient_and_eye(name: str, are_fields: bool, glued: re.Pattern[str] | None)
         bare = _FIELD_BEFORE.sub("", match["patient"])
         without_visit = _VISIT.sub("", bare).strip("_-. ")
         return patient or without_visit or bare, eye_of(match["eye"])
-    return patient, eye_of(folders[-1]) if folders and re.fullmatch(_SIDE, folders[-1], re.IGNORECASE) else ""
+    sides = [eye_of(folder) for folder in folders if re.fullmatch(_SIDE, folder, re.IGNORECASE)]
+    return patient, sides[-1] if sides else ""
 
 
 def plain_number(cell: str) -> str:
@@ -194,6 +202,7 @@ def name_classes(
     names, meant = CLASSES.get(scale, ICDR), "messidor" if scale == "messidor" else "icdr"
     scottish = {"R4"} <= values <= {"R0", "R1", "R2", "R3", "R4"}  # in England R3 is proliferative, and there is no R4
     placed = {value: grade_of(value[scottish:]) for value in values}
+    _warn_of_numbers(placed)
     if meant == "messidor":
         placed = {value: int(value) if value in ("0", "1", "2", "3") else None for value in values}
     grades = {value: grade for value, grade in placed.items() if grade is not None}
@@ -238,6 +247,19 @@ def name_classes(
         note = f"the classes {', '.join(ordered)} are in alphabetical order, because not all are known grades"
         note += ": if they are grades, rename them (No DR, Mild, …) and give --scale icdr"
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note
+
+
+def _warn_of_numbers(placed: Mapping[str, int | None]) -> None:
+    """Warn if classes such as "2 severe" have a word for one grade and the number of another."""
+    numbers = {value: re.findall(r"\d+", value) for value, grade in placed.items() if grade is not None}
+    apart = {
+        value: int(found[0]) - placed[value]
+        for value, found in numbers.items()
+        if len(found) == 1 and value != found[0]
+    }
+    if len(set(apart.values())) > 1:  # if all are one apart, the numbers count from 1
+        told = ", ".join(f"{value!r} is grade {placed[value]}" for value in sorted(apart) if apart[value])
+        warn(f"numbers and words of classes disagree, and the words count: {told}")
 
 
 def _mistyped(word: str, known: Iterable[str]) -> list[str]:

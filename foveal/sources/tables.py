@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import StringIO
 from itertools import chain
@@ -11,10 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.errors import FovealError, check_packages
+from foveal.page.words import counted
 from foveal.sources.columns import USUAL, row_per_picture, usual_columns
 from foveal.sources.names import WORDS, is_missing
 from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
 
+MOST_TITLE = 20  # lines in which the names of columns are looked for
 SIGNS = {encoding: signs.encode() for encoding, signs in WORDS["signs"].items()}  # the usual ones
 _HIGH = re.compile(rb"[\x80-\xff]")
 # Western letters in cp1252: alone, or two beside a letter of ASCII.
@@ -65,6 +67,7 @@ def read_rows(file: Path) -> pd.DataFrame:
         if file.suffix.lower() == ".txt" and not re.search("[,;\t|]", text.lstrip().partition("\n")[0]):
             text = re.sub(rf"(?im) +(?!\S+({'|'.join(PICTURES)}) *$)(?=\S+ *$)", "\t", text)
         separator = max(",;\t|", key=text.lstrip("\r\n").partition("\n")[0].count)
+        _check_title([re.split("[,;\t|]", line) for line in text.lstrip("\r\n").splitlines()[:MOST_TITLE]], file)
         _check_quotes(text, separator, file)
         rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator)
         if pictures := [n for n, name in enumerate(rows) if Path(str(name).strip()).suffix.lower() in PICTURES]:
@@ -78,6 +81,17 @@ def read_rows(file: Path) -> pd.DataFrame:
     if not isinstance(rows.index, pd.RangeIndex):  # pandas takes surplus cells for an index and shifts all columns
         raise FovealError("table.extra_cells", f"the rows of {file} have more cells than its header has names")
     return _tidy(rows, file)
+
+
+def _check_title(lines: Sequence[Sequence[str]], file: Path) -> None:
+    """FovealError if the names of the columns are below a title; lines: the first ones, as cells."""
+    cells = [[cell.strip(' "') for cell in line] for line in lines]
+    named = [line for line in cells if usual_columns(line, "image") and usual_columns(line, "label")]
+    if named and named[0] != cells[0]:
+        above = cells.index(named[0])
+        what = f"{file}: the names of the columns stand in line {above + 1}: {', '.join(named[0])}"
+        fix = f"delete the {counted(above, 'line')} above them"
+        raise FovealError("table.title", what, expected="the names of the columns in the first line", fix=fix)
 
 
 def _check_quotes(text: str, separator: str, file: Path) -> None:
@@ -121,8 +135,10 @@ def _read_sheet(file: Path) -> pd.DataFrame:
         cells = CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()
     except (CalamineError, OSError) as error:
         raise FovealError("table.damaged", f"{file} cannot be read as an Excel file ({error})") from error
-    header, *rows = [[str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell) for cell in row]
-                     for row in cells] or [[]]  # fmt: skip
+    lines = [[str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell) for cell in row]
+             for row in cells]  # fmt: skip
+    _check_title(lines[:MOST_TITLE], file)
+    header, *rows = lines or [[]]
     names = [name.strip() or f"Unnamed: {number}" for number, name in enumerate(header)]
     return _tidy(pd.DataFrame(rows, columns=names, dtype=str), file)
 
@@ -153,14 +169,17 @@ def has_columns(file: Path, columns: Iterable[str]) -> bool:
 def has_labels(file: Path) -> bool:
     """Whether a table has columns of pictures and labels; not one to be sent to a contest, whose labels are made up."""
     made_up = "submission" in file.stem.lower()
-    with suppress(FovealError, OSError):
+    try:
         if file.suffix.lower() == ".txt":  # there may be thousands that have nothing to do with labels
             with file.open("rb") as stream:
                 start = stream.read(500).lower().replace(b"\0", b"")
             made_up = not any(word.encode() in start for word in (*PICTURES, *USUAL["image"][0]))
         rows = pd.DataFrame() if made_up else row_per_picture(read_rows(file))
         return not made_up and bool(usual_columns(rows, "image") and usual_columns(rows, "label"))
-    return False
+    except FovealError as error:
+        return error.code == "table.title"
+    except OSError:
+        return False
 
 
 def known_set(file: Path, columns: Iterable[str]) -> str:

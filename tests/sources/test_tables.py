@@ -51,6 +51,7 @@ def labels(source):
             ("right", "left", "right", "left"),
         ),
         (("DR0/L1", "DR4/R2"), "", ("left", "right")),
+        (("left/0/a", "right/3/b"), "", ("left", "right")),
         (("17_Left_Eye", "17_right_fundus", "17_LE"), "17", ("left", "right", "left")),
         (("scan_R2", "IM0001"), "", ("", "")),
         (("x00_r90", "x01_r180"), "", ("", "")),
@@ -267,6 +268,13 @@ def test_grades_that_may_be_counted_from_one_are_a_warning(capsys, grades):
     assert "warning" not in capsys.readouterr().out
 
 
+def test_numbers_of_other_grades_than_their_words_are_a_warning(capsys):
+    assert name_classes({"0 no DR", "1 mild", "2 severe", "4 proliferative DR"})[0]["2 severe"] == 3
+    assert "'2 severe' is grade 3" in capsys.readouterr().out
+    name_classes({"1 No DR", "2 Mild", "3 Moderate", "4 Severe", "5 Proliferative DR"})
+    assert "warning" not in capsys.readouterr().out
+
+
 HOT = ["image", "grade_0", "grade_1", "grade_2", "grade_3", "grade_4"]
 
 
@@ -355,6 +363,7 @@ def test_a_column_with_a_value_for_each_picture_is_no_label(tmp_path, refuses):
         (("a-1", "a-2", "a-3"), ("a_1", "a_2", "a_3"), "signs"),
         (("a.raw", "b.raw", "c.raw"), ("a", "b", "c"), "ending"),
         (("u", "v", "w"), ("a", "b", "c"), "delete the rows"),
+        (("2.0E+10", "2.1e+10", "3E+10"), ("20000000001", "21000000002", "30000000003"), "as text"),
     ],
 )
 def test_a_table_that_matches_no_picture_says_what_would_match(tmp_path, refuses, names, files, hint):
@@ -532,6 +541,7 @@ def test_a_patient_column_is_recognised_and_unknown_patients_are_not_one_person(
         ("fold0/a fold0/b fold0/c fold1/a fold1/b fold1/c", "parts"),
         ("2023/10/a 2023/10/b 2023/10/c 2023/11/a 2023/11/b 2023/11/c", "numbers"),
         ("101/a 101/b 101/c 102/a 102/b 102/c", "numbers"),
+        ("March/a March/b March/c Apr_2024/a Apr_2024/b Apr_2024/c", "dates"),
     ],
 )
 def test_folders_that_are_no_classes_are_refused(tmp_path, refuses, files, kind):
@@ -668,6 +678,15 @@ def test_tables_of_several_folders_are_read_together(tmp_path, refuses, capsys):
     deep.rename(deeper)
     with refuses("table.several", deeper, 1):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("title", ["Export of ward 7", "# by Doe; 2024", "Ward,7\n\nDoe,2024"])
+def test_names_of_columns_below_a_title_are_refused_with_their_line(tmp_path, refuses, title):
+    pictures(tmp_path, "17.png", "18.png")
+    (tmp_path / "labels.csv").write_text(f"{title}\nimage,grade\n17,1\n18,0\n")
+    for source in (tmp_path, tmp_path / "labels.csv"):
+        with refuses("table.title", "labels.csv", f"line {title.count(chr(10)) + 2}", "image, grade"):
+            read_source(source, "auto", DEFAULT)
 
 
 def test_an_excel_sheet_beside_the_pictures(tmp_path):
