@@ -251,12 +251,11 @@ def name_classes(
 
 def _warn_of_numbers(placed: Mapping[str, int | None]) -> None:
     """Warn if classes such as "2 severe" have a word for one grade and the number of another."""
-    numbers = {value: re.findall(r"\d+", value) for value, grade in placed.items() if grade is not None}
-    apart = {
-        value: int(found[0]) - placed[value]
-        for value, found in numbers.items()
-        if len(found) == 1 and value != found[0]
-    }
+    apart = {}
+    for value, grade in placed.items():
+        numbers = re.findall(r"\d+", value)
+        if grade is not None and len(numbers) == 1 and value not in numbers:
+            apart[value] = int(numbers[0]) - grade
     if len(set(apart.values())) > 1:  # if all are one apart, the numbers count from 1
         told = ", ".join(f"{value!r} is grade {placed[value]}" for value in sorted(apart) if apart[value])
         warn(f"numbers and words of classes disagree, and the words count: {told}")
