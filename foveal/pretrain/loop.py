@@ -80,7 +80,7 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, channels))
     feed, why = settle(Feed(config, ImageStore(parts, device), spec, device, identity, rank, world))
     if config.plan or (config.budget is not None and not resuming):
-        feed = rehearsed(feed, why, probe if given.probe is not None else None, began)
+        feed = rehearsed(feed, why, probe, began)
     config = feed.config
     if config.plan:
         return config.out
@@ -106,7 +106,7 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
             _write_views(run.path / "views.jpg", feed)
             write_json(run.path / "auto.json", why)
         training.train()
-        finish(run, sets[0], built, feed)
+        finish(run, sets[0], built, feed, training.found)
     run.close()
     barrier()
     return run.path

@@ -10,6 +10,7 @@ from foveal import checkpoint
 from foveal.augment.views import plain_view
 from foveal.console import is_first_process, warn
 from foveal.files import write_json
+from foveal.hardware import in_precision
 from foveal.nets.encoder import feature_size
 from foveal.page.render import print_template
 from foveal.pretrain.feed import Feed
@@ -24,9 +25,13 @@ HEALTH_IMAGES = 512
 LOOKED_AT_ONCE = 64  # images
 
 
-def finish(run: Run, prepared: PreparedSet, built: Built, feed: Feed) -> None:
-    """Write the files of the encoder, and print the verdict; all processes call this."""
-    final, config, encoder, file = examine(built, feed), feed.config, built.method.encoder, run.path / FINISHED
+def finish(run: Run, prepared: PreparedSet, built: Built, feed: Feed, found: dict[str, Any] | None) -> None:
+    """Write the files of the encoder, and print the verdict; all processes call this.
+
+    found: the result of `examine` after the last epoch, if this process was there.
+    """
+    final = found or examine(built, feed)
+    config, encoder, file = feed.config, built.method.encoder, run.path / FINISHED
     if not is_first_process():
         return
     checkpoint.save_weights(encoder, file)
@@ -53,14 +58,15 @@ def judged(rows: list[dict[str, Any]], found: dict[str, Any], built: Built, feed
 
 
 @torch.inference_mode()
-def examine(built: Built, feed: Feed) -> dict[str, Any]:
+def examine(built: Built, feed: Feed, images: int = HEALTH_IMAGES) -> dict[str, Any]:
     """`health.look` at the features and embeddings of 512 images of the pool, always the same ones.
 
-    Features are those of whole images in evaluation mode. Embeddings are those of random views in training mode: in a
-    short run the running statistics lag behind and make a good network look collapsed.
+    Features are those of whole images in evaluation mode, in float32: rounding would hide a collapse. Embeddings are
+    those of random views as in training: in a short run the running statistics lag behind and make a good network look
+    collapsed.
     """
     config = feed.config
-    chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, config.seed, 0, drop_last=False)[0]
+    chosen = epoch_batches(len(feed.store), images, config.seed, 0, drop_last=False)[0]
     alone = Feed(config, feed.store, feed.spec, feed.device, None)
     held = int(config.micro_batch) if config.micro_batch.isdigit() else config.batch_size
     at_once = min(LOOKED_AT_ONCE, held)  # no more than a step holds
@@ -68,16 +74,15 @@ def examine(built: Built, feed: Feed) -> dict[str, Any]:
     for number, part in enumerate(np.array_split(chosen, math.ceil(len(chosen) / at_once))):
         features.append(built.method.encoder.eval()(plain_view(feed.store.gather(part), feed.spec, feed.device)))
         built.training_mode()
-        with running_statistics_still(built.method):
+        with running_statistics_still(built.method), in_precision(config.precision, feed.device):
             for views in alone.batch(part, number)[0]:
                 embedded.append(built.method(*views)[:2])
     first, second = zip(*embedded, strict=True)
     return look(*(torch.cat(column).float().cpu() for column in (first, second, features)))
 
 
-def look_on_the_way(run: Run, row: dict[str, Any], built: Built, feed: Feed) -> dict[str, Any]:
-    """Facts to add to a row of metrics.jsonl at the end of an epoch; warns if the task is too easy."""
-    found = examine(built, feed)
+def facts_for_row(run: Run, row: dict[str, Any], found: dict[str, Any], built: Built, feed: Feed) -> dict[str, Any]:
+    """What `examine` found, to add to a row of metrics.jsonl at the end of an epoch; warns if the task is too easy."""
     if not is_first_process():
         return {}
     word, reasons = judged([*read_metrics(run.path), row], found, built, feed)

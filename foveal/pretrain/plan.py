@@ -18,7 +18,15 @@ from foveal.budget import MOST_MEASURED, SHARE_MEASURED, most_epochs, seconds_of
 from foveal.console import Bar, duration, is_first_process, progress_bar, say
 from foveal.distributed import from_first_process
 from foveal.errors import FovealError
-from foveal.hardware import free_on, give_back_memory, held_memory, in_precision, wait_for
+from foveal.hardware import (
+    free_on,
+    give_back_memory,
+    held_memory,
+    in_precision,
+    peak_memory,
+    reset_peak_memory,
+    wait_for,
+)
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.page.render import print_template
 from foveal.page.words import counted
@@ -27,29 +35,31 @@ from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import step_memory
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.outcome import HEALTH_IMAGES
+from foveal.pretrain.outcome import HEALTH_IMAGES, LOOKED_AT_ONCE, examine
 from foveal.pretrain.step import Built, build, gradients
 from foveal.schedule import set_learning_rate
 from foveal.sets.loader import prefetch
 
 STEPS = 4  # at least so many should fit into that time, one of them to warm up
+ENOUGH = 6  # more images in the larger of two steps, from whose peaks of memory the need of an image follows
 JUDGED = 1000  # features that a probe is timed with
 FORWARD_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Measured costs: images/s, share of time spent waiting, peak memory in bytes, seconds of one look."""
+    """Measured: images/s, share of time spent waiting, peak memory in bytes, seconds of a look and of all else."""
 
     images_per_second: float
     data_wait: float
     memory: float
     look: float = 0.0
+    besides: float = 0.0  # before the first step, and for probes that are not part of a look
 
 
 def rehearsed(feed: Feed, why: dict[str, str], probe: probing.Probe | None, began: float) -> Feed:
     """The feed with the number of epochs that --budget allows since `began`; prints the plan where it is asked for."""
-    config, channels = feed.config, feed.store.image_shape[2]
+    config, channels, start = feed.config, feed.store.image_shape[2], time.monotonic() - began
     encoder = create_encoder(config.encoder, channels, config.image_size)
     rehearsal = rehearse(build(config, channels, encoder, feed.device, feed.world), feed, probe)
     if config.budget is not None:
@@ -58,7 +68,7 @@ def rehearsed(feed: Feed, why: dict[str, str], probe: probing.Probe | None, bega
         say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}")
         feed = replace(feed, config=replace(config, epochs=epochs))
     if config.plan:
-        show_plan(feed, why, rehearsal)
+        show_plan(feed, why, replace(rehearsal, besides=rehearsal.besides + start))
     return feed
 
 
@@ -72,17 +82,29 @@ def rehearse(built: Built, feed: Feed, probe: probing.Probe | None = None) -> Re
     began = time.monotonic()
     with progress_bar("measuring", 2 * seconds, "s") as bar:
         images = share if on_gpu or config.compile == "yes" else min(share, 2)  # another size would be compiled again
+        reset_peak_memory()
         taken, besides, waited = _steps(built, _of_size(feed, images), 0.0, bar)
+        peaks = {images: peak_memory()}
         left = from_first_process((time.monotonic() if on_gpu else began) + 2 * seconds - time.monotonic())
         most = min(share, int(images * seconds / STEPS / taken))  # as many as fit, were they as slow each as so few
         if most >= 2 * images or taken < left:
             images = max(images, _in_parts(config, most))
             taken, besides, waited = _steps(built, _of_size(feed, images), min(seconds, left), bar)
+            peaks[_at_once(_of_size(feed, images))] = peak_memory()
     a_batch = from_first_process(besides + (taken - besides) * share / images)
-    at_once = share if config.micro_batch == "whole" else int(config.micro_batch)
-    memory = held + step_memory(feed)(at_once, share)
-    look = from_first_process(_seconds_of_look(built, feed, probe, taken / images))
-    return Rehearsal(config.batch_size / a_batch, waited, memory, look)
+    memory = held + step_memory(feed)(_at_once(feed), share)
+    (few, least), (many, most) = min(peaks.items()), max(peaks.items())
+    if many >= few + ENOUGH and most > least and not on_gpu:  # what was seen is surer than what was counted
+        memory = most + (most - least) / (many - few) * (_at_once(feed) - many)
+    look, probed = map(from_first_process, _seconds_of_look(built, feed, probe, taken / images))
+    looked, ends = (look + probed, probed) if config.probe is not None else (look, 2 * probed)
+    return Rehearsal(config.batch_size / a_batch, waited, memory, looked, ends)
+
+
+def _at_once(feed: Feed) -> int:
+    """Images of a process that are in memory together."""
+    config = feed.config
+    return config.batch_size // feed.world if config.micro_batch == "whole" else int(config.micro_batch)
 
 
 def _in_parts(config: PretrainConfig, images: int) -> int:
@@ -129,40 +151,46 @@ def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> tuple[float, f
     return from_first_process(total), besides, waited / total
 
 
-def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, learning: float) -> float:
-    """learning: seconds that an image takes in a step, which is about six passes forward."""
-    encoder = built.method.encoder.eval()
-    each = seconds_of_pass(encoder, feed.store, feed.spec, feed.device, max(2, int(3 * FORWARD_SECONDS / learning)))
-    images = 3 * min(HEALTH_IMAGES, len(feed.store))
+def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, learning: float) -> tuple[float, float]:
+    """Seconds of a look, and of a probe. learning: those of an image in a step, longer than a look at it."""
+    images = min(HEALTH_IMAGES, len(feed.store))
+    few = max(2, min(images, int(FORWARD_SECONDS / learning), LOOKED_AT_ONCE))
+    for _ in range(2):  # the first one is slow
+        began = time.perf_counter()
+        examine(built, feed, few)
+        looking = (time.perf_counter() - began) * images / few
     if probe is None or not is_first_process():
-        return images * each
+        return looking, 0.0
+    encoder = built.method.encoder.eval()
+    each = seconds_of_pass(encoder, probe.store, feed.spec, feed.device, few)
     fewer = replace(probe, labels=probe.labels[:JUDGED], folds=probe.folds[:JUDGED], units=probe.units[:JUDGED])
     features = torch.randn(len(fewer.labels), feature_size(encoder), device=feed.device)
     began = time.perf_counter()
     probing.rows_of(fewer, probing.judge(fewer, features), None)
     judging = (time.perf_counter() - began) * len(probe.labels) / len(fewer.labels)
-    return (images + len(probe.labels)) * each + judging
+    return looking, len(probe.labels) * each + judging
 
 
 def epochs_between_looks(epochs: int, asked: int) -> int:
-    """As asked; for 0, enough for at most ten looks after the one before the run."""
+    """As asked; for 0, enough for at most ten looks."""
     return asked or max(1, math.ceil(epochs / 10))
 
 
 def looks_in(epochs: int, every: int) -> int:
-    """Looks in a run: one before it, one every `every` epochs, and one at its end."""
-    return 1 + math.ceil(epochs / epochs_between_looks(epochs, every))
+    """Looks in a run: one every `every` epochs, and one at its end."""
+    return math.ceil(epochs / epochs_between_looks(epochs, every))
 
 
 def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -> float:
     """Seconds of a run of so many epochs of the pool, with its looks."""
-    return epochs * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look
+    looking = looks_in(epochs, every) * rehearsal.look
+    return epochs * images / rehearsal.images_per_second + looking + rehearsal.besides
 
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
     """Epochs that a budget allows; FovealError if it is less than one. every: epochs between two looks, as asked."""
     one = seconds_of_run(1, images, every, rehearsal)
-    looked = f" and {looks_in(1, every)} health checks" if rehearsal.look > 0.1 * one else ""
+    looked = " and a health check" if rehearsal.look > 0.1 * one else ""
     shortest, words = images / rehearsal.images_per_second, f"one epoch of {images:,} images{looked}"
     return most_epochs(seconds, lambda epochs: seconds_of_run(epochs, images, every, rehearsal), shortest, words)
 

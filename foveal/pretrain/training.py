@@ -19,7 +19,7 @@ from foveal.pretrain import probe as probing
 from foveal.pretrain.faults import check_first, check_loss
 from foveal.pretrain.feed import Feed, MicroBatches, Views
 from foveal.pretrain.health import CALMER, bounds_of
-from foveal.pretrain.outcome import look_on_the_way
+from foveal.pretrain.outcome import examine, facts_for_row
 from foveal.pretrain.plan import epochs_between_looks
 from foveal.pretrain.step import Built, gradients
 from foveal.runs import Run
@@ -64,6 +64,7 @@ class Training:
         self.bounds = self.method.bounds(config.batch_size)
         self.every = epochs_between_looks(config.epochs, config.probe_every)
         self.saved_at, self.saving = time.perf_counter(), 0.0
+        self.found: dict[str, Any] | None = None  # by the last look
 
     def resume(self) -> bool:
         """Load the last checkpoint, if there is one; True if the run is finished."""
@@ -140,7 +141,8 @@ class Training:
             self.log_every = steps_between_looks(from_first_process(seconds))
         if last and self._looks(epoch + 1):
             give_back_memory()  # looking has other shapes
-            row |= look_on_the_way(self.run, row, self.built, self.feed)
+            self.found = examine(self.built, self.feed)
+            row |= facts_for_row(self.run, row, self.found, self.built, self.feed)
             self.built.training_mode()
             give_back_memory()
         self.run.log(row)

@@ -1,7 +1,9 @@
 """Facts, bounds, the six known faults of contrastive losses, and the verdict."""
 
+import json
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,13 +12,14 @@ from torch import nn
 
 import foveal
 from foveal.losses.ntxent import contrast_bounds, ntxent
-from foveal.pretrain import simclr
+from foveal.pretrain import outcome, simclr, training
 from foveal.pretrain.faults import EXPLAINED, check_first, check_loss, explain_loss
 from foveal.pretrain.health import alignment, doubts_of, effective_rank, facts_of, look, uniformity, verdict
 from foveal.pretrain.interface import Contrast
 from foveal.pretrain.options import SimCLROptions
 from foveal.pretrain.plan import Rehearsal, epochs_within, looks_in, seconds_of_run
 from foveal.pretrain.simclr import MoCoV3, SimCLR
+from foveal.runs import read_metrics
 
 
 def pair(n=64, d=16, seed=0, noise=0.5):
@@ -420,12 +423,23 @@ def test_positives_that_lie_apart_may_cost_more_than_own_views_that_lie_together
 def test_an_epoch_of_a_budget_pays_for_its_looks(refuses):
     free, dear = (Rehearsal(images_per_second=100.0, data_wait=0.0, memory=0, look=look) for look in (0.0, 4.0))
     assert epochs_within(100, free, 1000) == 10
-    assert epochs_within(100, dear, 1000) == 6  # seven looks of four seconds
-    assert epochs_within(100, dear, 1000, every=10) == 9  # one before and one at the end
-    assert looks_in(100, 0) == 11 and looks_in(7, 3) == 4 and max(looks_in(n, 0) for n in range(1, 300)) == 11
+    assert epochs_within(100, dear, 1000) == 7  # seven looks of four seconds
+    assert epochs_within(100, dear, 1000, every=10) == 9  # one at the end
+    assert epochs_within(100, replace(free, besides=15.0), 1000) == 8
+    assert looks_in(100, 0) == 10 and looks_in(7, 3) == 3 and max(looks_in(n, 0) for n in range(1, 300)) == 10
     for epochs, every in ((6, 0), (9, 10), (25, 4)):
         assert seconds_of_run(epochs, 1000, every, dear) == 10 * epochs + 4 * looks_in(epochs, every)
     with refuses("option.value", "--budget", "1,000", "10 s", "1 s"):
         epochs_within(1, free, 1000)
-    with refuses("option.value", "--budget", "1,000", "2 health checks", "18 s"):
+    with refuses("option.value", "--budget", "1,000", "a health check", "14 s"):
         epochs_within(1, dear, 1000)
+
+
+def test_the_last_look_is_not_repeated(phantom_set, tmp_path, monkeypatch):
+    examined, examine = [], outcome.examine
+    for module in (training, outcome):
+        monkeypatch.setattr(module, "examine", lambda *given: examined.append(examine(*given)) or examined[-1])
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", epochs=2, batch_size=8)
+    kept = json.loads((run / "health.json").read_text())
+    assert len(examined) == 2 and kept["effective_rank"] == examined[-1]["effective_rank"]
+    assert read_metrics(run)[-1]["effective_rank"] == pytest.approx(kept["effective_rank"])

@@ -620,7 +620,7 @@ GOLDEN = [
 def test_golden_run(phantom_set, tmp_path, monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr(training, "LOG_EVERY", (1,))
-    monkeypatch.setattr(training, "look_on_the_way", lambda *_: {})
+    monkeypatch.setattr(training, "facts_for_row", lambda *_: {})
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"epochs": 10, "device": "cpu"}))
     losses = [row["loss"] for row in read_metrics(run)][:20]
     assert losses == pytest.approx(GOLDEN, rel=2e-4)
