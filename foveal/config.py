@@ -72,9 +72,20 @@ def nearest(cls: type, key: str) -> list[str]:
 def build(cls: type[T], values: Mapping[str, Any], where: str = "options") -> T:
     """A `cls` from plain values; as its fields require, lists become tuples, strings paths and tables dataclasses.
 
-    FovealError for unknown keys, missing required fields and values of the wrong kind.
+    A dotted key, such as `simclr.temperature`, is a value of a table. FovealError for unknown keys, missing required
+    fields and values of the wrong kind.
     """
-    return _finite(_built(cls, values, where))
+    return _finite(_built(cls, _in_tables(values), where))
+
+
+def _in_tables(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flat`."""
+    found = {key: value for key, value in values.items() if "." not in key}
+    for key in values.keys() - found.keys():
+        table, _, name = key.partition(".")
+        there = found.get(table, {})
+        found |= {table: {**there, name: values[key]}} if isinstance(there, Mapping) else {key: values[key]}
+    return found
 
 
 def _built(cls: type[T], values: Mapping[str, Any], where: str) -> T:

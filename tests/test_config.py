@@ -83,6 +83,15 @@ def test_build_converts_lists_strings_whole_numbers_and_tables():
     assert build(Example, plain(config)) == config and build(Example, {"data": "a", "out": "r", "byol": BYOL()})
 
 
+def test_dotted_keys_are_values_of_tables(refuses):
+    config = build(Example, {"data": ["a"], "out": "r", "simclr.temperature": 1, "simclr": {}})
+    assert config.simclr.temperature == 1
+    with refuses("option.unknown", "temprature", "use temperature"):
+        build(Example, {"data": ["a"], "out": "r", "simclr.temprature": 1})
+    with refuses("option.unknown", "simclr.temperature"):
+        build(Example, {"data": ["a"], "out": "r", "simclr": 3, "simclr.temperature": 1})
+
+
 @pytest.mark.parametrize(
     ("values", "code", "named"),
     [
