@@ -168,7 +168,7 @@ def compare_with(
         "run": str(runs[0]), "versus": str(runs[1]), "sentence": f"{runs[0]} compared with {runs[1]}: {describe(pair)}",
         "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar"), "differences": pair,
         "verdict": "worse" if misses_more else pair["quadratic_kappa" if scale.ordered else "accuracy"]["answer"],
-        "changed": _counts(changes, new, cut), "record": records,
+        "changed": _counts(new, old, cut), "record": records,
     }  # fmt: skip
     return entry, changes.assign(versus=str(runs[1]))
 
@@ -187,18 +187,23 @@ def _changes(new: pd.DataFrame, old: pd.DataFrame, cut: int | None) -> pd.DataFr
     return table[differs.to_numpy(bool)].reset_index(drop=True)
 
 
-def _counts(changes: pd.DataFrame, new: pd.DataFrame, cut: int | None) -> dict[str, Any]:
-    """How many photographs got another grade, and how many people (groups) are newly or no longer referred."""
-    found: dict[str, Any] = {"grades": int((changes["old_grade"] != changes["new_grade"]).sum())}
+def _counts(new: pd.DataFrame, old: pd.DataFrame, cut: int | None) -> dict[str, Any]:
+    """How many photographs got another grade, and how many people (groups) are newly or no longer referred.
+
+    A person is referred if any of the photographs is.
+    """
+    found: dict[str, Any] = {"grades": int((new["grade"] != old["grade"]).sum())}
     if cut is None:
         return found
-    ill = pd.Series(severity(new, cut)[1], index=new.index)
-    person = changes["group"].where(changes["group"] != "", changes["id"])
-    for name, now in (("newly_referred", 1), ("no_longer_referred", 0)):
-        chosen = (changes["new_referable"] == now) & (changes["old_referable"] != now)
-        people = pd.DataFrame({"person": person[chosen], "ill": ill.loc[changes["id"][chosen]].to_numpy()})
-        each = people.groupby("person")["ill"].any()
-        found[name] = {"patients": len(each), "with_disease": int(each.sum()), "photographs": int(chosen.sum())}
+    groups = new["group"].fillna("").to_numpy()
+    photographs = {"now": calls_of(new, cut), "before": calls_of(old, cut), "ill": severity(new, cut)[1]}
+    people = pd.DataFrame(photographs).groupby(np.where(groups != "", groups, new.index)).any()
+    changed = {
+        "newly_referred": people["now"] & ~people["before"],
+        "no_longer_referred": people["before"] & ~people["now"],
+    }
+    for name, chosen in changed.items():
+        found[name] = {"patients": int(chosen.sum()), "with_disease": int(people["ill"][chosen].sum())}
     return found
 
 

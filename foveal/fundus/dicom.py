@@ -20,7 +20,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from foveal.errors import FovealError
-from foveal.fundus.header import FORMATS, START, check_pixels, is_dicom, read_header, reader_of
+from foveal.fundus.header import FORMATS, START, check_alone, check_pixels, is_dicom, read_header, reader_of
 from foveal.fundus.jpeg import decode_jpeg, segments
 
 _BYTES_PER_PIXEL = 6  # three channels of 16 bits
@@ -95,7 +95,7 @@ def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
         if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
             raise FovealError("image.no_pixels", "a DICOM file without a picture")
         check_pixels(dataset.Columns, dataset.Rows, most_pixels)
-        return np.ascontiguousarray(_to_rgb(dataset, *_first_frame(dataset, most_pixels)))
+        return np.ascontiguousarray(_to_rgb(dataset, *_frame(dataset, most_pixels)))
     except FovealError:
         raise
     except Exception as error:  # pydicom raises a dozen kinds of errors on files that break the standard
@@ -121,8 +121,9 @@ def _check_deflated(data: bytes, most_pixels: int) -> None:
             raise FovealError("image.too_large", what)
 
 
-def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
-    """Return the values of the first frame, `[h, w]` or `[h, w, 3]`, and their colour space (RGB for YBR)."""
+def _frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
+    """Return the values of the frame, `[h, w]` or `[h, w, 3]`, and their colour space (RGB for YBR)."""
+    check_alone(int(dataset.get("NumberOfFrames", 1) or 1), "frames")
     from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
@@ -135,7 +136,7 @@ def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
         what = f"a DICOM file compressed as {decoder.UID.name}: install pylibjpeg and its plugins"
         raise FovealError("image.compression", what)
     if decoder.is_encapsulated:  # the picture inside may be larger than the DICOM elements say
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=int(dataset.get("NumberOfFrames", 1) or 1))
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         if reader_of(frame):
             header = read_header(BytesIO(frame), frame, most_pixels)
             sequential = decoder.UID in (JPEGBaseline8Bit, JPEGExtended12Bit)  # others may be lossless

@@ -75,6 +75,13 @@ def check_pixels(width: int, height: int, most: int) -> None:
         raise FovealError("image.too_large", what)
 
 
+def check_alone(count: int, what: str) -> None:
+    """Raise FovealError for a file with several pages or frames, of which each may be a photograph."""
+    if count > 1:
+        fix = "save each as a file of its own"
+        raise FovealError("image.several", f"a file with {count} {what} of one size", fix=fix)
+
+
 def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:
     """Pillow's class for a file with this start; None for an unknown format."""
     name = next((name for mark, name in READERS if mark.match(start)), "")

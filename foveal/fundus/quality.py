@@ -25,7 +25,6 @@ ADVICE: dict[str, str] = _KNOWN["advice"]
 SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 # The other flags are warnings: some photographs near a limit can still be graded.
 UNGRADABLE = frozenset({"ungradable", "not-a-retina"})
-_WITHOUT_RETINA = frozenset({"not-a-retina", "too-dark", "too-bright"})  # and what may have hidden it
 RELIABLE_FROM = 64  # side of the square in px
 
 _LEAST_LIT = 0.05  # share of the square: a black picture shows no retina
@@ -120,17 +119,11 @@ def cut_sides(square: np.ndarray, disc: Disc, frame: np.ndarray) -> tuple[str, .
     return tuple(side for side, share in shares.items() if share > max(_CUT, max(shares.values()) / 2))
 
 
-def advised(flags: Iterable[str]) -> list[str]:
-    """The flags to give advice on; for a picture that shows no retina, only this and what may have hidden it."""
-    found = list(flags)
-    return [flag for flag in found if flag in _WITHOUT_RETINA] if "not-a-retina" in found else found
-
-
 def advice_of(flags: Iterable[str], sides: Iterable[str] = ()) -> str:
     """What to do about a photograph with these flags, in a sentence; "" without flags. sides: of a `Prepared`."""
     check_flags(flags := list(flags), "flags")
     cut = " and ".join(SIDES[side] for side in sides)
-    parts = [ADVICE[flag] + (f" (it is cut off {cut})" if flag == "cut-off" and cut else "") for flag in advised(flags)]
+    parts = [ADVICE[flag] + (f" (it is cut off {cut})" if flag == "cut-off" and cut else "") for flag in flags]
     return f"Photograph again: {'; '.join(parts)}." if parts else ""
 
 

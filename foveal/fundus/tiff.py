@@ -16,7 +16,7 @@ from PIL import Image, _imaging
 from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
 
 from foveal.errors import FovealError
-from foveal.fundus.header import COMPLAINTS, check_pixels, undamaged
+from foveal.fundus.header import COMPLAINTS, check_alone, check_pixels, undamaged
 from foveal.fundus.jpeg import decode_jpeg
 
 _MOST_PAGES = 64  # of which the largest is looked for
@@ -42,9 +42,10 @@ with suppress(OSError, AttributeError):  # a Pillow that has libtiff inside does
 
 
 def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
-    """Return `[h, w, 3]` RGB, upright, of the file's own depth: the first of its largest pages (others are thumbnails).
+    """Return `[h, w, 3]` RGB, upright, of the file's own depth: its largest page (others are thumbnails).
 
-    Raises FovealError: image.damaged, .too_large (more than `most_pixels`) or .unsupported (also signed numbers).
+    Raises FovealError: image.damaged, .too_large (more than `most_pixels`), .several (two pages of the largest size) or
+    .unsupported (also signed numbers).
     """
     with undamaged(), TiffImageFile(BytesIO(data)) as image:
         page = _go_to_largest(image)
@@ -70,13 +71,14 @@ def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
 
 
 def _go_to_largest(image: TiffImageFile) -> int:
-    """Open the first of the largest pages; returns its number."""
+    """Open the largest page; returns its number. FovealError if there are several."""
     sizes = [image.width * image.height]
     with suppress(EOFError, *COMPLAINTS):  # the end, or damage: the pages before it may be fine
         for page in range(1, _MOST_PAGES):
             image.seek(page)
             sizes.append(image.width * image.height)
     largest = sizes.index(max(sizes))
+    check_alone(sizes.count(max(sizes)), "pages")
     image.seek(largest)
     return largest
 

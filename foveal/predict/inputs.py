@@ -32,8 +32,8 @@ from foveal.fundus.dicom import origin_in_header
 from foveal.fundus.header import NO_DICOM, START, is_picture
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher, is_file
-from foveal.sources.names import eye_of, is_missing
-from foveal.sources.source import HIDDEN, PICTURES, READ, TABLES, UNREAD, list_pictures, say_left_out
+from foveal.sources.names import eye_of, is_missing, patients_and_eyes
+from foveal.sources.source import HIDDEN, PICTURES, READ, TABLES, UNREAD, list_pictures, say_left_out, without_ending
 from foveal.sources.tables import read_rows
 
 LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")  # of several, the first here counts
@@ -45,7 +45,8 @@ class Photograph:
     """One photograph to grade: a file, a member of an archive, or a picture in memory.
 
     id: its name in predictions.csv. group, eye and camera: the patient, left or right, and maker and model; "" if
-    neither a list nor a header tells. pixels: of a picture in memory, uint8 [h, w, 3 or 1], or why there are none.
+    neither a list, a header nor the name tells. pixels: of a picture in memory, uint8 [h, w, 3 or 1], or why there are
+    none.
     """
 
     id: str
@@ -99,6 +100,13 @@ def with_origin(photograph: Photograph) -> Photograph:
         return photograph
     group, eye, camera = origin_in_header(BytesIO(source) if isinstance(source, bytes) else source)
     return replace(photograph, group=photograph.group or group, eye=photograph.eye or eye, camera=camera)
+
+
+def named_origins(photographs: Sequence[Photograph]) -> list[Photograph]:
+    """The photographs, with patient and eye from names such as 17_left.jpg where nothing else tells either."""
+    names = ["/".join(PurePosixPath(without_ending(photograph.id)).parts[-3:]) for photograph in photographs]
+    told = zip(photographs, *patients_and_eyes(names), strict=True)
+    return [one if one.group or one.eye else replace(one, group=group, eye=eye) for one, group, eye in told]
 
 
 def _below(path: Path) -> Iterator[Photograph]:

@@ -24,6 +24,7 @@ from foveal.readout.scales import referable_from
 from foveal.sets.records import PreparedSet
 from foveal.sets.shards import in_threads
 
+UNREADABLE = "export the photograph again, and check that other programs open it"  # what to do then
 BATCH = 64  # photographs to grade, and rows to write, at a time
 SET_BATCH = 256  # images to read from a prepared set at a time
 Read = tuple[Photograph, Prepared | FovealError]
@@ -138,7 +139,8 @@ class Model(ABC):
         words = ["group", "split", "flags", "set", "unlike", "answer", "reason", "advice", *(self.second or ())[:1]]
         text = table.columns.intersection(words)
         table[text] = table[text].astype(object).fillna("")
-        table.loc[list(failed), "answer"], table.loc[list(failed), "reason"] = "unreadable", list(failed.values())
+        for column, values in (("answer", "unreadable"), ("reason", list(failed.values())), ("advice", UNREADABLE)):
+            table.loc[list(failed), column] = values
         return table.reset_index()
 
     def rows(self, ids: Sequence[str], answers: Answers, photographs: Sequence[Prepared]) -> pd.DataFrame:

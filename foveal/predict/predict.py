@@ -22,7 +22,7 @@ from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError, check_packages
 from foveal.files import check_file
 from foveal.fundus.quality import UNGRADABLE, check_flags
-from foveal.predict.inputs import Photograph, list_photographs, sort_inputs, with_origin
+from foveal.predict.inputs import Photograph, list_photographs, named_origins, sort_inputs, with_origin
 from foveal.predict.model import Model, batches, check_preparation, set_ungradable
 from foveal.predict.opened import is_exported, open_model
 from foveal.predict.output import Tally, Writer
@@ -74,7 +74,7 @@ def predict(config: PredictConfig) -> Path:
         raise FovealError("image.none", "there are no images to grade", fix="name pictures, a folder or a prepared set")
     containers, paths = sort_inputs(images)
     # Only once, since folders may be large and on a network.
-    photographs = list(map(with_origin, list_photographs(containers)))
+    photographs = named_origins(list(map(with_origin, list_photographs(containers))))
     _check_out(config.out, images)
     sets = _chosen(paths, config.split)
     model = open_model(run, config.device, config.tta)

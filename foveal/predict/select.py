@@ -58,7 +58,7 @@ class SelectConfig:
 def select(config: SelectConfig) -> pd.DataFrame:
     """Choose photographs to grade; writes and returns the worklist."""
     check_file(config.out)
-    model = open_model(config.run, config.device, "none")
+    model = open_model(config.run, config.device, "auto")
     prepared = cohort_set(config.run, config.data, graded=False)
     records = prepared.records[~prepared.records["flags"].str.contains("|".join(UNGRADABLE))]
     if lost := len(prepared.records) - len(records):
@@ -69,12 +69,12 @@ def select(config: SelectConfig) -> pd.DataFrame:
     answers, unlike = _answers(model, prepared, candidates)
     shares, features = np.asarray(answers.probabilities), _features(answers)
     known = _features(_answers(model, prepared, graded)[0]) if len(graded) else features[:0]
-    grades = pd.Series(shares.argmax(axis=1).astype(str), candidates.index)
+    grades = model.readout.grades(shares)  # by the rule of the run: not always the most probable one
     patients = candidates["group"].where(candidates["group"] != "", candidates["id"])
-    cells = candidates["source"] + "\n" + candidates["camera"] + "\n" + grades
+    cells = candidates["source"] + "\n" + candidates["camera"] + "\n" + pd.Series(grades.astype(str), candidates.index)
     found, distance = choose(config.number, shares, features, known, cells.to_numpy(), patients.to_numpy())
     chosen = candidates.iloc[found].assign(unlike=[unlike[place] for place in found], distance=distance.round(4))
-    table = _worklist(prepared, chosen, shares[found], model.classes)
+    table = _worklist(prepared, chosen, shares[found], grades[found], model.classes)
     write_table(config.out, table)
     rows = table.to_dict("records")
     print_template("worklist.txt", rows=rows, shown=SHOWN, candidates=len(candidates), config=config)
@@ -98,10 +98,14 @@ def _features(answers: Answers) -> np.ndarray:
     return np.asarray(answers.probabilities if answers.features is None else answers.features)
 
 
-def _worklist(prepared: PreparedSet, chosen: pd.DataFrame, shares: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """The worklist of chosen records, which have `unlike` and `distance`, and their probabilities [n, K]."""
-    first, second = np.argsort(-shares, axis=1, kind="stable")[:, :2].T
+def _worklist(
+    prepared: PreparedSet, chosen: pd.DataFrame, shares: np.ndarray, first: np.ndarray, classes: list[str]
+) -> pd.DataFrame:
+    """The worklist of chosen records, which have `unlike` and `distance`, their probabilities [n, K] and grades [n]."""
     across = np.arange(len(chosen))
+    others = shares.copy()
+    others[across, first] = -1.0
+    second = others.argmax(axis=1)  # the most probable of the others
     table = chosen.assign(
         rank=across + 1, set=str(prepared.path.absolute()), file=[_path_of(prepared, file) for file in chosen["file"]],
         grade=first, probability=shares[across, first].round(4),

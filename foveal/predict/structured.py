@@ -77,8 +77,9 @@ def _group(eye: Eye, study: Study, model: Model) -> Any:
         source_images=[sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)
                        for header in study.headers[eye.side]],
     )  # fmt: skip
-    if eye.unlike:
-        _tell(group[0], codes.DCM.Comment, f"{UNLIKE}: {eye.unlike}")
+    for comment in (eye.why if eye.grade is None else "", f"{UNLIKE}: {eye.unlike}" if eye.unlike else ""):
+        if comment:
+            _tell(group[0], codes.DCM.Comment, comment)
     return group
 
 

@@ -19,7 +19,7 @@ from foveal.page.render import render
 from foveal.serve.guard import add_guard
 from foveal.serve.origin import printed_of
 from foveal.serve.reviews import ReviewBody, Reviews, Store, read_review
-from foveal.serve.work import Work
+from foveal.serve.work import Work, refuse_unreadable
 from foveal.serve.worklist import Worklist
 from foveal.sets.corrections import corrections_text
 from foveal.version import VERSION
@@ -71,6 +71,7 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
         reviewed = await store.reviewed(answers, about)
         shown = ["pictures"] * pictures + ["similar"] * similar
         await store.log([_line(request, about, answer, shown) for answer in answers])
+        refuse_unreadable(answers)
         if work.second is not None:
             work.second.compare(photographs, answers, store.log)
         return {"model": about["name"], "key": about["key"], "answers": reviewed}
@@ -85,6 +86,7 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
             (answer,) = await work.grade(photographs, pictures=True)
             printed = await asyncio.to_thread(printed_of, photographs[0])
         await store.log([_line(request, about, answer, ["pictures", "report"])])
+        refuse_unreadable([answer])
         (answer,) = await store.reviewed([answer], about)
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

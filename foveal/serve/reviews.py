@@ -253,6 +253,10 @@ NO_GRADE = f'null or "{UNGRADABLE}": the photograph is ungradable'
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+_GRADE = {"type": "integer", "minimum": 0, "exclusiveMaximum": CLASSES}
+WORD: dict[str, Any] = {"anyOf": [_GRADE, {"const": UNGRADABLE, "type": "string"}, {"type": "null"}]}
+
+
 class ReviewFields(BaseModel):
     """The fields of a review; unknown keys are an error."""
 
@@ -260,8 +264,12 @@ class ReviewFields(BaseModel):
 
     image: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the photograph's bytes")
     name: Needed = Field(min_length=1, max_length=LIMITS["name"], description="name of the photograph")
-    given: int | None = Field(ge=0, lt=CLASSES, description=f"the grade of the model; {NO_GRADE}")
-    grade: int | None = Field(ge=0, lt=CLASSES, description=f"the grade of the reviewer; {NO_GRADE}")
+    given: int | None = Field(
+        ge=0, lt=CLASSES, description=f"the grade of the model; {NO_GRADE}", json_schema_extra=WORD
+    )
+    grade: int | None = Field(
+        ge=0, lt=CLASSES, description=f"the grade of the reviewer; {NO_GRADE}", json_schema_extra=WORD
+    )
     reviewer: Needed = Field(min_length=1, max_length=LIMITS["reviewer"])
     note: Text = Field("", max_length=LIMITS["note"])
     probabilities: list[Share] | None = Field(

@@ -22,10 +22,10 @@ from foveal.fundus.decode import decode
 from foveal.fundus.header import KNOWN
 from foveal.fundus.overlay import ALARM, border_energy, heat_layer, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate, prepare_file
-from foveal.fundus.quality import FLAGS, advised
+from foveal.fundus.quality import FLAGS
 from foveal.page.pictures import data_address, embedded
 from foveal.predict.choose import directions
-from foveal.predict.model import Model, joined
+from foveal.predict.model import UNREADABLE, Model, joined
 from foveal.readout.referral import CLASSES, OEDEMA, is_oedema
 from foveal.readout.scales import referable_from
 from foveal.serve.batching import Batcher, Judged
@@ -82,7 +82,7 @@ class Work:
             yield await read_photographs(request, self.limits, hold)
 
     async def grade(self, photographs: list[Sent], pictures: bool, similar: bool = False) -> list[dict[str, Any]]:
-        """Answers in the order of the photographs; FovealError if it takes too long, or a single one is unreadable."""
+        """Answers in the order of the photographs; FovealError if it takes too long."""
         with self.batcher.places.request(len(photographs)):
             async with within(self.limits.timeout):
                 # Wait for all, even if one fails: a place in the queue is free only when its work is done.
@@ -91,11 +91,7 @@ class Work:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        found = [answer for answer in answers if isinstance(answer, dict)]
-        if len(found) == 1 and found[0]["answer"] == "unreadable":
-            what = f"the photograph cannot be read: {found[0]['reason']}"
-            raise FovealError(found[0]["code"], what, expected=READABLE)
-        return found
+        return [answer for answer in answers if isinstance(answer, dict)]
 
     async def _answer(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
         try:
@@ -108,7 +104,7 @@ class Work:
             if error.subject not in ("image", "package"):
                 raise
             answer = {"name": sent.name, "sha256": sent.sha256, "answer": "unreadable", "reason": error.what}
-            answer |= {"code": error.code, "flags": [], "advice": "", "advised": []} | dict.fromkeys(NOT_READ)
+            answer |= {"code": error.code, "flags": [], "advice": UNREADABLE} | dict.fromkeys(NOT_READ)
             origin = dict(zip(("patient", "eye"), patient_in(sent.name), strict=True)) | {"camera": ""}
         answer |= origin
         self.counters.count(answer)
@@ -131,13 +127,20 @@ class Work:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *given, **options))
 
 
+def refuse_unreadable(answers: list[dict[str, Any]]) -> None:
+    """FovealError if a single photograph was sent and cannot be read."""
+    if len(answers) == 1 and answers[0]["answer"] == "unreadable":
+        what = f"the photograph cannot be read: {answers[0]['reason']}"
+        raise FovealError(answers[0]["code"], what, expected=READABLE, fix=UNREADABLE)
+
+
 def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> dict[str, Any]:
     """The answer for a readable photograph; the same values as its row of predictions.csv."""
     row, classes, members = judged.row, model.classes, str(judged.row.get("set") or "").split()
     grade = None if row["grade"] is None else int(row["grade"])
     answer = {
         "name": sent.name, "sha256": sent.sha256,
-        "answer": row["answer"], "reason": row["reason"], "advice": row["advice"], "advised": advised(prepared.flags),
+        "answer": row["answer"], "reason": row["reason"], "advice": row["advice"],
         "grade": grade, "grade_name": None if grade is None else classes[grade],
         "probabilities": [row[f"p{number}"] for number in range(len(classes))],
         "referable": None if row["referable"] is None else bool(row["referable"]),
@@ -171,10 +174,10 @@ def _refers_by(model: Model, row: dict[str, Any]) -> str | None:
 def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:
     """The photograph and its heat map layer as data: URLs, and whether much of the map is on the border.
 
-    heat is None if the model has no maps.
+    heat is None if the model has no maps, or nothing in the photograph raises the score.
     """
     heat, at_border = None, False
-    if places is not None:
+    if places is not None and places.max() > 0:
         (frame, square), retina = locate(pixels, model.preparation), retina_of(prepared.square)
         layer = _shrunk(heat_layer(frame.shape, square, places, retina))
         heat = data_address(cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes(), "png")

@@ -26,7 +26,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from foveal.fundus.quality import FLAGS, advice_of, advised
+from foveal.fundus.quality import FLAGS, advice_of
 from foveal.page.render import render
 from foveal.predict.model import set_ungradable
 from foveal.serve.reviews import Review, decision_of
@@ -107,7 +107,7 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     sides = {"left": "left", "right": "right", "unknown": ""}
     origin = {"patient": patient if eye in sides else "", "eye": sides.get(eye, "")}
     origin |= {"camera": "", "heat_at_border": "border" in name}
-    about = {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "advice": "", "advised": [], **origin}
+    about = {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "advice": "", **origin}
     nothing = {
         "grade": None,
         "grade_name": None,
@@ -124,7 +124,7 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     size = {"width": width, "height": height}
     if image.max() < 8:
         return {**about, **nothing, **size, "answer": "ungradable", "reason": reason_of(*BLACK),
-                "advice": advice_of(BLACK), "advised": advised(BLACK),
+                "advice": advice_of(BLACK),
                 "probabilities": PROBABILITIES[0], "flags": flagged(*BLACK), "picture": as_address(jpeg(image), "jpeg"),
                 "heat": None}  # fmt: skip
     seed = int(image.sum()) % 1000
@@ -136,7 +136,7 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
         "refers_by": "threshold" if kind < 2 and "threshold" in name else "grade",
         "set": GRADES if "any" in name else SETS[kind], "coverage": 0.9,
         "flags": flagged("blurred") if kind == 1 else [],
-        "advised": ["blurred"], "picture": as_address(jpeg(shown), "jpeg"),
+        "picture": as_address(jpeg(shown), "jpeg"),
         "heat": as_address(heat_map(seed, *shown.shape[:2]), "png"), "similar": similar(kind, seed),
         "unlike": ["colour", "content"] if "other camera" in name else [],
     }  # fmt: skip

@@ -154,7 +154,10 @@ def test_what_changed_for_whom(tmp_path, predictions, write):
     new = predictions(40).assign(label=0, grade=0, referable=0, group=[f"p{n // 2}" for n in range(40)])
     new.loc[[0, 1, 2, 8], "label"] = 3
     old = new.copy()
-    new.loc[[0, 1, 4], ["grade", "referable"]] = [2, 1]  # p0, with disease, and p2, without
+    for table in (new, old):
+        table.loc[[6, 10], ["grade", "referable"]] = [2, 1]  # p3 and p5 are referred for this eye, whatever the other
+    new.loc[[0, 1, 4, 7], ["grade", "referable"]] = [2, 1]  # p0, with disease, and p2, without
+    old.loc[[11], ["grade", "referable"]] = [2, 1]
     old.loc[[8], ["grade", "referable"]] = [3, 1]  # p4, with disease
     new.loc[20, "grade"] = 1  # not referred
     for name, table in (("new", new), ("old", old)):
@@ -165,14 +168,14 @@ def test_what_changed_for_whom(tmp_path, predictions, write):
     foveal.evaluate(tmp_path / "new", versus=[tmp_path / "old"])
     one = json.loads((tmp_path / "new" / "comparison.json").read_text())[0]
     assert one["changed"] == {
-        "grades": 5, "newly_referred": {"patients": 2, "with_disease": 1, "photographs": 3},
-        "no_longer_referred": {"patients": 1, "with_disease": 1, "photographs": 1},
+        "grades": 7, "newly_referred": {"patients": 2, "with_disease": 1},
+        "no_longer_referred": {"patients": 1, "with_disease": 1},
     }  # fmt: skip
     record = one["record"]["old"]
     assert (record["command"], record["data"]) == ("foveal train x", {"x": "1"})
     assert record["sha256"] == {"best.pt": hashlib.sha256(b"weights").hexdigest()}
     changes = pd.read_csv(tmp_path / "new" / "changes.csv")
-    assert len(changes) == 5 and set(changes["group"]) == {"p0", "p2", "p4", "p10"}
+    assert len(changes) == 7 and set(changes["group"]) == {"p0", "p2", "p3", "p4", "p5", "p10"}
 
 
 def test_a_single_source_has_no_comparison(tmp_path, predictions, write):

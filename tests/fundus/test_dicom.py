@@ -121,9 +121,10 @@ def test_a_window_decides_what_is_black_and_white(tmp_path: Path) -> None:
     assert (shifted == 255).all()
 
 
-def test_the_first_of_several_frames(tmp_path: Path, grey: np.ndarray) -> None:
-    frames = np.stack([grey, 255 - grey, grey * 0])
-    assert np.array_equal(decoded(tmp_path, dicom(frames, "MONOCHROME2", NumberOfFrames=3)), as_rgb(grey))
+def test_of_several_frames_none_is_taken_for_the_photograph(tmp_path: Path, grey: np.ndarray, refuses) -> None:
+    with refuses("image.several", 3):
+        decoded(tmp_path, dicom(np.stack([grey, 255 - grey, grey * 0]), "MONOCHROME2", NumberOfFrames=3))
+    assert np.array_equal(decoded(tmp_path, dicom(grey[None], "MONOCHROME2", NumberOfFrames=1)), as_rgb(grey))
 
 
 @pytest.mark.parametrize(
@@ -286,13 +287,13 @@ def test_the_patient_is_never_parsed(grey: np.ndarray, monkeypatch: pytest.Monke
     from foveal.fundus import dicom as reader
 
     seen = []
-    first_frame = reader._first_frame
+    frame = reader._frame
 
     def spy(dataset, most_pixels):
         seen.append(str(dataset))
-        return first_frame(dataset, most_pixels)
+        return frame(dataset, most_pixels)
 
-    monkeypatch.setattr(reader, "_first_frame", spy)
+    monkeypatch.setattr(reader, "_frame", spy)
     reader.read_dicom(dicom(grey, "MONOCHROME2"), 10**6)
     assert "Rows" in seen[0] and not any(word in seen[0] for word in ("Doe", "4711", "1950"))
 

@@ -50,7 +50,7 @@ def test_prepare_and_predict_list_every_picture_of_a_folder_and_an_archive(clini
     assert all(part in told for part in ("1 hidden (Thumbs.db)", "1 .pdf", "1 .txt"))
     unread = table[table["answer"] == "unreadable"]
     assert len(table) == len(expected) and [name.rpartition("/")[2] for name in unread["id"]] == ["phone.heic"]
-    assert "pillow-heif" in unread["reason"].iloc[0]
+    assert "pillow-heif" in unread["reason"].iloc[0] and unread["advice"].all()
     out = foveal.prepare(clinic, out=tmp_path / "set", size=32, unlabelled=-1, fundus="yes")
     rejected = pd.read_csv(out / "rejected.csv")
     left_out = {name.partition("clinic/")[2] or name for name in rejected["file"]}

@@ -161,6 +161,9 @@ def test_structured_report(graded):
         assert all(("image", f"1.2.7.{number}") in found for number in numbers)
     assert [concept for concept, _ in found].count("REFER") == 2
     ungradable = list(codes_in(pydicom.dcmread(reports / "1.2.4.dcm")))
+    elements = pydicom.dcmread(reports / "1.2.4.dcm").iterall()
+    comments = " ".join(str(element.value) for element in elements if element.keyword == "TextValue")
+    assert all(rows.loc[f"{photographs}/4.dcm", column] in comments for column in ("reason", "advice"))
     assert ("71490-7", "LA34400-4") in ungradable and "REFER" not in [concept for concept, _ in ungradable]
 
 

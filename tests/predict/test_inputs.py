@@ -7,12 +7,21 @@ import pytest
 
 import foveal
 from foveal.predict import inputs, model
-from foveal.predict.inputs import list_photographs, sort_inputs
+from foveal.predict.inputs import Photograph, list_photographs, named_origins, sort_inputs
 from foveal.predict.model import Model
 
 
 def ids(*paths):
     return [photograph.id for photograph in list_photographs(sort_inputs(paths)[0])]
+
+
+def test_names_tell_patient_and_eye_where_nothing_else_does():
+    found = named_origins([
+        Photograph.at(Path("x/4711_left.jpg")), Photograph("a.jpg", Path("a.jpg"), group="7"),
+        Photograph.at(Path("17_OD.png")), Photograph.at(Path("x/P3/OS.png")), Photograph.at(Path("z.png")),
+    ])  # fmt: skip
+    assert [one.group for one in found] == ["4711", "7", "17", "P3", ""]
+    assert [one.eye for one in found] == ["left", "", "right", "left", ""]
 
 
 def test_patterns_lists_and_archives_name_the_same_photographs(photographs, tmp_path):

@@ -76,7 +76,7 @@ def worklist(run, clinic, tmp_path_factory):
     return out
 
 
-def test_the_worklist_names_ungraded_photographs_with_reasons(worklist, clinic):
+def test_the_worklist_names_ungraded_photographs_with_reasons(worklist, run, clinic):
     table = pd.read_csv(worklist, dtype=str, keep_default_na=False)
     assert list(table.columns) == list(COLUMNS) and table["rank"].tolist() == [str(k) for k in range(1, 9)]
     assert (table["reason"] != "").all() and table["group"].nunique() == 8
@@ -87,7 +87,12 @@ def test_the_worklist_names_ungraded_photographs_with_reasons(worklist, clinic):
     assert ((table["unlike"] != "") == table["why"].str.contains("unlike")).all()
     assert not {"00_0", "00_1", "01_0", "01_1"} & set(table["id"].str.removesuffix(".png"))
     assert {path.rpartition("/")[0] for path in table["file"]} == {str(clinic)}
-    assert (table["probability"].astype(float) >= table["second_probability"].astype(float)).all()
+    graded = pd.read_csv(foveal.predict(run, *table["file"], out=worklist.with_name("p.csv"))).sort_values("id")
+    told = table.sort_values("file")[["grade", "probability"]].astype(float).to_numpy()
+    assert told[:, 0].tolist() == graded["grade"].tolist()
+    given = [row[f"p{row['grade']}"] for _, row in graded.iterrows()]
+    assert told[:, 1] == pytest.approx(np.array(given), abs=2e-4)
+    assert (table["grade"] != table["second_grade"]).all()
 
 
 def test_a_folder_of_ungraded_photographs_is_enough(run, clinic, tmp_path):

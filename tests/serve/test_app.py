@@ -189,7 +189,7 @@ def test_pictures_maps_and_similar_cases(browsing, looking_run, phantom_set, pho
     drawn = cv2.imdecode(np.frombuffer(photographs["3.png"], np.uint8), cv2.IMREAD_COLOR)
     wide = cv2.copyMakeBorder(cv2.resize(drawn, (1500, 1500)), 0, 0, 250, 250, cv2.BORDER_CONSTANT)
     data = cv2.imencode(".jpg", wide)[1].tobytes()
-    real, passes = Predictor.answer, []
+    real, passes, raised = Predictor.answer, [], [1]
 
     def marked(model, images, want):
         passes.append(want)
@@ -197,7 +197,7 @@ def test_pictures_maps_and_similar_cases(browsing, looking_run, phantom_set, pho
         if answers.maps is None:
             return answers
         places = np.zeros((len(images), 8, 8), np.float32)
-        places[:, 3, 2] = 1
+        places[:, 3, 2] = raised[0]
         assert len(answers.maps) == len(images)
         return answers._replace(maps=places)
 
@@ -208,6 +208,11 @@ def test_pictures_maps_and_similar_cases(browsing, looking_run, phantom_set, pho
     assert picture.shape == (1200, 1600, 3) and heat.shape == (1200, 1600, 4)
     # The square that is seen has 250 px of black above: the middle of the marked cell is at 625, 625 of 2000 x 1500.
     assert heat[500, 500, 3] > 200 and heat[900, 500, 3] == heat[500, 1000, 3] == heat[500, 60, 3] == 0
+    raised[0] = 0  # nothing raises the score: there is no map
+    (flat,) = sent(client, [("b.jpg", data)], params={"pictures": True}).json()["answers"]
+    assert (
+        flat["heat"] is None and flat["heat_at_border"] is False and picture_of(flat["picture"]).shape == picture.shape
+    )
     assert len(answer["similar"]) == 4
     likeness = [case["similarity"] for case in answer["similar"]]
     assert likeness == sorted(likeness, reverse=True) and max(likeness) <= 1

@@ -167,9 +167,12 @@ def test_the_server_logs_what_it_shows_and_to_whom(browsing, photographs, dicom_
     client.post(
         "/v1/grade", files=[("images", ("1.jpg", photographs["1.jpg"])), ("images", ("2.jpg", b"\xff\xd8\xff"))]
     )
+    for path in ("grade", "report"):  # a single photograph that cannot be read is an error, and logged all the same
+        refused = client.post(f"/v1/{path}", files={"images": ("3.jpg", b"\xff\xd8\xff")})
+        assert refused.status_code == 422 and refused.json()["error"]["fix"]
     review = {"image": answer["sha256"], "name": "17_left.jpg", "given": answer["grade"], "grade": 1, "reviewer": "B"}
     assert client.post("/v1/reviews", json=review, headers={"X-Forwarded-User": "ana"}).status_code == 201
-    _, first, page, good, bad, opinion = [line.values() for line in lines_in(place)]
+    _, first, page, good, bad, alone, printed, opinion = [line.values() for line in lines_in(place)]
     assert (first["user"], first["client"], first["shown"]) == ("ana", "testclient", ["pictures"])
     told = {
         name: value for name, value in answer.items() if name not in ("sha256", "picture", "heat", "review", "decision")
@@ -183,8 +186,9 @@ def test_the_server_logs_what_it_shows_and_to_whom(browsing, photographs, dicom_
     assert (first["eye"], first["patient"]) == ("left", f"name-{hashlib.sha256(b'17').hexdigest()[:16]}")
     assert page["shown"] == ["pictures", "report"] and page["patient"].startswith("dicom-")
     assert (good["answer"], bad["answer"]) == ("graded", "unreadable")
+    assert alone["answer"] == printed["answer"] == "unreadable"
     assert review.items() <= opinion.items() and opinion["user"] == "ana" and opinion["kind"] == "review"
-    assert foveal.audit(place)["kinds"] == {"begin": 1, "answer": 4, "review": 1}
+    assert foveal.audit(place)["kinds"] == {"begin": 1, "answer": 6, "review": 1}
 
 
 def test_an_answer_that_cannot_be_logged_is_not_given(browsing, photographs, tmp_path):

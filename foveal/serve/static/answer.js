@@ -50,7 +50,7 @@ function flagMeaning(flag) {
 
 /** What to do about a photograph with flags; null without flags, or without advice for one of them. */
 function advice(result) {
-  const flags = result.flags.filter((flag) => result.advised.includes(flag.name));
+  const flags = result.flags;
   const known = flags.every((flag) => has(`flagAdvice.${flag.name}`));
   if (flags.length === 0 || !known) return result.advice ? english(result.advice) : null;
   const parts = flags.map((flag) => {
