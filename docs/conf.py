@@ -23,6 +23,7 @@ myst_heading_anchors = 3
 default_role = "code"  # docstrings write `names` as Markdown does
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
+maximum_signature_line_length = 100
 python_maximum_signature_line_length = 80
 copybutton_exclude = ".linenos, .gp, .go, .c1"  # comments behind commands are not copied
 

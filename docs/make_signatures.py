@@ -74,6 +74,7 @@ def default_of(field: dataclasses.Field[Any]) -> str:
 
 def signature(name: str, function: Callable[..., Any]) -> str:
     """The stub of a function; `**options` becomes the options themselves."""
+    vars(function).pop("__signature__", None)  # what the last stub said
     found = inspect.signature(function)
     parameters, keywords = [], False
     for each in found.parameters.values():

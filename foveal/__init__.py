@@ -12,11 +12,15 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from foveal.errors import FovealError
+from foveal.signatures import signatures
 from foveal.verbs import (
     adapt, audit, cluster, compare, correct, demo, document, embed, erase, evaluate, explain, export, inspect, load,
     monitor, predict, prepare, pretrain, probe, pseudolabel, report, select, serve, train, weights,
 )  # fmt: skip
 from foveal.version import VERSION
+
+for _name, _signature in signatures().items():
+    globals()[_name].__signature__ = _signature
 
 __version__ = VERSION
 __all__ = [

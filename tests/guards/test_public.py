@@ -1,5 +1,6 @@
 """What docs/reference/python.md calls public exists, is explained and has types."""
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -10,6 +11,7 @@ import pytest
 from docutils.core import publish_doctree
 
 import foveal
+from foveal.verbs import VERBS, options_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "python.md").read_text("utf-8")
@@ -30,6 +32,15 @@ def test_a_public_name_is_explained_and_has_types(name):
     assert all(each.annotation is not inspect.Parameter.empty for each in called)
     if not inspect.isclass(thing):
         assert inspect.signature(thing).return_annotation is not inspect.Signature.empty
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_every_option_with_its_default(verb):
+    shown = inspect.signature(getattr(foveal, verb)).parameters
+    for field in dataclasses.fields(options_of(verb)):
+        assert field.name in shown
+        if isinstance(field.default, bool | int | float):
+            assert shown[field.name].default == field.default
 
 
 @pytest.mark.parametrize("name", SHOWN)

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "foveal"
 
 # From the ground up. A room imports only from floors below its own: no exceptions.
 FLOORS = [
-    {"errors", "version", "given"},
+    {"errors", "version", "given", "signatures"},
     {"hardware", "schedule", "metrics", "console"},
     {"budget", "config", "files", "distributed"},
     {"checkpoint", "tracking", "help"},
