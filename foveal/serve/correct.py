@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import pandas as pd
 import tyro
 
-from foveal.console import hushed, say
+from foveal.console import hushed, say, warn
 from foveal.errors import FovealError
 from foveal.files import write_text
 from foveal.page.words import counted
@@ -74,6 +74,7 @@ def correct(config: CorrectConfig) -> Path:
     if reviews is not None:
         show_agreement(opinions, prepared)
         report(decided, config.data, config.resolve)
+        _warn_of_test_part(prepared.records, rows)
     say(f"{counted(len(table), 'correction')} in {file}")
     return file
 
@@ -92,6 +93,18 @@ def _correction(config: CorrectConfig, prepared: PreparedSet) -> tuple[str, ...]
     say(f"{image}: {then} -> {now}")
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return (image, *texts, config.who or getpass.getuser(), when, config.why.strip())
+
+
+def _warn_of_test_part(records: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Warn of reviews in the test part; a new label is there if it is of a patient there."""
+    test, bare = (records[records["split"] == part] for part in ("test", "unlabelled"))
+    later = bare["id"][bare["group"].isin({*test["group"]} - {""})]
+    inside = rows["new"][rows["id"].isin(test["id"]) | (rows["id"].isin(later) & rows["new"].str.isdigit())]
+    if len(inside):
+        marks = int((inside == corrections.UNGRADABLE).sum())
+        counts = f"{counted(len(inside) - marks, 'correction')} and {counted(marks, 'ungradable mark')}"
+        why = "their reviewers had seen the grader's answer, so figures on the test part favour that grader"
+        warn(f"the test part of the set now has {counts} from reviews: {why}")
 
 
 def _read_reviews(config: CorrectConfig) -> pd.DataFrame:

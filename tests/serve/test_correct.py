@@ -62,6 +62,18 @@ def test_corrections_are_applied_and_confirmations_counted(reviewed, data):
     assert (data / "corrections.csv").read_bytes() == before
 
 
+def test_reviews_in_the_test_part_are_counted(reviewed, data, capsys):
+    records = open_prepared(data).records
+    places = {part: records.index[records["split"] == part].tolist() for part in ("train", "test")}
+    others = [(int(label) + 1) % 5 for label in records["label"]]
+    reviewed(*((place, others[place], "K") for place in places["train"][:3]))
+    assert "warning:" not in capsys.readouterr().out
+    first, second, *_ = places["test"]
+    reviewed((first, others[first], "L"), (second, None, "L"), (places["train"][3], others[places["train"][3]], "L"))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning:")]
+    assert "1 correction " in line and "1 ungradable" in line
+
+
 @pytest.mark.parametrize(("resolve", "expected"), [("list", None), ("majority", 3), ("newest", 4)])
 def test_reviewers_who_disagree_are_listed_or_resolved(reviewed, resolve, expected, data):
     label = open_prepared(data).records["label"][0]
