@@ -33,6 +33,7 @@ from foveal.sets.splits import HELD_OUT, group_codes
 
 FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide or unreliable
 ALL, OTHERS, MEAN = "all", "all but the tested one", "mean"  # names in compare.csv
+USUAL = ("eye", "camera")  # subgroups that are measured without --by
 MOST_VALUES = 12  # numbers with more different values are split at their quartiles; of text, the rare are gathered
 
 
@@ -94,6 +95,11 @@ def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling
         raise FovealError("label.none", what, expected="at least 2")
     labels, grades = (part[both].to_numpy(np.int64) for part in (table["label"], second))
     return resampling.part(both).of_grades(metrics.quadratic_kappa, labels, grades, len(names)) | {"column": column}
+
+
+def usual(table: pd.DataFrame) -> tuple[str, ...]:
+    """The columns among `USUAL` that are known for all rows, and differ."""
+    return tuple(name for name in USUAL if name in table and (table[name] != "").all() and table[name].nunique() > 1)
 
 
 def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str], option: str = "--by") -> pd.DataFrame:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from foveal import checkpoint
 from foveal.console import say, warn
+from foveal.evaluate.columns import USUAL
 from foveal.evaluate.operating import fit_referral
 from foveal.files import write_bytes, write_json, write_table, write_text
 from foveal.fundus.overlay import to_jpeg
@@ -156,6 +157,9 @@ def write_predictions(run: Run, task: Task, predictor: Predictor, judged: pd.Dat
     table = predictor.table(judged, probabilities, graded=(grades, list(sets)), extra=extra)
     if has_sources(task):
         table = table.assign(source=judged["source"].to_numpy())
+    for name in USUAL:
+        if name not in table and (judged[name] != "").any():  # a second task may have that name
+            table[name] = judged[name].to_numpy()
     write_misgraded(run.path, task.prepared, table)
     write_table(run.path / FILE, table)
 

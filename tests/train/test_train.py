@@ -63,6 +63,18 @@ def test_predictions_are_those_of_the_best_epoch(grader_run, phantom_set):
 
 
 @pytest.mark.slow
+def test_predictions_have_the_eyes_and_cameras_of_the_set(grader_run, phantom_set, tmp_path):
+    table = pd.read_csv(grader_run / "predictions.csv", keep_default_na=False)
+    known = open_prepared(phantom_set).records.set_index("id").loc[table["id"]]
+    assert table["eye"].tolist() == known["eye"].tolist() and "camera" not in table  # phantoms have none
+    found = json.loads(foveal.evaluate(grader_run, out=tmp_path / "new.json").read_text())
+    assert found["eyes"]["eyes"] > 0 and {group["value"] for group in found["subgroups"]} == {"left", "right"}
+    table.drop(columns="eye").to_csv(tmp_path / "predictions.csv", index=False)  # as of an older run
+    older = json.loads(foveal.evaluate(tmp_path / "predictions.csv").read_text())
+    assert "eyes" not in older and not older["subgroups"]
+    assert older["metrics"]["accuracy"] == found["metrics"]["accuracy"]
+
+
 @pytest.mark.parametrize("folds", [0, 2])
 def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_path, monkeypatch, folds, refuses):
     options = OPTIONS | {"out": tmp_path / "run", "epochs": 1, "folds": folds}
