@@ -19,7 +19,7 @@ import pandas as pd
 import tyro
 
 from foveal.config import check, check_paths, read_toml
-from foveal.console import say, warn
+from foveal.console import hushed, say, warn
 from foveal.errors import FovealError
 from foveal.evaluate import columns, judged, stress
 from foveal.evaluate.difference import compare_with, with_ids_of, write_comparison
@@ -33,6 +33,7 @@ from foveal.readout.predictions import probability_columns, read_predictions, re
 from foveal.readout.readout import read_readout
 from foveal.readout.referral import predicted_oedema
 from foveal.sets import corrections
+from foveal.sets.records import open_prepared
 from foveal.sets.splits import group_codes
 
 MANY_DOUBTS = 0.2  # share of doubted labels above which the grader is probably the problem
@@ -62,7 +63,8 @@ class EvaluateConfig:
     referable_from: int | None = None
     # Prevalence of referable disease (0-1) for predictive values; by default that of the evaluated images.
     prevalence: float | None = None
-    # Column that defines subgroups to evaluate (eye, flags, width, camera, a measure, …); repeat for more columns.
+    # Column that defines subgroups to evaluate (eye, flags, width, camera, a measure, …); repeat for more columns. By
+    # default eye and camera, where they are known and differ.
     by: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     # Prepared set with the columns of --by (in its records.csv, measures.csv or columns.csv) and the photographs of
     # --stress, if they are no longer where the run found them.
@@ -96,7 +98,8 @@ def measure_predictions(
         raise FovealError("output.in_set", f"{out} is in a prepared set", fix="choose another --out")
     everything, model, names, corrected = _rows(config, file, run)
     table, split = judged.choose_rows(everything, config.split)
-    table = columns.join_records(table, config.records, config.by)
+    by = config.by or columns.usual(table)
+    table = columns.join_records(table, config.records, by)
     scale = judged.scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(group_codes(table["group"]), RESAMPLES, SEED)
     readout = read_readout(run, "", ordered=True)
@@ -113,6 +116,10 @@ def measure_predictions(
         **({"oedema": True} if predicted_oedema(table) is not None else {}),
         **({"held_out": list(config.hold_out)} if config.hold_out else {}),
     }  # fmt: skip
+    if config.records is not None and run != file.parent:  # a cohort, whose set may be corrected later
+        with hushed():
+            card = open_prepared(config.records).card
+        about["set"] = {name: card[name] for name in ("content_hash", "counts", "corrections") if name in card}
     if (column := config.second_reader) is not None:
         table = columns.join_records(table, config.records, (column,), "--second-reader")
         about["inter_rater"] = columns.agreement(table, column, names, resampling)
@@ -142,7 +149,7 @@ def measure_predictions(
         "operating_points": points, **({"operating_points_note": note} if note else {}),
         "decisions": measure_rules(table, chosen_on, resampling) if scale.ordered else {},
         "sets": columns.measure_sets(table, names, resampling), "second": columns.measure_second(table, resampling),
-        "subgroups": columns.subgroups(table, config.by, scale, resampling),
+        "subgroups": columns.subgroups(table, by, scale, resampling),
         **{name: part for name, part in further.items() if part}, "about": about,
     }  # fmt: skip
     _write(config, out, result, everything)

@@ -31,6 +31,7 @@ RESAMPLES = 1000  # with fewer, limits vary visibly between seeds; more take lon
 BLOCK = 4096  # groups converted to float64 at a time, which limits the memory
 MOST_SKEWED = 10_000  # groups: with more, skewness is negligible (it falls with their square root) and not computed
 Metric = Callable[[np.ndarray], np.ndarray]  # of confusion matrices
+KAPPAS = (metrics.quadratic_kappa, metrics.linear_kappa, metrics.unweighted_kappa)  # need labels of several grades
 MOST_BIAS = 1.9  # standard errors: keeps a value at the edge of its resamples within its own interval
 
 
@@ -92,7 +93,10 @@ class Resampling:
         labels, grades: int [n], true and given, from 0 to K - 1, in the order of `units`. classes: K.
         """
         labels, grades = np.asarray(labels), np.asarray(grades)
-        return self.entry(*self.graded(metric, labels, grades, classes), len(labels))
+        value, drawn = self.graded(metric, labels, grades, classes)
+        if metric in KAPPAS and len(np.unique(labels)) < 2:
+            value = math.nan
+        return self.entry(value, drawn, len(labels))
 
     def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, np.ndarray]:
         """sum(above) / sum(below), both [n], and its value in every resample [R]; nan if the denominator is 0."""
@@ -143,6 +147,7 @@ class Resampling:
         same in every resample, so its interval is the exact one (Clopper and Pearson 1934), counting each group as one
         case. Other metrics that are equal in all resamples have no interval and no noise; nor have single groups.
         """
+        drawn = np.full_like(drawn, math.nan) if math.isnan(value) else drawn
         low, high = self.interval(value, drawn)
         valid = drawn[~np.isnan(drawn)]
         spread = 1.96 * math.sqrt(2) * float(valid.std()) if len(valid) >= max(1, 0.9 * len(drawn)) else math.nan

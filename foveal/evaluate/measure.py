@@ -13,7 +13,7 @@ import pandas as pd
 
 from foveal import metrics
 from foveal.evaluate import curves
-from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.intervals import KAPPAS, Resampling
 from foveal.evaluate.operating import severity
 from foveal.readout import decisions
 from foveal.readout.predictions import probability_columns
@@ -44,6 +44,7 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
     for metric in OVERALL:
         if scale.ordered or metric not in BY_DISTANCE:
             value, resampled, base = (metric(confusions) for confusions in (total, drawn, constant))
+            value = value * math.nan if metric in KAPPAS and (total.sum(1) > 0).sum() < 2 else value
             everyone = np.ones(len(labels), bool) if metric is metrics.accuracy else None
             entry = resampling.entry(float(value), resampled, len(labels), share_of=everyone)
             found[metric.__name__] = _with_constant(entry, float(base))

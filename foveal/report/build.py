@@ -93,7 +93,8 @@ def render_cohort(cohort: Evidence, own: Evidence) -> str:
     findings = find([cohort])
     contents = made({
         "summary": summary([cohort], findings, cohort=True) | {"runs": [own]},
-        "cohort": beside(cohort, own), **judged(findings), "doubts": pictures.doubts([cohort]),
+        "cohort": beside(cohort, own), "versus": quality.versus(findings), **judged(findings),
+        "doubts": pictures.doubts([cohort]),
     })  # fmt: skip
     return page(
         contents, title=f"{own.name} on {cohort.name}", kind="Foveal report", subtitle=own.kind,
@@ -113,6 +114,7 @@ def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Se
     return made({
         "summary": summary(runs, findings),
         "comparison": quality.comparison(findings),
+        "versus": quality.versus(findings),
         **judged(findings),
         "travel": travel(findings, graders, compared),
         "misgraded": pictures.worst_errors(graders, most),

@@ -90,6 +90,7 @@ def contents(own: Evidence, finding: Finding, *, cohort: bool) -> dict[str, Any]
         "wrong_doubts": judged.doubts is not None and judged.predictions is not None
         and len(judged.doubts) > MANY_DOUBTS * len(unlearned(judged.predictions)),
         "first": judged.headline_names[0], "headline": headline(finding, cohort), "limits": limits([own], [finding]),
+        "sources_of": lambda card: [Path(source).name for source in card["source"]],  # without folders of this machine
     }  # fmt: skip
 
 

@@ -127,8 +127,9 @@ class Evidence:
 
     @property
     def pools(self) -> list[str]:
-        """Names of the prepared sets of a pre-training."""
-        return [Path(str(path)).name for path in self.options.get("data", [])]
+        """Names of the prepared sets that the run has learned from."""
+        data = self.options.get("data", [])
+        return [Path(str(path)).name for path in ([data] if isinstance(data, str) else data)]
 
     @property
     def finished(self) -> bool:

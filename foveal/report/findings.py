@@ -54,9 +54,10 @@ class Finding:
         return PARTS[self.result["about"]["split"]]
 
     def headline(self, metrics: Mapping[str, Any] | None = None) -> list[tuple[str, Any]]:
-        """The headline metrics as they are spoken of, with their entries; metrics: of a part of the images."""
+        """The known headline metrics as they are spoken of, with their entries; metrics: of a part of the images."""
         found = self.metrics if metrics is None else metrics
-        return [(SPOKEN[name], found[name]) for name in self.evidence.headline_names if name in found]
+        return [(SPOKEN[name], found[name]) for name in self.evidence.headline_names
+                if name in found and found[name]["value"] is not None]  # fmt: skip
 
     @property
     def one_answer(self) -> bool:

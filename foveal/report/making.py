@@ -112,7 +112,8 @@ def limits(runs: Sequence[Evidence], findings: Sequence[Finding]) -> dict[str, A
         "groups": groups if groups < FEW_GROUPS else 0,
         "small": [name for name, row in counts if sum(row) < SMALL_CLASS], "small_class": SMALL_CLASS,
         "not_test": any(finding.result["about"]["split"] != "test" for finding in findings),
-        "corrected": any(finding.result["about"].get("corrections") for finding in findings),
+        "corrected": any(finding.result["about"].get("corrections") or finding.evidence.card.get("corrections")
+                         for finding in findings),
         "unseen": any(one["held_out"] for finding in findings for one in finding.result.get("sources", ())),
         "gone": [run for run in runs if run.starting_run and not is_run(run.starting_run)],
         "drawn": any(run.card.get("name") == "phantom" for run in runs),

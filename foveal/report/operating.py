@@ -35,9 +35,8 @@ def operating(findings: Sequence[Finding]) -> dict[str, Any] | None:
 
 
 def points_of(result: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
-    """The operating points of one target that have a sensitivity, each figure as {value, low, high, …}."""
-    points = [_complete(point) for point in result["operating_points"] if point["target"] == target]
-    return [point for point in points if point["sensitivity"]["value"] is not None]
+    """The operating points of one target, each figure as {value, low, high, …}."""
+    return [_complete(point) for point in result["operating_points"] if point["target"] == target]
 
 
 def _complete(point: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def own_share(point: Mapping[str, Any]) -> float:
 def _referred(point: Mapping[str, Any], prevalence: float) -> tuple[float, float] | None:
     """The shares of all images that are referred with and without the disease, at a prevalence; None if not known."""
     found, passed = point["sensitivity"]["value"], point["specificity"]["value"]
-    return None if passed is None else (found * prevalence, (1 - passed) * (1 - prevalence))
+    return None if found is None or passed is None else (found * prevalence, (1 - passed) * (1 - prevalence))
 
 
 def precision_here(point: Mapping[str, Any]) -> float | None:
@@ -109,7 +108,7 @@ def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> l
     for k, point in enumerate(points):
         found, passed, right = point["sensitivity"]["value"], point["specificity"]["value"], precision_here(point)
         look: dict[str, Any] = {"label": point["name"], "shape": MARKS[k % 4], "look": series(k % 4 + 1)}
-        roc += [] if passed is None else [Mark(x=1 - passed, y=found, **look)]
+        roc += [] if found is None or passed is None else [Mark(x=1 - passed, y=found, **look)]
         precision += [] if right is None else [Mark(x=found, y=right, **look)]
     lines = {name: Line(label="grader", x=[x for x, _ in curve], y=[y for _, y in curve])
              for name, curve in curves.items()}  # fmt: skip

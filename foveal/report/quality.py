@@ -1,15 +1,20 @@
 """How good the graders are: against each other, over all images, by class and subgroup, in reliability and stress."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from foveal.evaluate.difference import FILE as COMPARISON
+from foveal.evaluate.operating import REFERABLE
 from foveal.evaluate.show import SMALL_CLASS
 from foveal.evaluate.stress import limits
 from foveal.page.charts import Line, Panel
 from foveal.page.parts import Cell, Shown, Strip, muted, percent_cell, value_cell
 from foveal.page.words import counted, interval, number, percent
 from foveal.report.findings import LOWER_IS_BETTER, METRIC_NAMES, SPOKEN, Finding
+from foveal.report.operating import points_of
 
 CLASS_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "area under ROC",
                  "average precision": "average precision"}  # fmt: skip
@@ -36,6 +41,20 @@ def comparison(findings: Sequence[Finding]) -> dict[str, Any] | None:
         "groups": [("", 1), ("on the shared images", len(names)), (f"minus {first}", len(paired))],
         "tests": [{"name": one.name, **one.against_first["mcnemar"]} for one in compared if one.against_first],
     }  # fmt: skip
+
+
+def versus(findings: Sequence[Finding]) -> dict[str, Any] | None:
+    """What `evaluate --versus` wrote: the verdict, paired differences, and how many patients are referred otherwise."""
+    entries, titles = list[dict[str, Any]](), METRIC_NAMES | OF_GROUPS
+    for file in [finding.evidence.path / COMPARISON for finding in findings]:
+        for one in json.loads(file.read_text(encoding="utf-8")) if file.is_file() else ():
+            new, old = (one["record"][side]["figures"] for side in ("new", "old"))
+            rows = [[titles[name], old[name], new[name], apart] for name, apart in one["differences"].items()]
+            people = [[name.replace("_", " ").capitalize(), *counts.values()]
+                      for name, counts in one["changed"].items() if name != "grades"]  # fmt: skip
+            names = {"new": Path(one["run"]).name, "old": Path(one["versus"]).name}
+            entries.append({**one, **names, "rows": rows, "people": people})
+    return {"entries": entries} if entries else None
 
 
 def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
@@ -103,7 +122,8 @@ def by_column(finding: Finding, groups: Sequence[Mapping[str, Any]]) -> dict[str
     names = [name for name in titles if any(name in group["metrics"] for group in groups)][:MOST_FIGURES]
     about = finding.result["about"]
     everyone: list[Shown] = ["all images", Cell(text=f"{about['images']:,}", small=counted(about["groups"], "group"))]
-    everyone += [_figure(finding.metrics.get(name), drawn=name == names[0]) for name in names]
+    of_all = {**next(iter(points_of(finding.result, REFERABLE)), {}), **finding.metrics}  # by the rule in use
+    everyone += [_figure(of_all.get(name), drawn=name == names[0]) for name in names]
     return {
         "columns": ["", "n", *(titles[name] for name in names)],
         "rows": [everyone, *(_subgroup(finding, group, names) for group in groups)],

@@ -48,7 +48,8 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
     points = points_of(finding.result, "referable")[:1]
     first, groups = finding.evidence.headline_names[0], finding.result["about"]["groups"]
     patients = finding.result.get("patients") or {}  # whom the FDA counts
-    measured = all((patients.get(name) or {}).get("low") is not None for name in ASKED)
+    known = [name for name in ASKED if points and points[0][name]["value"] is not None]
+    measured = bool(patients) and all(patients[name]["low"] is not None for name in known)
     asked = patients if measured else points[0] if points else {}
     reached = bool(points) and all((asked[name]["low"] or 0) >= least for name, least in ASKED.items())
     ready = cohort and reached and groups >= LEAST_PATIENTS
@@ -61,7 +62,8 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
         "reached": reached, "per_patient": asked is patients, "counted": asked,
         "points": points, "asked": ASKED, "figures": figures, "cohort": cohort, "groups": groups,
         "ungraded": finding.evidence.ungraded,
-        "constant": found and found["answer"], "other": finding.result["constant_answer"], "metric": SPOKEN[first],
+        "constant": found["answer"] if found and not alike(finding) else None,
+        "other": finding.result["constant_answer"], "metric": SPOKEN[first],
         "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
     }  # fmt: skip
 
@@ -87,9 +89,14 @@ def _answers(finding: Finding) -> dict[str, Any]:
         "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
         "labels": finding.evidence.card.get("title", "its data set"), "low": low, "few": few,
         "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
-        "common": common if wrong.any() else None, "worst": worst if finding.evidence.ordered else None,
+        "common": common if wrong.any() else None, "worst": worst if finding.evidence.ordered and worst["of"] else None,
         "group": lowest_group(finding), "doubts": doubts(finding), "metric": SPOKEN[finding.evidence.headline_names[0]],
     }  # fmt: skip
+
+
+def alike(finding: Finding) -> bool:
+    """Whether all images have the same label: a constant answer is perfect there."""
+    return bool(finding.rows["label"].nunique() == 1)
 
 
 def doubts(finding: Finding) -> list[str]:
@@ -98,8 +105,10 @@ def doubts(finding: Finding) -> list[str]:
     first = finding.against_constant.get(run.headline_names[0])
     accuracy, other = finding.metrics["accuracy"], finding.result["constant_answer"]
     unlike = int((run.judged["unlike"].fillna("") != "").sum()) if "unlike" in run.judged else 0
-    one = finding.rows["label"].nunique() == 1  # a constant answer is perfect there
-    no_interval = any(point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable"))
+    one = alike(finding)
+    no_interval = not one and any(
+        point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable")
+    )
     found = {
         "it may have learned from images that it was evaluated on":
             bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
@@ -110,7 +119,7 @@ def doubts(finding: Finding) -> list[str]:
         f"all its photographs have the label “{other}”, so it may miss the others": one,
         f"{unlike} of its photographs are unlike those that it learned from": is_batch_unlike(unlike, len(run.judged)),
         f"its figures come from only {counted(groups, 'group')} of images": groups < FEW_GROUPS,
-        "its sensitivity has no interval": no_interval,
+        "its sensitivity is not known, or has no interval": no_interval,
     }  # fmt: skip
     return [doubt for doubt, holds in found.items() if holds]
 

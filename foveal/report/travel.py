@@ -23,6 +23,7 @@ from foveal.report.evidence import Evidence, read_table
 from foveal.report.findings import METRIC_NAMES, PARTS, Finding
 from foveal.report.operating import points_of
 from foveal.report.quality import by_column
+from foveal.sets.records import read_records
 
 FOLDER, TABLE = "compare", "compare.csv"  # in the folder of a run, and in that one
 MOST_MATRICES = 6  # of one comparison
@@ -109,12 +110,22 @@ def read_cohort(own: Evidence, source: Path) -> Evidence:
     if not (folder / "metrics.json").is_file():
         what, fix = f"{own.path} has not been evaluated on {source}", f"foveal evaluate {own.path} --on {source}"
         raise FovealError("run.not_evaluated", what, fix=fix)
-    data = Path(read_json(folder / ABOUT)["set"])
+    data, result = Path(read_json(folder / ABOUT)["set"]), read_json(folder / "metrics.json")
+    card = read_json(data / "card.json") | result["about"].get("set", {})  # as it was evaluated
     return replace(
-        own, path=folder, predictions=read_predictions(folder / FILE), result=read_json(folder / "metrics.json"),
-        options=own.options | {"data": str(data)}, card=read_json(data / "card.json") | {"title": folder.name},
+        own, path=folder, predictions=read_predictions(folder / FILE), result=result,
+        options=own.options | {"data": str(data)}, card=card | {"title": folder.name},
         doubts=read_table(folder / "label_noise.csv", (), "evaluate"), misgraded=None, explained={},
     )  # fmt: skip
+
+
+def _digests(run: Evidence) -> pd.Series:
+    """The digests of the prepared images that were judged; empty if the prepared set is gone."""
+    file = run.started_in / str(run.options.get("data")) / "records.csv"
+    if not file.is_file():
+        return pd.Series(dtype=str)
+    records = read_records(file)
+    return records["sha256"][records["id"].isin(run.judged["id"])]
 
 
 def beside(cohort: Evidence, own: Evidence) -> dict[str, Any] | None:
@@ -138,6 +149,8 @@ def beside(cohort: Evidence, own: Evidence) -> dict[str, Any] | None:
         for name, title in RATES.items():
             entries = [result.get(unit, {}).get(name) for result in results]
             rows.append([f"{title}, {words}", *(entry and percent_cell(entry) for entry in entries)])
-    there = PARTS[own.result["about"]["split"]]
-    return {"columns": ["", cohort.name, f"{own.name}: its own {there} images"], "run": own.name,
+    there, digests = PARTS[own.result["about"]["split"]], [_digests(cohort), _digests(own)]
+    shared = int(digests[0].isin(digests[1]).sum()) if all(map(len, digests)) else None
+    columns = ["", cohort.name, f"{own.name}: its own {there} images"]
+    return {"columns": columns, "run": own.name, "there": there, "shared": shared,
             "rows": [row for row in rows if any(row[1:])]}  # fmt: skip

@@ -337,6 +337,8 @@ def test_of_one_class_its_own_rate_is_measured(tmp_path, predictions, write, cap
     called = table["grade"][table["split"] == "test"] >= 2
     assert point[measured]["value"] == pytest.approx((called == (label >= 2)).mean())
     assert point[missing]["value"] is None and found["metrics"]["referable_auc"]["value"] is None
+    kappas = [entry["value"] for name, entry in found["metrics"].items() if name.endswith("kappa")]
+    assert kappas == [None] * 3 and found["decisions"]["given"]["quadratic_kappa"]["value"] is None
     assert any(line.startswith("warning: all") and f"'{label}'" in line for line in capsys.readouterr().out.split("\n"))
 
 

@@ -1,19 +1,23 @@
 """Documents that a run fills: values are those of the run, and what it cannot know is left to the authors."""
 
+import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
-import pandas as pd
 import pytest
 
 import foveal
 from foveal.files import read_json
+from foveal.page.render import ENVIRONMENT
 from foveal.page.words import value_with_interval
 from foveal.report.document import DOCUMENTS, FIGURE, contents
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
+from foveal.report.travel import beside, read_cohort
+from foveal.sets.records import open_prepared
 
 OPEN = "**The authors must answer this.**"
 STARD = [
@@ -90,13 +94,9 @@ def test_the_data_sheet_warns_where_so_many_labels_are_doubted_that_the_grader_i
         assert contents(doubted, find([doubted])[0], cohort=False)["wrong_doubts"] == warned
 
 
-def test_a_cohort_has_documents_of_its_own(grader_run, phantom_set, tmp_path):
-    table = pd.read_csv(grader_run / "predictions.csv")
-    assert len(table)
+def test_a_cohort_has_documents_of_its_own(grader_run, tmp_path):
     cohort = tmp_path / "clinic"
     foveal.prepare("phantom:30", out=cohort, size=32, seed=3, val=0, test=0)
-    import shutil
-
     run = shutil.copytree(grader_run, tmp_path / "run")
     foveal.evaluate(run, on=cohort)
     out = foveal.document(run, on=cohort)
@@ -107,6 +107,57 @@ def test_a_cohort_has_documents_of_its_own(grader_run, phantom_set, tmp_path):
     assert str(own["about"]["images"]) in found["32"]
 
 
+@pytest.fixture
+def corrected(grader_run, phantom_set, tmp_path):
+    """A copy of the run, and a copy of its set with two corrections in the test part, on which it was evaluated."""
+    run, data = shutil.copytree(grader_run, tmp_path / "run"), shutil.copytree(phantom_set, tmp_path / "clinic")
+    test = open_prepared(data).part("test")
+    for name, label in test[["id", "label"]].head(2).itertuples(index=False):
+        foveal.correct(data, name, new=str((label + 1) % 5), why="second look")
+    foveal.evaluate(run, on=data)
+    return run, data
+
+
+def sheet_of(*args, **options):
+    return (foveal.document(*args, **options) / "data-sheet.md").read_text()
+
+
+def test_the_data_sheet_counts_corrections_and_names_the_set_that_was_evaluated(corrected, tmp_path):
+    run, data = corrected
+    evaluated = open_prepared(data).card["content_hash"]
+    foveal.correct(data, open_prepared(data).part("train")["id"].iloc[0], new="none", why="after the evaluation")
+    sheet = sheet_of(run, on=data)
+    assert evaluated in sheet and "2 corrections" in sheet and "corrections.csv" in sheet
+    assert "corrections.csv" not in sheet_of(run)
+    card = read_json(run / "card.json") | {"corrections": 7}
+    (run / "card.json").write_text(json.dumps(card))
+    assert "7 corrections" in sheet_of(run, out=tmp_path / "own")
+
+
+def test_a_grader_that_another_started_from_is_named_with_its_data(write_grader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_grader(tmp_path / "first", scale="none", data=["sets/clinic"])
+    run = write_grader(tmp_path / "second", scale="none", init=str(tmp_path / "first"))
+    own = read_evidence(run)
+    foveal.evaluate(run)
+    known = contents(own, find([own])[0], cohort=False)
+    answer = str(ENVIRONMENT.get_template("known.md").make_module(known).start(own, known["before"]))
+    assert "first" in answer and "clinic" in answer and "None" not in answer and str(tmp_path) not in answer
+
+
+def test_documents_name_no_folders_of_this_machine(write_grader, grader_run, tmp_path):
+    run = shutil.copytree(grader_run, tmp_path / "run")
+    for name in ("card", "provenance"):
+        known = read_json(run / f"{name}.json")
+        known |= {"source": ["/secret/clinic/labels.csv"]} if name == "card" else {"data": {"/secret/set": "abc"}}
+        (run / f"{name}.json").write_text(json.dumps(known))
+    config = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(config.replace('init = "random"', 'init = "/secret/runs/gone"'))
+    texts = [file.read_text() for file in foveal.document(run).iterdir()]
+    assert not any("/secret" in text or str(tmp_path) in text for text in texts)
+    assert sum("labels.csv" in text and "gone" in text for text in texts) >= 4
+
+
 def test_what_cannot_be_documented_is_refused(refuses, grader_run, documents, tmp_path):
     with refuses("output.exists"):  # authors may have written into them
         foveal.document(grader_run, out=documents)
@@ -114,3 +165,15 @@ def test_what_cannot_be_documented_is_refused(refuses, grader_run, documents, tm
         foveal.document(tmp_path)
     with refuses("run.not_evaluated"):
         foveal.document(grader_run, on=tmp_path / "clinic")
+
+
+def test_a_report_says_how_many_photographs_of_a_cohort_are_in_the_test_part(corrected, tmp_path):
+    run, data = corrected
+    own = read_evidence(run)
+    assert beside(read_cohort(own, data), own)["shared"] == own.result["about"]["images"]
+    other = foveal.prepare("phantom:30", out=tmp_path / "other", size=32, seed=3, val=0, test=0)
+    foveal.evaluate(run, on=other)
+    assert beside(read_cohort(own, other), own)["shared"] == 0
+    shutil.move(data, tmp_path / "elsewhere")
+    gone = replace(own, options=own.options | {"data": str(data)})
+    assert beside(read_cohort(own, other), gone)["shared"] is None

@@ -11,7 +11,7 @@ import foveal
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
 from foveal.report.operating import elsewhere, precision_here, threshold
-from foveal.report.quality import kept, lowest_group
+from foveal.report.quality import by_column, kept, lowest_group
 from foveal.report.summary import doubts
 
 # section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show
@@ -280,3 +280,35 @@ def test_sources_held_out_by_an_evaluation_are_held_out_on_the_page(write_grader
     foveal.evaluate(run, hold_out=("south",))
     page = page_of(run)
     assert section(page, "travel").count("(held out)") == 1 and "45 test images" in section(page, "summary")
+
+
+def test_what_changed_since_an_older_grader_is_on_the_page(write_grader, tmp_path, page_of):
+    old, new = (write_grader(tmp_path / name, right=right, count=300, scale="none")
+                for name, right in (("older", 0.5), ("newer", 0.95)))  # fmt: skip
+    assert section(page_of(new), "versus") == ""
+    foveal.evaluate(new, versus=(old,))
+    (entry,) = json.loads((new / "comparison.json").read_text())
+    shown = section(page_of(new), "versus")
+    assert entry["verdict"] == "better" and "newer" in shown and "older" in shown and str(tmp_path) not in shown
+    for name in ("quadratic_kappa", "sensitivity", "specificity"):
+        assert f"{entry['differences'][name]['value']:+.3f}" in shown, name
+    for name in ("newly_referred", "no_longer_referred"):
+        assert f"<td>{entry['changed'][name]['patients']}</td>" in shown
+
+
+def test_the_row_of_all_images_has_the_rates_of_the_rule_in_use(full_run):
+    (finding,) = find([read_evidence(full_run)])
+    groups = [{**group, "metrics": group["metrics"] | {"sensitivity": group["metrics"]["accuracy"]}}
+              for group in finding.result["subgroups"]]  # fmt: skip
+    shown = by_column(finding, groups)
+    assert shown["rows"][0][shown["columns"].index("Sensitivity")].text == "0.832"
+
+
+@pytest.mark.parametrize(("lost", "words"), [(1, "1 patient "), (2, "2 patients ")])
+def test_one_patient_is_not_several(full_run, page_of, lost, words):
+    share = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 40, "prevalence": 0.5}
+    rates = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+    counts = {"patients": 30, "photographs": 60, "ungradable": 2, "insufficient": lost, "insufficient_positive": 0,
+              "unknown_patient": 0, "referred": 0.5}  # fmt: skip
+    change(full_run, patients=dict.fromkeys(rates, share) | counts)
+    assert words in section(page_of(full_run), "operating")
