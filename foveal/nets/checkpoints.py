@@ -32,6 +32,15 @@ MAPPINGS = re.compile(
 MOST_NAMES = 40  # classes in one file; a file with more is not a list of weights
 STATE = "load it where it was made, and save its state: torch.save(model.state_dict(), FILE)"
 AS_TENSORS = "where it was made, run: torch.save({key: torch.as_tensor(value) for key, value in STATE.items()}, FILE)"
+UNPACK = "unpack it, and give the file of weights that is inside"
+NUMPY = ("a file of numpy", AS_TENSORS)
+# Start of a file in another format -> what it is, and what to do.
+FORMATS = {
+    rb"\x89HDF": ("an HDF5 file, such as Keras saves", "use weights that were saved by PyTorch"),
+    rb"\x08[\x03-\x1f](\x12|:|B)": ("an ONNX file", "use the weights of PyTorch that it was made from"),
+    rb"\x93NUMPY": NUMPY,
+    rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!": ("a compressed file", UNPACK),
+}
 
 
 class Inert:
@@ -63,11 +72,18 @@ def read_contents(path: Path) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
+    for pattern, (what, fix) in FORMATS.items():
+        if re.match(pattern, start):
+            raise FovealError("weights.unsupported", f"{path} is {what}", fix=fix)
     unreadable = zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError  # of the old format, or damaged
     with suppress(*unreadable), zipfile.ZipFile(path) as archive:
-        if any(name.endswith("constants.pkl") or "/code/" in name for name in archive.namelist()):
+        names = archive.namelist()
+        if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
             what = f"{path} is a compiled archive (TorchScript), which contains code"
             raise FovealError("weights.unsafe", what, fix=STATE)
+        if names and not any(name.endswith("data.pkl") for name in names):
+            what, fix = NUMPY if all(name.endswith(".npy") for name in names) else (f"a zip of {names[0]}", UNPACK)
+            raise FovealError("weights.unsupported", f"{path} is {what}", fix=fix)
         archive.filelist = [member for member in archive.filelist if member.CRC]  # torch writes 0 for no checksum
         if damaged := archive.testzip():
             what = f"{path} is damaged: the checksum of {damaged} in it is wrong"

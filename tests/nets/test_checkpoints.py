@@ -3,9 +3,11 @@
 import argparse
 import collections
 import datetime
+import gzip
 import os
 import pathlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -138,6 +140,32 @@ def test_damaged_tensors_are_named_unless_the_file_has_no_checksums(tmp_path, re
     (tmp_path / "file.pth").write_bytes(whole.replace(values, values[:8000] + bytes(4000) + values[12000:]))
     with refuses("weights.damaged", tmp_path / "file.pth", "file/data/1"):
         read_contents(tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize(
+    ("contents", "name"),
+    [
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
+        (b"\x08\x08\x12\x07pytorch" + bytes(99), "ONNX"),
+        (b"\x93NUMPY\x01" + bytes(99), "numpy"),
+        (gzip.compress(b"weights" * 99), "compressed"),
+    ],
+)
+def test_another_format_is_named(tmp_path, refuses, contents, name):
+    (tmp_path / "file.pth").write_bytes(contents)
+    with refuses("weights.unsupported", tmp_path / "file.pth", name):
+        read_contents(tmp_path / "file.pth")
+
+
+def test_an_archive_of_other_files_is_named(tmp_path, refuses):
+    np.savez(tmp_path / "vit.npz", kernel=np.zeros(3))
+    with refuses("weights.unsupported", tmp_path / "vit.npz", "numpy"):
+        read_contents(tmp_path / "vit.npz")
+    torch.save(WEIGHTS, tmp_path / "net.pth")
+    with zipfile.ZipFile(tmp_path / "net.zip", "w") as archive:
+        archive.write(tmp_path / "net.pth", "net.pth")
+    with refuses("weights.unsupported", tmp_path / "net.zip", "net.pth"):
+        read_contents(tmp_path / "net.zip")
 
 
 def test_shards_are_refused_with_the_command_that_joins_them(tmp_path, refuses):
