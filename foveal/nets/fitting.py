@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from foveal.checkpoint import other_shapes
 from foveal.errors import FovealError
-from foveal.nets.encoder import AVERAGE, create_encoder, timm_card
-from foveal.nets.layouts import HEADS, Found, State, counted
+from foveal.given import PREFIX
+from foveal.nets.encoder import AVERAGE, create_encoder, timm_card, timm_name
+from foveal.nets.layouts import HEADS, Found, State, counted, current_name
 
 MOST_SECONDS = 10  # to look for a network among all of timm's
 COUNTER = "num_batches_tracked"
@@ -39,6 +40,9 @@ def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[st
     What does not match stays, for a strict comparison. FovealError if another network with these shapes is meant.
     """
     layout, own = found.layout, encoder.state_dict()
+    if found.named and current_name(timm_name(name)) != found.named and not name.startswith(PREFIX):
+        what = f"the file says that its network is {found.named}, but --encoder is {name}"
+        raise FovealError("weights.mismatch", what, fix=f"use --encoder {found.named}")
     if layout.encoders and not re.fullmatch(layout.encoders, name.split(".", maxsplit=1)[0]):
         what = f"--encoder {name} differs from the network of {layout.name}, although the shapes match"
         usual = [model for model in timm.list_models() if re.fullmatch(layout.encoders, model)]
@@ -140,7 +144,12 @@ def fitting_encoders(found: Found) -> Fit:
     channels = 3 if stem is None else stem.shape[1]
     fitting: dict[str, tuple[dict[str, int], int]] = {}
     fewest, nearest, keys_in_the_way = math.inf, "", dict[str, list[str]]()
-    for tried in (((name, size) for name in _candidates(first, patch)), _others(first, channels)):
+    if found.named:
+        pooled = found.named + AVERAGE * ("fc_norm.weight" in first)
+        tries: list[Any] = [[(pooled, timm_card(pooled).input_size[1]), (pooled, size)]]
+    else:
+        tries = [((name, size) for name in _candidates(first, patch)), _others(first, channels)]
+    for tried in tries:
         if fitting or nearest:
             break
         for name, side in tried:

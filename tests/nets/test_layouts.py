@@ -487,8 +487,14 @@ CASES = {
         lambda s: {"epoch": 1, "model": prefixed(prefixed(s, "backbone.") | zeros("projector.0.weight"), "module.")},
     ),
     "VICReg, backbone": (R, "timm", IMAGENET, lambda s: s),
-    "DeiT": (T, "DeiT", IMAGENET, lambda s: {"model": s | HEAD}),
-    "DeiT, own": (T, "DeiT", IMAGENET, lambda s: {"model": like(s, ""), "model_ema": s | HEAD, "args": NAMESPACE}),
+    "a ViT of one's own": (T, "DeiT", HALF, lambda s: {"model": s | HEAD}),
+    "DeiT": ("deit_tiny_patch16_224", "DeiT", IMAGENET, lambda s: {"model": s | HEAD}),
+    "DeiT, own": (
+        "deit_tiny_patch16_224",
+        "DeiT",
+        IMAGENET,
+        lambda s: {"model": like(s, ""), "model_ema": s | HEAD, "args": NAMESPACE},
+    ),
     "DeiT, distilled": (
         "deit_tiny_distilled_patch16_224",
         "DeiT",
@@ -887,7 +893,7 @@ def test_a_mismatch_names_the_keys_and_the_encoder_that_fits(tmp_path, refuses):
 def test_weights_for_other_channels_are_not_a_matter_of_size(tmp_path, refuses):
     for name in ("resnet18", "tf_efficientnet_lite0"):
         torch.save(create_encoder(name, 1, 64).state_dict(), tmp_path / "file.pth")
-        with refuses("weights.mismatch", "1 channels") as refused:
+        with refuses("weights.mismatch", "1 channel") as refused:
             load_encoder_weights(create_encoder(name, 3, 64), name, str(tmp_path / "file.pth"))
         assert "--image-size" not in refused.value.fix
         known = weights(WeightsConfig(file=tmp_path / "file.pth"))
@@ -916,6 +922,23 @@ def test_the_normalisation_is_read_beside_the_file_or_called_an_assumption(saved
     stated = {"image_mean": list(other[0]), "image_std": list(other[1])}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
     assert normalisation_for(str(tmp_path / "model.pth"), T, 3) == other
+    assert not capsys.readouterr().out
+
+
+def test_the_normalisation_is_timms_and_assumed_where_anybody_may_have_saved_the_file(tmp_path, capsys):
+    lite, vit = "tf_efficientnet_lite0", blueprint(T, 32)
+    files = {"alone": {"model": vit}, "headed": {"model": vit | HEAD}, "classified": prefixed(vit, "backbone."),
+             "lite": prefixed(blueprint(lite, 64), "backbone.")}  # fmt: skip
+    for name in ("classified", "lite"):
+        files[f"{name} with a projector"] = {"state_dict": files[name] | zeros("projector.0.weight")}
+        files[name] = {"state_dict": files[name] | zeros("classifier.weight", "classifier.bias")}
+    for name, contents in files.items():
+        torch.save(contents, tmp_path / name)
+        chosen = normalisation_for(str(tmp_path / name), lite if "lite" in name else T, 3)
+        assert chosen == (IMAGENET if name == "alone" else HALF), name
+        assert "lite" in name or "preprocessor_config.json" in capsys.readouterr().out, name
+    torch.save(files["headed"], tmp_path / "deit")
+    assert normalisation_for(str(tmp_path / "deit"), "deit_tiny_patch16_224", 3) == IMAGENET
     assert not capsys.readouterr().out
 
 
