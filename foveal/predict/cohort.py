@@ -130,6 +130,12 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
             if scale == "icdr" and labels.max() == MESSIDOR_HIGHEST:
                 what = f"the highest grade in {source} is {MESSIDOR_HIGHEST}, read on the ICDR scale of {run}"
                 warn(f"{what}: on the scale of Messidor-1, 0 to 3, the same numbers mean other grades")
+            if scale == "icdr" and labels.max() == 1:
+                what = f"the labels in {source} are 0 and 1 at most, read as grades of the ICDR scale of {run}"
+                warn(
+                    f"{what}: no case is referable; if 1 means any, or referable, disease, "
+                    f"they are two classes (foveal prepare --scale none), and {run} cannot be measured on them"
+                )
         prepared = open_prepared(prepare(config))
     except FovealError as error:
         if "--" in error.fix:  # an option of `prepare`

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from foveal.sources.names import WORDS, eye_of, grade_of, plain_number
+from foveal.sources.names import WORDS, eye_of, flat, grade_of, plain_number
 
 USUAL = {what: [set(names.split()) for names in lines] for what, lines in WORDS["columns"].items()}  # best names first
 # A column of one eye: left_image, grade_od, right_eye_grade.
@@ -20,7 +20,7 @@ def usual_columns(columns: pd.DataFrame | Sequence[str], what: str) -> list[str]
 
 
 def _plain(column: str) -> str:
-    return re.sub(r"[\s-]+", "_", column.strip().lower())
+    return re.sub(r"[\s.-]+", "_", flat(column)).strip("_")
 
 
 def row_per_picture(rows: pd.DataFrame) -> pd.DataFrame:

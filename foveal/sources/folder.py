@@ -10,7 +10,7 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources import names as words
-from foveal.sources.labels import check_grades
+from foveal.sources.labels import check_grades, without_masks
 from foveal.sources.source import Layout, Source, SourceOptions, list_files, make_table, picture_ids
 from foveal.sources.tables import known_table
 
@@ -26,7 +26,8 @@ class Folder(Layout[Path]):
         return root if root.is_dir() else None
 
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
-        files, unread = list_files(root)
+        everything, unread = list_files(root)
+        files = without_masks(root, everything)
         paths, ids = [path.relative_to(root) for path in files], picture_ids(files, root)
         patients, eyes = words.patients_and_eyes(ids)
         told = words.names_note(ids, patients, eyes)
@@ -72,12 +73,13 @@ def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[st
     plain = [n for n in several if not any(all(map(test, levels[n])) for test in (words.is_wrapper, words.eye_of))]
     level = next(iter(graded or plain), -1)
     splits = [words.part_of(parts[part]) if part >= 0 else "" for parts in folders]
-    return splits, [parts[level] if 0 <= level < len(parts) else "" for parts in folders]
+    return splits, [words.plain_number(parts[level]) if 0 <= level < len(parts) else "" for parts in folders]
 
 
 def are_grades(names: Sequence[str], scale: str) -> bool:
     """Whether names of folders are on a scale of grades."""
-    named = {name for name in names if not words.is_missing(name) and not words.UNGRADABLE.search(name)}
+    plain = map(words.plain_number, names)
+    named = {name for name in plain if not words.is_missing(name) and not words.UNGRADABLE.search(name)}
     try:
         return words.name_classes(named, scale if scale in ("icdr", "messidor") else "auto")[2] != "none"
     except FovealError:

@@ -27,6 +27,7 @@ class Labelled:
     rows: pd.DataFrame
     first_row: int | None = 2  # number of the first row of labels in the file, whose row 1 holds the names of columns;
     # None if a row of the file became two
+    given: frozenset[str] = frozenset()  # as of `Source`
 
 
 def label_rows(
@@ -84,11 +85,12 @@ def read_labels(cells: pd.Series, file: Path, scale: str) -> tuple[list[str], li
 
 
 def check_grades(labels: Sequence[str], where: Path, scale: str, numbers: Iterable[int] | None = None) -> None:
-    """FovealError if one or two other numbers are beside grades 0-4, as 5 is in DDR; numbers: of rows in a table."""
+    """FovealError if other numbers are beside grades 0-4, as 5 is in DDR; numbers: of rows in a table."""
     whole = {label for label in labels if label.isdecimal()}
     bad = whole - set("01234")
-    are_classes = len(whole) > 6 and whole == set(map(str, range(len(whole))))
-    if scale not in ("auto", "icdr") or not 0 < len(bad) <= 2 or len(whole - bad) < 3 or are_classes:
+    least = min(map(int, whole), default=0)
+    are_classes = len(whole) > 6 and whole == set(map(str, range(least, least + len(whole))))
+    if scale not in ("auto", "icdr") or not bad or len(whole - bad) < 3 or are_classes:
         return
     places = [""] * len(labels) if numbers is None else [f" in row {number}" for number in numbers]
     rows = [f"'{label}'{place}" for place, label in zip(places, labels, strict=True) if label in bad]
@@ -128,9 +130,7 @@ def add_pictures(
     FovealError if a folder does not exist, too few names match, two names match one picture, or another table has
     labels of the pictures that are left.
     """
-    pictures = [path for path in everything if not any(map(MASKS.search, path.relative_to(root).parts[:-1]))]
-    if len(pictures) < len(everything):
-        warn(f"{root}: left out: {counted(len(everything) - len(pictures), 'picture')} in folders of masks")
+    pictures = without_masks(root, everything)
     rows: list[pd.DataFrame] = []
     name_of: dict[Path, str] = {}
     for part in parts:
@@ -158,6 +158,14 @@ def add_pictures(
     patients, eyes = patients_and_eyes(short, [path.with_suffix("").as_posix() for path in pictures])
     pool = make_table(ids, [file.as_posix() for file in files], group=patients, eye=eyes)
     return pd.concat([named, pool], ignore_index=True), len(pool)
+
+
+def without_masks(root: Path, pictures: Sequence[Path]) -> list[Path]:
+    """The pictures that are not in folders of masks below `root`; all if there are no others."""
+    kept = [path for path in pictures if not any(map(MASKS.search, path.relative_to(root).parts[:-1]))]
+    if 0 < len(kept) < len(pictures):
+        warn(f"{root}: left out: {counted(len(pictures) - len(kept), 'picture')} in folders of masks or annotations")
+    return kept or list(pictures)
 
 
 def pool_note(count: int) -> str:

@@ -51,7 +51,8 @@ class Matcher:
         Absolute names of another machine lose the folders that they share, as far as these are not here.
         """
         here = f"{self.folder.absolute().as_posix()}/"
-        plain = [re.sub("^//+", "/", name.replace("\\", "/")).removeprefix(here) for name in names]  # //server
+        single = [re.sub(r"^\w+:(?=//)|(?<=/)/+", "", name.replace("\\", "/")) for name in names]  # //server, https://
+        plain = [name.removeprefix(here) for name in single]
         far = [name for name in plain if re.match(r"/|[A-Za-z]:/", name) and not is_file(Path(name))]
         inside = [name for name in plain if "/" in name and name not in far]
         if not far and not any(map(self.find, inside)):

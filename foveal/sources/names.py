@@ -5,6 +5,7 @@ import hashlib
 import re
 import tomllib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,20 +34,27 @@ _EYE_ALONE = re.compile(rf"(?P<eye>{_SIDE}|[LR]){_FIELD}", re.IGNORECASE)
 # 18L and L18 may be anything, unless most names are like it and there are both eyes of someone.
 _GLUED = (r"(?P<patient>.*\d)(?P<eye>[LR])", r"(?P<eye>[LR])(?P<patient>\d+)")
 _GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in _GLUED]
-PATIENT, DATE, FOLD, MASKS, UNGRADABLE, _VISIT = (
-    re.compile(WORDS["patterns"][name], re.IGNORECASE)
-    for name in ("patient", "date", "fold", "masks", "ungradable", "visit")
+PATIENT, DATE, FOLD, MASKS, UNGRADABLE = (
+    re.compile(WORDS["patterns"][name], re.IGNORECASE) for name in ("patient", "date", "fold", "masks", "ungradable")
 )
+# Visits in a name, first with a time after a date; tails that are visits if nearly all names have one.
+_DAY, _VISIT = ("|".join(WORDS["patterns"][name]) for name in ("day", "visit"))
+_VISITS = [
+    re.compile(rf"(?:^|(?<=[_\-. ]))(?:{day}|{_VISIT})(?:[_\-. ]+|$)", re.IGNORECASE)
+    for day in (rf"(?:{_DAY})(?:[T_\-. ]*{WORDS['patterns']['time']})?", _DAY)
+]
+_TAILS = [re.compile(way, re.IGNORECASE) for way in WORDS["patterns"]["tails"]]
+_LAST_PART = re.compile(r"(?P<patient>.*\d.*)[_\-. ]+(?P<tail>[^_\-. ]+)")
 
 
-def _flat(words: str) -> str:
+def flat(words: str) -> str:
     """In lower case, without accents and the Turkish i without a dot."""
     plain = unicodedata.normalize("NFKD", words.casefold()).replace("ı", "i")
     return "".join(sign for sign in plain if not unicodedata.combining(sign))
 
 
 _SPELLINGS = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR", "Proliferative", *ICDR)
-_GRADE_OF = {_flat(word): grade for grade, words in enumerate(WORDS["grades"]) for word in words.split()}
+_GRADE_OF = {flat(word): grade for grade, words in enumerate(WORDS["grades"]) for word in words.split()}
 ETDRS = set(WORDS["etdrs"].split())
 _WRAPPERS, _DISEASE, _COUNTERS = (set(WORDS[name].split()) for name in ("wrappers", "disease", "counters"))
 
@@ -81,14 +89,22 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
 
     among: the names of all pictures, where `ids` are some. A number after the eye, as in left_1, is a patient unless
     such names repeat in several folders. `18L` is the eye of a patient if nine tenths of all names are like it, and so
-    is the 1 in `a0_1_L` a field or visit. Equal names in a folder of each eye are one patient.
+    is the 1 in `a0_1_L` a field or visit. Equal names in a folder of each eye are one patient. Days and visits are
+    dropped; so are years, short days, and numbers of folders, if they go with most patients.
     """
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
     are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
     glued = next((way for way in _GLUED_WAYS if _has_both_eyes(way, places)), None)
-    found, every = ([_patient_and_eye(name, are_fields, glued) for name in names] for names in (ids, among or ids))
+    visits = _are_numbered(folder.split("/") for folder, _, stem in places if _EYE_ALONE.fullmatch(stem))
+    every = [_patient_and_eye(name, are_fields, visits, glued) for name in among or ids]
+    found = [_patient_and_eye(name, are_fields, visits, glued) for name in ids] if among else every
     named = [patient for patient, eye in every if patient and eye]
+    for way in _TAILS:
+        tailed = [(match["patient"], match["tail"]) for match in map(way.fullmatch, named) if match]
+        if 10 * len(tailed) >= 9 * len(named) and _are_visits({*tailed}):
+            found = [(way.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
+            named = [way.sub(r"\g<patient>", patient) for patient in named]
     numbered = [match for match in map(_NUMBERED.fullmatch, named) if match and not DATE.fullmatch(match["patient"])]
     if numbered and 10 * len(numbered) >= 9 * len(named):
         found = [(_NUMBERED.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
@@ -103,17 +119,28 @@ def _below_both_eyes(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     folders = {folder for *above, _ in parts.values() for folder in above}
     eyes, grades = {folder: eye_of(folder) for folder in folders}, {f for f in folders if grade_of(f) is not None}
     ignored = grades if all(folder in grades for folder in folders if folder.isdecimal()) else set()
-    found = {}
+    places = {}
     for name, (*above, stem) in parts.items():
         told = [eyes[folder] for folder in above if eyes[folder]]
         if len(told) == 1:
             kept = [folder for folder in above if not eyes[folder] and folder not in ignored]
-            found[name] = "/".join([*kept, stem]), told[0]
+            places[name] = kept, stem, told[0]
+    numbered = _are_numbered(kept for kept, *_ in places.values())
+    places = {name: (_without_visits(kept, numbered), stem, eye) for name, (kept, stem, eye) in places.items()}
+    owned = {("/".join(kept), stem) for kept, stem, _ in places.values() if kept and _owners(kept[-1:])}
+    are_patients = _are_visits(owned)  # many folders with few pictures in each
+    found = {}
+    for name, (kept, stem, eye) in places.items():
+        owner = kept and (kept[-1].isdecimal() or (are_patients and _owners(kept[-1:])))
+        found[name] = "/".join(kept if owner else [*kept, stem]), eye
     return found if len(set(found.values())) > len({patient for patient, _ in found.values()}) else {}
 
 
 def names_note(ids: Sequence[str], patients: Sequence[str], eyes: Sequence[str]) -> str:
     """A note on what was read from names, with an example; empty if nothing was."""
+    if parted := _parted(patients):
+        what = f"{' and '.join(parted)} count as different patients, as their names say"
+        warn(f"{what}: if they are visits of one patient, name the patients in a column of a table")
     known = (each for each in zip(ids, eyes, patients, strict=True) if each[1] and each[2])
     told = next((f"{name} is the {eye} eye of {patient}" for name, eye, patient in known), "")
     return f"patients and eyes from the names: {told}" if told else "patients from the names" * any(patients)
@@ -121,7 +148,7 @@ def names_note(ids: Sequence[str], patients: Sequence[str], eyes: Sequence[str])
 
 def eye_of(cell: str) -> str:
     """left or right, as a table may say it: in a usual language or by an abbreviation; "" for anything else."""
-    words = re.findall(r"[^\W_]+", re.sub(rf"\b(?:{_ORGAN})\b|\u773c|\.", "", _flat(cell)))
+    words = re.findall(r"[^\W_]+", re.sub(rf"\b(?:{_ORGAN})\b|\u773c|\.", "", flat(cell)))
     return _EYE_OF.get(words[0], "") if len(words) == 1 else ""
 
 
@@ -132,16 +159,75 @@ def _has_both_eyes(way: re.Pattern[str], places: Sequence[tuple[str, str, str]])
     return 10 * len(found) >= 9 * len(places) and len({name[:2] for name in eyes}) < len(eyes)
 
 
-def _patient_and_eye(name: str, are_fields: bool, glued: re.Pattern[str] | None) -> tuple[str, str]:
+def _are_visits(pairs: set[tuple[str, str]]) -> bool:
+    """Whether the second of pairs are visits of the first, not patients of a site: many have few."""
+    return 0 < len(pairs) <= len({head for head, _ in pairs}) ** 2
+
+
+def _parted(patients: Sequence[str]) -> list[str]:
+    """Two patients whose names differ in the last part, if most do, as those of visits would."""
+    tails: dict[str, dict[str, str]] = {}
+    for match in filter(None, map(_LAST_PART.fullmatch, dict.fromkeys(patients))):
+        tails.setdefault(match["patient"], {})[match["tail"]] = match[0]
+    several = [list(names.values())[:2] for names in tails.values() if len(names) > 1]
+    pairs = {(head, tail) for head, names in tails.items() for tail in names}
+    return several[0] if several and 2 * len(several) > len(tails) and _are_visits(pairs) else []
+
+
+def _owners(folders: Sequence[str]) -> list[str]:
+    """The folders that may be of patients, or of visits in them."""
+    return [name for name in folders if name and not (
+        is_wrapper(name) or part_of(name) or eye_of(name) or (grade_of(name) is not None and not name.isdecimal())
+    )]  # fmt: skip
+
+
+def _is_visit(folder: str, number: bool) -> bool:
+    """Whether a folder is named like a visit or a day; number: whether a short number is one."""
+    return number if folder.isdecimal() and len(folder) < 8 else bool(is_date(folder) or _VISITS[0].fullmatch(folder))
+
+
+def _are_numbered(paths: Iterable[list[str]]) -> bool:
+    """Whether numbers at the end of paths of folders are visits: years, or a few that most patients above them have."""
+    ends = [(*path[-2:],) for path in map(_owners, paths) if len(path) > 1 and path[-1].isdecimal()]
+    pairs = {(head, tail) for head, tail in ends if not _is_visit(head, is_date(head))}
+    heads, tails = {head for head, _ in pairs}, Counter(tail for _, tail in pairs)
+    if not _are_visits(pairs) or all(grade_of(head) is not None for head in heads):
+        return False
+    return all(map(is_date, tails)) or 2 * max(tails.values()) > len(heads)
+
+
+def _without_visits(folders: list[str], numbers: bool) -> list[str]:
+    """Folders without the last ones, if they are visits in others; numbers: whether short numbers are, too."""
+    while len(_owners(folders)) > 1 and _is_visit(folders[-1], numbers):
+        folders = folders[:-1]
+    return folders
+
+
+def _patient_and_eye(name: str, are_fields: bool, visits: bool, glued: re.Pattern[str] | None) -> tuple[str, str]:
+    """Patient and eye of a name, of which visits are dropped as far as a patient is left."""
     *folders, stem = name.split("/")
     patient = next((folder for folder in reversed(folders) if PATIENT.fullmatch(folder)), "")
+    shorter = [visit.sub("", stem).strip("_-. ") for visit in _VISITS]
+    for text in dict.fromkeys([*filter(None, shorter), stem]):
+        no_number = text != stem and not _EYE_FIRST.fullmatch(stem)  # in 20240105_OD_2, the 2 is no patient
+        found = _read_stem(text, folders, patient, are_fields or no_number, visits, glued)
+        if found[0] and found[1]:
+            break
+    return found
+
+
+def _read_stem(
+    stem: str, folders: list[str], patient: str, are_fields: bool, visits: bool, glued: re.Pattern[str] | None
+) -> tuple[str, str]:
     if glued and (match := glued.fullmatch(stem)):
         return patient or match["patient"], eye_of(match["eye"])
     alone = _EYE_ALONE.fullmatch(stem)
     if alone and not patient and folders:
         counted = not eye_of(stem)  # left_17 may be the patient 17, but not in a folder P3
-        is_grade = not folders[-1].isdecimal() and grade_of(folders[-1]) is not None
-        patient = folders[-1] if re.fullmatch(r"[A-Za-z]{0,3}[-_ ]?\d+", folders[-1]) and not is_grade else ""
+        kept = _without_visits(folders, visits)
+        is_grade = not kept[-1].isdecimal() and grade_of(kept[-1]) is not None
+        is_number = kept != folders or re.fullmatch(r"[A-Za-z]{0,3}[-_ ]?\d+", kept[-1])
+        patient = kept[-1] if is_number and not is_grade else ""
         patient = "" if counted and len(patient) < 2 else patient
     if alone and (patient or are_fields or not _EYE_FIRST.fullmatch(stem)):
         return patient, eye_of(alone["eye"])
@@ -152,9 +238,7 @@ def _patient_and_eye(name: str, are_fields: bool, glued: re.Pattern[str] | None)
         match = None  # scan_R2 may be anything
     match = match or _EYE_FIRST.fullmatch(stem)
     if match:
-        bare = _FIELD_BEFORE.sub("", match["patient"])
-        without_visit = _VISIT.sub("", bare).strip("_-. ")
-        return patient or without_visit or bare, eye_of(match["eye"])
+        return patient or _FIELD_BEFORE.sub("", match["patient"]), eye_of(match["eye"])
     sides = [eye_of(folder) for folder in folders if re.fullmatch(_SIDE, folder, re.IGNORECASE)]
     return patient, sides[-1] if sides else ""
 
@@ -165,8 +249,9 @@ def plain_number(cell: str) -> str:
 
 
 def plain_label(cell: str) -> str:
-    """A label as text: '2.0', '02' and ' 2' read as '2'. Names of pictures and patients keep their zeros."""
-    return re.sub(r"^0+(?=\d+$)", "", plain_number(cell))
+    """A label as text: '2.0', '02', ' 2' and '2.0e+00' read as '2'. Names of pictures and patients keep their zeros."""
+    number = f"{float(cell):g}" if re.fullmatch(r"\s*\d\.0+e\+?00\s*", cell, re.IGNORECASE) else plain_number(cell)
+    return re.sub(r"^0+(?=\d+$)", "", number)
 
 
 def is_missing(cell: str) -> bool:
@@ -176,9 +261,9 @@ def is_missing(cell: str) -> bool:
 
 def grade_of(name: str) -> int | None:
     """The ICDR grade that a class name means, 0-4; None if it is not a usual name, or could mean two."""
-    flat = re.sub(rf"{WORDS['patterns']['non']}[\W_]*prolif[^\W\d_]*|非增[殖生][性期]?", " npdr ", _flat(name))
-    flat = re.sub("(糖尿病性?)?视网膜病变", " dr ", flat)
-    words = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", flat)
+    plain = re.sub(rf"{WORDS['patterns']['non']}[\W_]*prolif[^\W\d_]*|非增[殖生][性期]?", " npdr ", flat(name))
+    plain = re.sub("(糖尿病性?)?视网膜病变", " dr ", plain)
+    words = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", plain)
     words = [str(WORDS["roman"].index(word)) if word in WORDS["roman"] else word for word in words]
     named = {_GRADE_OF[word] for word in words if word in _GRADE_OF}
     strange = {word for word in words if not word.isdigit()} - _GRADE_OF.keys() - _DISEASE - _COUNTERS
@@ -208,8 +293,8 @@ def name_classes(
     grades = {value: grade for value, grade in placed.items() if grade is not None}
     strange = sorted(values - set(grades))
     named = {grade for value, grade in grades.items() if not value.isdecimal()}
-    known = {_flat(name): name for name in (*_SPELLINGS, *grades)}
-    near = {value: _mistyped(_flat(value), known) for value in strange}
+    known = {flat(name): name for name in (*_SPELLINGS, *grades)}
+    near = {value: _mistyped(flat(value), known) for value in strange}
     mistyped = bool(named) and all(near.values())
     if strange and (scale in CLASSES or (scale == "auto" and (mistyped or len(named) >= 3 >= len(strange) + 1))):
         asked = "the ICDR scale" if scale == "auto" else f"--scale {scale}"
@@ -224,7 +309,7 @@ def name_classes(
         note = f"the labels {', '.join(sorted(values))}" if numbers else order
         note += f" are on the {'ICDR' if meant == 'icdr' else scale} scale"
         absent = [name for grade, name in enumerate(names) if grade not in grades.values()]
-        said = {word for value in values for word in re.findall(r"[^\W\d_]+", _flat(value))}
+        said = {word for value in values for word in re.findall(r"[^\W\d_]+", flat(value))}
         if 0 not in grades.values() and not said & _GRADE_OF.keys():
             warn(f"no image has grade 0 ({names[0]}): if the labels are numbered from 1, subtract 1 from all of them")
         note += f"; no image of {', '.join(absent)}" if absent else ""
@@ -238,6 +323,9 @@ def name_classes(
     if scale == "auto" and numbers and not values <= {"0", "1"} and values <= set("01234"):
         note = f"{', '.join(ordered)} are treated as separate classes: give --scale icdr if they are ICDR grades"
         note += ", or messidor if they are Messidor's" * ("4" not in values)
+    elif scale == "auto" and numbers and len(values) > 2 and not values <= ETDRS:
+        note = f"the numbers {', '.join(ordered)} are treated as separate classes: --scale icdr is for grades 0-4, "
+        note += "--scale none says that they are classes"
     elif scale == "auto" and values <= ETDRS and not values <= {"10", "12", "20", "60", "90"}:
         note = f"{', '.join(ordered)} are read as levels of the ETDRS scale, in this order, not as ICDR grades, which "
         note += "are the levels 10, 20, 35-47, 53 and 61-85: --classes merges them"

@@ -21,7 +21,7 @@ EYEPACS_COLUMNS = {"train": ("image", "level"), "test": ("image", "level", "Usag
 IDRID_COLUMNS = ("Image name", "Retinopathy grade")
 IDRID_PARTS = {"train": "Training", "test": "Testing"}
 DDR_PARTS = {"train": "train", "valid": "val", "test": "test"}
-DDR_LINE = re.compile(r"(?P<name>.+\.\w+)\s+(?P<label>[0-5]|-1|NA|nan)")
+DDR_LINE = re.compile(r"(?P<name>[^/\\]+\.\w+)\s+(?P<label>[0-5]|-1|NA|nan)")
 DEEPDRID_COLUMNS = ("patient_id", "image_id", "Overall quality", "left_eye_DR_Level", "right_eye_DR_Level")
 DEEPDRID_TABLES = {f"regular-fundus-{name}/regular-fundus-{name}.csv": split
                    for name, split in (("training", "train"), ("validation", "val"))}  # fmt: skip

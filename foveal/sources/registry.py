@@ -72,14 +72,23 @@ def refuse_columns(options: SourceOptions, read_as: str, fix: str) -> None:
 
 
 def _with_headers(source: Source) -> pd.DataFrame:
-    """The table with patients, eyes and cameras from DICOM headers, if nothing else gave them."""
+    """The table with patients, eyes and cameras from DICOM headers: they count more than names, less than columns.
+
+    A patient that all headers name, although file names tell several, is nobody.
+    """
     table = source.table.copy()
     unknown = ~table["file"].str.lower().str.endswith(NO_DICOM)  # a file with no ending may be DICOM
     if source.images is None and unknown.any():
         found = [origin_in_header(source.root / file) for file in table.loc[unknown, "file"]]
         known = pd.DataFrame(found, columns=["group", "eye", "camera"], index=table.index[unknown], dtype=object)
         for column in ("group", "eye"):
-            table.loc[unknown, column] = table.loc[unknown, column].mask(table[column] == "", known[column])
+            told, header = table[column], known[column].reindex(table.index, fill_value="")
+            alike = column == "group" and header[header != ""].nunique() == 1 < told[header != ""].nunique()
+            keep = told != "" if column in source.given or alike else header == ""
+            table[column] = told.where(keep, header)
+            if column == "group":  # files without a header have the patient of equal names
+                patient_of = {name: patient for name, patient in zip(told[~keep], header[~keep], strict=True) if name}
+                table[column] = table[column].map(lambda name: patient_of.get(name, name))  # noqa: B023
         if known["camera"].any() and not usual_columns(table.rename(columns=lambda name: name[len(KEPT) :]), "camera"):
             table[f"{KEPT}camera"] = known["camera"].reindex(table.index, fill_value="")
     return table

@@ -63,6 +63,7 @@ class Source:
     scale: str | None = None  # None: as the card says
     task: str | None = None
     notes: tuple[str, ...] = ()
+    given: frozenset[str] = frozenset()  # which of group and eye are from a column, not from names
 
 
 class Layout(ABC, Generic[Found]):
@@ -127,7 +128,8 @@ def list_pictures(root: Path) -> list[Path]:
 def list_files(root: Path) -> tuple[list[Path], list[Path]]:
     """All files below `root` that end or begin like a picture, and all tables, sorted; FovealError without pictures.
 
-    Hidden files do not count. How many others are left out is printed. Links are followed, each folder is read once.
+    Hidden files and folders do not count. How many others are left out is printed. Links are followed, and each folder
+    is read once.
     """
     if not root.is_dir():
         raise FovealError("source.missing", f"there is no folder {root}")
@@ -135,7 +137,9 @@ def list_files(root: Path) -> tuple[list[Path], list[Path]]:
     closed = "{0.filename} cannot be opened ({0.strerror}): its files are left out".format
     for folder, below, names in os.walk(root, onerror=lambda error: warn(closed(error)), followlinks=True):
         real = os.path.realpath(folder)
-        below[:] = [] if real in seen else sorted(name for name in below if name[0] != ".")  # where to walk next
+        hidden = [name for name in below if name[0] == "." and real not in seen]
+        others += [f"{Path(folder, name).relative_to(root).as_posix()}/" for name in hidden]
+        below[:] = [] if real in seen else sorted({*below}.difference(hidden))  # where to walk next
         for file in (Path(folder, name) for name in names if real not in seen):
             if not HIDDEN.search(file.name) and (file.suffix.lower() in PICTURES or _begins_like_picture(file)):
                 found.append(file)

@@ -1,6 +1,7 @@
 """A table of labels with a folder of images, as clinics have them."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -71,7 +72,8 @@ class Table(Layout[list[Path]]):
         lacks = ((without, "without a label"), (ungradable, "ungradable"))
         lacking = "; ".join(f"{counted(count, 'row')} {what}" for count, what in lacks if count)
         notes = (*used, note, lacking, parts_note(list(table["split"])), pool_note(pool))
-        return Source(root=folder, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes)
+        return Source(root=folder, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes,
+                      given=frozenset[str]().union(*(part.given for part in parts)))  # fmt: skip
 
 
 def _together(read: Sequence[tuple[Labelled, str]], pictures: list[Path]) -> list[tuple[Labelled, str]]:
@@ -105,8 +107,9 @@ def _part(
     rows = row_per_picture(plain) if options.image_column is None and options.label_column is None else plain
     image = choose_column(rows, options.image_column, "image", file)
     label = "" if options.unlabelled < 0 else choose_column(rows, options.label_column, "label", file)
-    filled = (name for name in usual_columns(rows, "group") if not all(map(words.is_missing, rows[name])))
-    group = next(filled, "")  # it need not be there
+    records = [name for name in usual_columns(rows, "record") if rows[name].duplicated().any()]
+    columns = usual_columns(rows, "group") or records
+    group = next((name for name in columns if not all(map(words.is_missing, rows[name]))), "")  # it need not be there
     if options.group_column is not None:
         group = choose_column(rows, options.group_column, "group", file)
     split = "" if options.split_column is None else choose_column(rows, options.split_column, "split", file)
@@ -127,9 +130,13 @@ def _part(
     if made := [repr(column) for column in plain if column not in rows]:
         notes.append(f"a picture or a class in each of the columns {', '.join(made)}")
     if group:
-        spelled = dict[str, str]()  # 002 and 2, or P1 and p1, are one patient: the first spelling stays
+        spelled = dict[str, str]()  # 002 and 2, P1 and p1, or a b and a_b are one patient: the first spelling stays
         cells = ["" if words.is_missing(cell) else words.plain_number(cell) for cell in rows[group]]
-        patients = [cell and spelled.setdefault(cell.lower().lstrip("0") or "0", cell) for cell in cells]
+        alike = [" ".join(re.split(r"[\s_]+", cell.lower())).lstrip("0") or "0" for cell in cells]
+        patients = [cell and spelled.setdefault(key, cell) for key, cell in zip(alike, cells, strict=True)]
+        if empty := [f"row {number}" for number, cell in zip(numbers, cells, strict=True) if not cell]:
+            what = f"column '{group}' names no patient in {counted(len(empty), 'row')}: {', '.join(empty[:5])}"
+            warn(f"{file}: {what}; fill in what is known, and write merged cells into each row")
         if joined := sorted({pair for pair in zip(cells, patients, strict=True) if pair[0] != pair[1]}):
             first = " and ".join(joined[0][::-1])
             warn(f"{file}: patients written in two ways count as one: {first} ({len(joined)} in all)")
@@ -151,9 +158,11 @@ def _part(
     if known_as and label.lower() == "dr" and options.scale in CLASSES:
         what = f"--scale {options.scale}, but {known_as}"
         raise FovealError("label.scale", what, fix="give --scale none for two classes, with and without retinopathy")
+    notes += filter(None, [plain.attrs.get("sheets")])
     note = f"{file.name}: {', '.join(notes)}" + (f"; {known_as}" if known_as else "")
-    first_row = 2 if rows.index.is_unique else None
-    return Labelled(table=file, folder=place, rows=keep_columns(table, keep), first_row=first_row), note
+    first_row = 2 if list(rows.index) == list(range(len(rows))) else None
+    given = frozenset(what for what, column in (("group", group), ("eye", eye)) if column)
+    return Labelled(table=file, folder=place, rows=keep_columns(table, keep), first_row=first_row, given=given), note
 
 
 def _part_column(rows: pd.DataFrame) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.errors import FovealError, check_packages
-from foveal.page.words import counted
 from foveal.sources.columns import USUAL, row_per_picture, usual_columns
 from foveal.sources.names import WORDS, is_missing
 from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
@@ -23,6 +22,10 @@ _HIGH = re.compile(rb"[\x80-\xff]")
 _TWO = rb"[\x91-\x97\xa0\xab\xb0\xbb\xc0-\xd6\xd8-\xf6\xf8-\xff]{2}"
 _WESTERN = re.compile(rb"(?<![\x80-\xff])(?:%s(?=[A-Za-z])|(?:[^\0-\x7f\x81\x8d\x8f\x90\x9d]|(?<=[A-Za-z])%s)"
                       rb"(?![\x80-\xff]))" % (_TWO, _TWO))  # fmt: skip
+
+# Six letters of Turkish in cp1254 are Icelandic in cp1252, which has others beside them.
+_ICELANDIC = re.compile(rb"[\xd0\xdd\xde\xf0\xfd\xfe]")
+_TURKISH = re.compile(rb"[%s]" % "çğıöşüâîûÇĞİÖŞÜÂÎÛ".encode("cp1254"))
 
 
 def find_table(path: Path) -> Path | None:
@@ -52,7 +55,9 @@ def read_table(file: Path, columns: Iterable[str]) -> pd.DataFrame:
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    """All cells and column names of a CSV file, or of the first sheet of an Excel file, as text without spaces around.
+    """All cells and column names of a CSV file, or of a sheet of an Excel file, as text without spaces around.
+
+    Rows without any cell are left out; the others keep their index.
 
     CSV: commas, semicolons, tabs or bars; UTF-8, UTF-16, cp1252 or an encoding of East Asia. In a .txt, a blank may be
     before the last cell. If the first row names a picture instead of columns, the columns are called image, label, …
@@ -90,7 +95,7 @@ def _check_title(lines: Sequence[Sequence[str]], file: Path) -> None:
     if named and named[0] != cells[0]:
         above = cells.index(named[0])
         what = f"{file}: the names of the columns stand in line {above + 1}: {', '.join(named[0])}"
-        fix = f"delete the {counted(above, 'line')} above them"
+        fix = "delete the line above" if above == 1 else f"delete the {above} lines above"
         raise FovealError("table.title", what, expected="the names of the columns in the first line", fix=fix)
 
 
@@ -123,24 +128,41 @@ def _decoded(data: bytes, file: Path, errors: str = "strict") -> str:
         what = f"the encoding of {file} is not clear: it may be {' or '.join(names) or 'a rare one'}"
         fix = "save it as UTF-8 (in Excel: CSV UTF-8), or run iconv -f ENCODING -t UTF-8"
         raise FovealError("table.encoding", what, fix=fix)
-    return data.decode(names[0])
+    turkish = names == ["cp1252"] and _ICELANDIC.search(data) and not _HIGH.search(_TURKISH.sub(b"", data))
+    return data.decode("cp1254" if turkish else names[0])
 
 
 def _read_sheet(file: Path) -> pd.DataFrame:
-    """The first sheet of an Excel file; 17.0 is 17, as the sheet shows it."""
+    """The sheet of an Excel file with pictures and labels, or else the first one that is not empty.
+
+    17.0 is 17, as the sheet shows it. FovealError if several sheets have labels. `attrs` says what is not read.
+    """
     check_packages(str(file), "excel", "python_calamine")
-    from python_calamine import CalamineError, CalamineWorkbook
+    from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
     try:
-        cells = CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()
+        book = CalamineWorkbook.from_path(file)
+        names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
+        cells = {name: book.get_sheet_by_name(name).to_python() for name in names}
     except (CalamineError, OSError) as error:
         raise FovealError("table.damaged", f"{file} cannot be read as an Excel file ({error})") from error
-    lines = [[str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell) for cell in row]
-             for row in cells]  # fmt: skip
+    sheets = {name: [[str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell) for cell in row]
+                     for row in cells[name]] for name in names}  # fmt: skip
+    filled = [name for name, lines in sheets.items() if any(map(any, lines))]
+    named = {name: list(chain(*sheets[name][:MOST_TITLE])) for name in filled}
+    labelled = [name for name in filled if all(usual_columns(named[name], what) for what in ("image", "label"))]
+    if len(labelled) > 1:
+        what = f"{file} has labels in {len(labelled)} sheets: {', '.join(map(repr, labelled))}"
+        raise FovealError("table.sheets", what, fix="put all rows into one sheet, or each sheet into a file of its own")
+    chosen = next(iter(labelled or filled), "")
+    lines = sheets.get(chosen, [])
     _check_title(lines[:MOST_TITLE], file)
     header, *rows = lines or [[]]
-    names = [name.strip() or f"Unnamed: {number}" for number, name in enumerate(header)]
-    return _tidy(pd.DataFrame(rows, columns=names, dtype=str), file)
+    columns = [name.strip() or f"Unnamed: {number}" for number, name in enumerate(header)]
+    table = _tidy(pd.DataFrame(rows, columns=columns, dtype=str), file)
+    others = ", ".join(repr(name) for name in filled if name != chosen)
+    table.attrs["sheets"] = f"only the sheet {chosen!r} is read, not {others}" if others else ""
+    return table
 
 
 def _tidy(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -148,7 +170,8 @@ def _tidy(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
     repeated = rows.columns[rows.columns.duplicated()]
     if len(repeated):
         raise FovealError("table.duplicate_column", f"{file} has two columns named '{repeated[0]}'", fix="rename one")
-    return pd.DataFrame({name: rows[name].str.strip() for name in rows.columns})
+    plain = pd.DataFrame({name: rows[name].str.strip() for name in rows.columns})
+    return plain[(plain != "").any(axis=1)] if plain.shape[1] else plain
 
 
 def keep_columns(table: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
@@ -177,7 +200,7 @@ def has_labels(file: Path) -> bool:
         rows = pd.DataFrame() if made_up else row_per_picture(read_rows(file))
         return not made_up and bool(usual_columns(rows, "image") and usual_columns(rows, "label"))
     except FovealError as error:
-        return error.code == "table.title"
+        return error.code in ("table.title", "table.sheets")
     except OSError:
         return False
 
@@ -207,6 +230,7 @@ def choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) 
         raise FovealError("table.missing_column", f"{file} has no column '{asked}' (--{what}-column); {has}")
     code = "table.ambiguous_column" if matches else "table.missing_column"
     problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
+    problem += f"; {unread}" if (unread := rows.attrs.get("sheets")) else ""
     problem += f"; {known}" if (known := known_set(file, map(str, rows))) else ""
     fix = f"name it with --{what}-column"
     if any(re.search("left|right", name.lower()) for name in map(str, rows)):

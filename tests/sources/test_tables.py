@@ -95,7 +95,7 @@ def test_an_eye_that_differs_from_the_name_is_told_once_and_the_table_counts(tmp
 
 def test_names_in_folders_of_eyes_and_patients_are_those_of_their_patients():
     names = [f"{number}/{side}/img1" for number in (2, 3, 17) for side in ("left", "right")]
-    assert patients_and_eyes(names)[0] == [f"{number}/img1" for number in (2, 2, 3, 3, 17, 17)]
+    assert patients_and_eyes(names)[0] == ["2", "2", "3", "3", "17", "17"]
     assert patients_and_eyes(["left/IMG_1", "right/IMG_2"]) == (["", ""], ["left", "right"])
 
 
