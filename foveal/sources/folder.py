@@ -88,7 +88,7 @@ def are_grades(names: Sequence[str], scale: str) -> bool:
 
 def check_shape(root: Path, counts: Counter[str]) -> None:
     """FovealError if the folders are hardly classes: patients, dates, parts, or one or two pictures in each."""
-    kinds: dict[str, Callable[[str], object]] = {"patients": words.PATIENT.fullmatch, "dates": words.is_date}
+    kinds: dict[str, Callable[[str], object]] = {"patients": words.PATIENT.fullmatch, "dates or visits": words.is_date}
     kinds["parts"] = lambda name: words.part_of(name) or words.FOLD.fullmatch(name)
     like = [kind for kind, test in kinds.items() if 2 * sum(map(bool, map(test, counts))) > len(counts)]
     numbers = [int(name) for name in counts if name.isdecimal() and not set(counts) <= words.ETDRS]

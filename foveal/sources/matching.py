@@ -64,7 +64,8 @@ class Matcher:
         common = os.path.commonpath([PurePosixPath(name).parent for name in far]) if one_root else ""
         tails = {name: name[len(common) :].lstrip("/") for name in far}
         parts = PurePosixPath(common).parts
-        options = ["".join(f"{part}/" for part in parts[start:]) for start in range(len(parts) + 1)]  # longest first
+        starts = range(len(parts) + 1)  # longest first
+        options = ["".join(f"{part.strip('/')}/" for part in parts[start:]) for start in starts]
         hits = [sum(bool(self.find(option + tail)) for tail in tails.values()) for option in options]
         best = options[hits.index(max(hits))]
         if max(hits) and far is inside:

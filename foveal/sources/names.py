@@ -66,10 +66,10 @@ def part_of(name: str) -> str:
 
 
 def is_date(name: str) -> bool:
-    """Whether a folder is named like a day, month, week or year, such as 2024-03-01, March 2024 or week 12."""
+    """Whether a folder is named like a day, month, week, year or visit, such as 2024-03-01, March 2024 or visit 2."""
     words = re.findall("[a-z]+", name.lower())
     months = len(words) == 1 and len(words[0]) > 2 and f" {words[0]}" in f" {WORDS['months']}"
-    return months or bool(DATE.fullmatch(name))
+    return months or bool(DATE.fullmatch(name) or _VISITS[0].fullmatch(name))
 
 
 def is_wrapper(name: str) -> bool:
@@ -102,7 +102,8 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     named = [patient for patient, eye in every if patient and eye]
     for way in _TAILS:
         tailed = [(match["patient"], match["tail"]) for match in map(way.fullmatch, named) if match]
-        if 10 * len(tailed) >= 9 * len(named) and _are_visits({*tailed}):
+        heads = {head for head, _ in tailed}
+        if 10 * (len(tailed) + sum(map(heads.__contains__, named))) >= 9 * len(named) and _are_visits({*tailed}):
             found = [(way.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
             named = [way.sub(r"\g<patient>", patient) for patient in named]
     numbered = [match for match in map(_NUMBERED.fullmatch, named) if match and not DATE.fullmatch(match["patient"])]
@@ -166,9 +167,10 @@ def _are_visits(pairs: set[tuple[str, str]]) -> bool:
 
 def _parted(patients: Sequence[str]) -> list[str]:
     """Two patients whose names differ in the last part, if most do, as those of visits would."""
-    tails: dict[str, dict[str, str]] = {}
-    for match in filter(None, map(_LAST_PART.fullmatch, dict.fromkeys(patients))):
-        tails.setdefault(match["patient"], {})[match["tail"]] = match[0]
+    tails, different = dict[str, dict[str, str]](), dict.fromkeys(patients)
+    for match in filter(None, map(_LAST_PART.fullmatch, different)):
+        head = match["patient"]
+        tails.setdefault(head, {"": head} if head in different else {})[match["tail"]] = match[0]
     several = [list(names.values())[:2] for names in tails.values() if len(names) > 1]
     pairs = {(head, tail) for head, names in tails.items() for tail in names}
     return several[0] if several and 2 * len(several) > len(tails) and _are_visits(pairs) else []
@@ -183,7 +185,7 @@ def _owners(folders: Sequence[str]) -> list[str]:
 
 def _is_visit(folder: str, number: bool) -> bool:
     """Whether a folder is named like a visit or a day; number: whether a short number is one."""
-    return number if folder.isdecimal() and len(folder) < 8 else bool(is_date(folder) or _VISITS[0].fullmatch(folder))
+    return number if folder.isdecimal() and len(folder) < 8 else is_date(folder)
 
 
 def _are_numbered(paths: Iterable[list[str]]) -> bool:

@@ -149,8 +149,8 @@ def _read_sheet(file: Path) -> pd.DataFrame:
     sheets = {name: [[str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell) for cell in row]
                      for row in cells[name]] for name in names}  # fmt: skip
     filled = [name for name, lines in sheets.items() if any(map(any, lines))]
-    named = {name: list(chain(*sheets[name][:MOST_TITLE])) for name in filled}
-    labelled = [name for name in filled if all(usual_columns(named[name], what) for what in ("image", "label"))]
+    labelled = [name for name in filled if any(usual_columns(line, "image") and usual_columns(line, "label")
+                                               for line in sheets[name][:MOST_TITLE])]  # fmt: skip
     if len(labelled) > 1:
         what = f"{file} has labels in {len(labelled)} sheets: {', '.join(map(repr, labelled))}"
         raise FovealError("table.sheets", what, fix="put all rows into one sheet, or each sheet into a file of its own")

@@ -1,5 +1,6 @@
 """Names, labels and folders as people have them: the right reading, or a refusal that names what is wrong."""
 
+import shutil
 import unicodedata
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from foveal.predict.cohort import cohort_set
 from foveal.sources.cards import ICDR
 from foveal.sources.matching import Matcher
 from foveal.sources.names import grade_of, name_classes, part_of, patients_and_eyes
@@ -542,6 +544,8 @@ def test_a_patient_column_is_recognised_and_unknown_patients_are_not_one_person(
         ("2023/10/a 2023/10/b 2023/10/c 2023/11/a 2023/11/b 2023/11/c", "numbers"),
         ("101/a 101/b 101/c 102/a 102/b 102/c", "numbers"),
         ("March/a March/b March/c Apr_2024/a Apr_2024/b Apr_2024/c", "dates"),
+        ("visit1/a visit1/b visit1/c visit2/a visit2/b visit2/c", "dates"),
+        ("1.2.840.1/a 1.2.840.1/b 1.2.840.1/c 1.2.840.2/a 1.2.840.2/b 1.2.840.2/c", "patients"),
     ],
 )
 def test_folders_that_are_no_classes_are_refused(tmp_path, refuses, files, kind):
@@ -550,7 +554,8 @@ def test_folders_that_are_no_classes_are_refused(tmp_path, refuses, files, kind)
         load(tmp_path)
     pool = load(tmp_path, unlabelled=-1)
     assert pool.classes == () and pool.table["label"].isna().all() and len(pool.table) == len(files.split())
-    assert set(pool.table["group"]) == ({"P017", "P018"} if kind == "patients" else {""})
+    people = {name.partition("/")[0] for name in files.split()}
+    assert set(pool.table["group"]) == (people if kind == "patients" else {""})
     assert len(load(tmp_path, scale="none").classes) == len({name.rpartition("/")[0] for name in files.split()})
 
 
@@ -758,3 +763,164 @@ def test_grades_in_other_languages_are_in_the_order_of_severity(names):
 def test_names_that_may_be_grades_are_told(names):
     _, classes, scale, note = name_classes(set(names))
     assert len(classes) == len(names) and scale == "none" and "--scale icdr" in note
+
+
+def write_sheets(file, sheets):
+    xlwt = pytest.importorskip("xlwt")
+    book = xlwt.Workbook()
+    for name, rows in sheets.items():
+        sheet = book.add_sheet(name)
+        for row, cells in enumerate(rows):
+            for column, cell in enumerate(cells):
+                sheet.write(row, column, cell)
+    book.save(str(file))
+
+
+LABELLED = [("image", "grade"), ("a", 1), ("", ""), ("b", 0)]
+
+
+@pytest.mark.parametrize("first", [[], [("hello",)], [("column", "meaning"), ("image", "a file"), ("grade", "0-4")]])
+def test_the_sheet_with_labels_is_read_and_others_are_named(tmp_path, capsys, first):
+    pictures(tmp_path, "a.png", "b.png")
+    write_sheets(tmp_path / "labels.xls", {"Notes": first, "Labels": LABELLED})
+    assert labels(load(tmp_path)) == {"a": 1, "b": 0}
+    assert ("'Notes'" in capsys.readouterr().out) == bool(first)
+
+
+def test_labels_in_several_sheets_are_refused_and_so_is_a_workbook_without_them(tmp_path, refuses):
+    pictures(tmp_path, "a.png", "b.png")
+    write_sheets(tmp_path / "labels.xls", {"OD": LABELLED, "OS": LABELLED})
+    for place in (tmp_path, tmp_path / "labels.xls"):
+        with refuses("table.sheets", "labels.xls", "'OD'", "'OS'"):
+            load(place)
+    write_sheets(tmp_path / "labels.xls", {"Notes": [("hello",)], "Labels": [("image", "verdict"), ("a", 1)]})
+    with refuses("table.missing_column", "labels.xls", "'Labels'"):
+        load(tmp_path / "labels.xls")
+
+
+@pytest.mark.parametrize("codes", ["7 8 9", "77 88 99", "6 7 8 9"])
+def test_codes_beside_grades_are_refused_however_many(tmp_path, refuses, codes):
+    cells = [*"01234", *codes.split()]
+    pictures(tmp_path, *(f"{cell}/{number}.png" for cell in cells for number in range(3)))
+    with refuses("label.value", tmp_path, *(f"'{code}'" for code in codes.split())):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("values", ["0 2 5", " ".join(map(str, range(1, 11)))])
+def test_other_numbers_are_classes_with_a_warning(tmp_path, capsys, values):
+    pictures(tmp_path, *(f"{value}/{number}.png" for value in values.split() for number in range(4)))
+    assert len(load(tmp_path).classes) == len(values.split()) and "warning" in capsys.readouterr().out
+    load(tmp_path, scale="none")
+    assert "warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["masks", "annotations", "lesion masks", "Segmentations"])
+def test_masks_in_folders_of_classes_are_left_out(tmp_path, capsys, name):
+    pictures(tmp_path, *(f"{kind}/{grade}/{grade}.png" for kind in ("images", name) for grade in range(5)))
+    source = load(tmp_path)
+    assert len(source.table) == 5 and all(source.table["file"].str.startswith("images/"))
+    assert "warning" in capsys.readouterr().out
+    assert len(load(tmp_path / name).table) == 5  # nothing else is there
+
+
+@pytest.mark.parametrize("start", ["gs://b/x/", "https://host//x/images/", "//data//x/"])
+def test_ids_of_addresses_are_those_of_the_files(tmp_path, start):
+    pictures(tmp_path, "x/img_0.png", "x/img_1.png")
+    source = load(tmp_path, f"image,grade\n{start}img_0.png,0\n{start}img_1.png,1\n")
+    assert set(source.table["file"]) == {"x/img_0.png", "x/img_1.png"}
+    assert {name.rpartition("/")[2] for name in source.table["id"]} == {"img_0", "img_1"}
+    assert not any(sign in name for name in source.table["id"] for sign in (":", "//", "x/x"))
+
+
+def test_hidden_folders_are_told(tmp_path, capsys):
+    pictures(tmp_path, "a.png", ".export/b.png")
+    assert list(load(tmp_path).table["id"]) == ["a"] and ".export" in capsys.readouterr().out
+
+
+def test_the_evaluation_set_of_rfmid_is_a_part():
+    assert part_of("Evaluation_Set") == "val"
+
+
+def test_turkish_and_icelandic_tables(tmp_path):
+    for encoding, words in (("cp1254", ["Ağca", "Şahin", "Çelik"]), ("cp1252", ["Þórður", "Guðrún", "Ýmir"])):
+        (tmp_path / "x.csv").write_bytes("\n".join(["image", *words]).encode(encoding))
+        assert list(read_rows(tmp_path / "x.csv")["image"]) == words
+
+
+def test_spaces_in_names_of_patients_do_not_matter_and_empty_cells_are_a_warning(tmp_path, capsys):
+    people = ["Smith John", "Smith  John", "smith_john", "Smith", "", "Doe"]
+    pictures(tmp_path, *(f"{number}.png" for number in range(6)))
+    rows = "".join(f"{number},{number % 2},{name}\n" for number, name in enumerate(people))
+    groups = load(tmp_path, f"image,grade,patient\n{rows}").table["group"]
+    assert list(groups) == ["Smith John"] * 3 + ["Smith", "", "Doe"] and "row 6" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["record_id", "study_id", "ptid", "pat_id", "Subject No.", "patient name", "id_paciente", "Pat.-Nr."],
+)  # fmt: skip
+def test_more_names_of_patient_columns(tmp_path, name):
+    pictures(tmp_path, *(f"{number}.png" for number in range(4)))
+    rows = "".join(f"{number},{number % 2},{number // 2}\n" for number in range(4))
+    assert list(load(tmp_path, f"image,grade,{name}\n{rows}").table["group"]) == ["0", "0", "1", "1"]
+
+
+def test_numbers_of_records_that_do_not_repeat_are_no_patients(tmp_path):
+    pictures(tmp_path, "5_left.png", "5_right.png")
+    table = load(tmp_path, "record_id,image,grade\n1,5_left,0\n2,5_right,1\n").table
+    assert list(table["group"]) == ["5", "5"]
+
+
+@pytest.mark.parametrize("cell", ["U", "CNG", "Cannot grade", "cannot be graded", "insufficient quality"])
+def test_more_words_for_ungradable(tmp_path, cell):
+    pictures(tmp_path, *(f"{number}.png" for number in range(6)))
+    rows = "".join(f"{number},{grade}\n" for number, grade in enumerate([*"01234", cell]))
+    assert load(tmp_path, f"image,grade\n{rows}").table["flags"][5] == "ungradable"
+
+
+@pytest.mark.parametrize("cell", [".", "-9", "-99", "-999", "-9.0"])
+def test_more_codes_for_missing(tmp_path, cell):
+    pictures(tmp_path, *(f"{number}.png" for number in range(6)))
+    rows = "".join(f"{number},{grade}.0e+00\n" for number, grade in enumerate("01234")) + f"5,{cell}\n"
+    source = load(tmp_path, f"image,choice\n{rows}")
+    assert source.classes == ICDR and list(source.table["label"])[:5] == [0, 1, 2, 3, 4]
+    assert pd.isna(source.table["label"][5]) and not source.table["flags"][5]
+
+
+def test_german_grades_accents_of_columns_and_folders_of_fractions(tmp_path):
+    assert [grade_of(word) for word in ("milde NPDRP", "PDRP", "keine DRP")] == [1, 4, 0]
+    pictures(tmp_path / "a", "0.png", "1.png")
+    assert labels(load(tmp_path / "a", "image,Diagn\u00f3stico\n0,1\n1,0\n")) == {"0": 1, "1": 0}
+    pictures(tmp_path / "b", *(f"{grade}.0/{grade}.png" for grade in range(5)))
+    assert load(tmp_path / "b").classes == ICDR
+
+
+def test_empty_rows_are_skipped_and_the_others_keep_their_numbers(tmp_path, refuses):
+    pictures(tmp_path, *(f"{number}.png" for number in range(6)))
+    rows = [f"{number},{number % 5}" for number in range(6)]
+    text = "\n".join(["image,grade", rows[0], ",", " , ", *rows[1:], ","])
+    assert list(load(tmp_path, text).table["label"]) == [0, 1, 2, 3, 4, 0]
+    with refuses("label.value", "'7' in row 9"):
+        load(tmp_path, text.replace("5,0", "5,7"))
+
+
+def test_lists_of_paths_and_grades_are_not_those_of_ddr(tmp_path):
+    pictures(tmp_path, *(f"images/{number}.png" for number in range(6)))
+    for part, numbers in (("train", range(5)), ("val", range(5, 6))):
+        (tmp_path / f"{part}.txt").write_text("".join(f"images/{number}.png {number % 5}\n" for number in numbers))
+    source = load(tmp_path)
+    assert list(source.table["split"]) == ["train"] * 5 + ["val"] and source.classes == ICDR
+
+
+def test_labels_0_and_1_of_a_cohort_are_grades_with_a_warning(tmp_path, capsys, grader_run, write_phantoms):
+    run, told = shutil.copytree(grader_run, tmp_path / "run"), []
+    for highest in (1, 2):
+        folder = tmp_path / f"to{highest}"
+        write_phantoms(folder / "photos", 10)
+        files = sorted((folder / "photos").rglob("*.png"))
+        rows = "".join(f"{file.name},{number % (highest + 1)}\n" for number, file in enumerate(files))
+        (folder / "labels.csv").write_text(f"image,grade\n{rows}")
+        capsys.readouterr()
+        assert cohort_set(run, folder / "labels.csv").card["scale"] == "icdr"
+        told.append(capsys.readouterr().out.count("warning"))
+    assert told == [2, 1]  # one is about unknown patients

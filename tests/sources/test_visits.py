@@ -1,0 +1,110 @@
+"""Patients whose names or folders hold visits, days and times are one patient each; headers count more than names."""
+
+import cv2
+import numpy as np
+import pytest
+
+from foveal.sources.names import names_note, patients_and_eyes
+from foveal.sources.registry import read_source
+from foveal.sources.source import SourceOptions
+
+
+def patients(names):
+    return set(patients_and_eyes(names)[0])
+
+
+def pairs(name, visits, numbers=range(500, 506)):
+    """Names of both eyes of several patients at each visit."""
+    return [name.format(p=p, v=v, e=e) for p in numbers for v in visits for e in ("OD", "OS")]
+
+
+@pytest.mark.parametrize(
+    ("name", "visits"),
+    [
+        ("{p}_20230101_{v}_Color_{e}_001", (100107, 235959)),
+        ("{p}_202301{v}103007_Color_{e}_007", ("01", "22")),
+        ("{p}_2023-01-{v}T10-30-07_{e}", ("01", "22")),
+        ("{p}_{v}_{e}", (2019, 2020, 2021)),
+        ("{p}{v}_{e}", ("", "_2020")),
+        ("{p} {v} {e}", ("01.01.2023", "13.01.2023")),
+        ("{p}_{v}_{e}", ("01-01-2023", "07-Jun-2023", "01012024")),
+        ("{p}_{v}_{e}", ("month12", "baseline", "m12", "fu2", "followup", "week 3", "6months")),
+        ("{v}_{p}_{e}", (230101, 240312)),
+        ("{v}_{p}_{e}", (20230101, 20240312)),
+        ("{p}_{e}_{v}", (20230101, 20240312)),
+        ("{p}/{v}/{e}", ("V1", "V2")),
+        ("{p}/{v}/{e}", (20230101, "2023-05-07")),
+        ("{p}/{v}/{e}", (2022, 2023)),
+        ("{p}/{v}/{e}_1", (1, 2)),
+        ("{p}/{v}/{e}/IM0001", (2022, 2023)),
+        ("{p}/{e}/IM000{v}", (1, 2, 3)),
+        ("{p}/{e}/{v}", (1, 2)),
+        ("{p}/{v}_{e}", (20230101, 20240312)),
+    ],
+)
+def test_days_times_and_visits_are_no_patients(name, visits):
+    assert patients(pairs(name, visits)) == {str(number) for number in range(500, 506)}
+
+
+def test_visits_in_folders_of_names():
+    people = [f"Smith{number}" for number in range(6)]
+    assert patients(pairs("{p}/{v}/{e}", (1, 2), people)) == set(people)
+    assert patients(pairs("{p}/{e}/IM{v}", (1, 2), people)) == set(people)
+    assert patients(pairs("images/{p}/V1/{e}", (1,), people)) == set(people)
+
+
+@pytest.mark.parametrize(
+    ("name", "visits", "numbers", "expected"),
+    [
+        ("site{p}_{v}_{e}", range(2000, 2050), (1, 2), {f"site{s}_{n}" for s in (1, 2) for n in range(2000, 2050)}),
+        ("site{p}_M{v}_{e}", range(10, 40), (1, 2), {f"site{s}_M{n}" for s in (1, 2) for n in range(10, 40)}),
+        ("site{p}/{v}/{e}", range(20), (1, 2), set(map(str, range(20)))),
+        ("{p}/{v}/{e}", range(3, 20), (2022, 2023), set(map(str, range(3, 20)))),
+        ("site{p}/{e}/P{v}", range(20), (1, 2), {f"site{s}/P{n}" for s in (1, 2) for n in range(20)}),
+        ("{p}_{e}", ("",), range(1990, 2010), set(map(str, range(1990, 2010)))),
+        ("{p}/{e}", ("",), range(1990, 2010), set(map(str, range(1990, 2010)))),
+        ("V{p}_{e}", ("",), range(1, 4), {"V1", "V2", "V3"}),
+        ("20230101_{p}_{e}", ("",), (1001, 100107), {"1001", "100107"}),
+    ],
+)
+def test_numbers_of_patients_are_no_visits(name, visits, numbers, expected):
+    assert patients(pairs(name, visits, numbers)) == expected
+
+
+def test_names_that_may_hold_visits_are_a_warning(capsys):
+    for visits, warned in ((("_xa", "_xb"), True), (("", "_xb"), True), (("",), False)):
+        names = pairs("{p}{v}_{e}", visits)
+        names_note(names, *patients_and_eyes(names))
+        assert ("warning" in capsys.readouterr().out) == warned
+    sites = pairs("site{p}_{v}_{e}", range(1, 40), (1, 2))
+    names_note(sites, *patients_and_eyes(sites))
+    assert "warning" not in capsys.readouterr().out
+
+
+def write_dicom(file, patient):
+    pydicom = pytest.importorskip("pydicom")
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data = pydicom.dataset.FileDataset(str(file), {}, file_meta=meta, preamble=bytes(128))
+    data.PatientID = patient
+    data.save_as(file)
+
+
+def test_the_patient_of_a_header_counts_more_than_that_of_a_name_but_less_than_a_column(tmp_path):
+    for number, patient in enumerate(("A", "A", "B", "B")):
+        write_dicom(tmp_path / f"{number}_OD.dcm", patient)
+    cv2.imwrite(str(tmp_path / "0_OS.png"), np.zeros((8, 8, 3), np.uint8))  # without a header
+    table = read_source(tmp_path, "auto", SourceOptions())[1].table.set_index("id")
+    groups = table["group"]
+    assert groups["0_OD"] == groups["1_OD"] == groups["0_OS"] != groups["2_OD"] == groups["3_OD"]
+    assert all(groups.str.startswith("dicom-")) and table["eye"]["0_OS"] == "left"
+    rows = "".join(f"{number}_OD,{number % 2},{'' if number == 3 else number}\n" for number in range(4))
+    (tmp_path / "labels.csv").write_text("image,grade,patient\n" + rows)
+    groups = read_source(tmp_path, "auto", SourceOptions())[1].table.set_index("id")["group"]
+    assert list(groups[:3]) == ["0", "1", "2"] and groups["3_OD"].startswith("dicom-")
+
+
+def test_a_patient_that_all_headers_name_is_nobody(tmp_path):
+    for number in range(3):
+        write_dicom(tmp_path / f"{number}_OD.dcm", "ANONYMOUS")
+    assert list(read_source(tmp_path, "auto", SourceOptions())[1].table["group"]) == ["0", "1", "2"]
