@@ -2,7 +2,7 @@
 
 Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose softmax gives the probabilities, which
 every grader has. targets: float [B, K], rows sum to 1 (`one_hot` makes them from labels). weights: [K], one per class.
-A cost is the mean over images.
+A cost is the mean over images; FovealError for other shapes.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foveal.errors import FovealError
 from foveal.losses.precision import at_least_float32
 
 GAMMA = 2.0  # of the focal loss, the paper's
@@ -36,6 +37,8 @@ def exceeds(targets: Tensor) -> Tensor:
 
 def smoothed(targets: Tensor, share: float) -> Tensor:
     """Targets with `share` (0-1) of them spread evenly over all classes (Szegedy et al. 2016, section 7)."""
+    if not 0 <= share <= 1:
+        raise FovealError("option.value", f"label_smoothing is {share}", expected="0 to 1")
     return targets * (1 - share) + share / targets.shape[1] if share else targets
 
 
@@ -47,7 +50,7 @@ def _mean(costs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of logits [B, K], targets [B, K] and weights [K]. The order of classes does not matter."""
-    logs = at_least_float32(logits).log_softmax(1)
+    logs = at_least_float32(logits, targets.shape).log_softmax(1)
     return _mean(-(smoothed(targets, label_smoothing) * logs).sum(1), targets, weights)
 
 
@@ -56,14 +59,14 @@ def focal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: flo
 
     ``- sum_k t_k (1 - p_k)^gamma log p_k``, with gamma 2 (Lin et al. 2017, eq. 4).
     """
-    logs = at_least_float32(logits).log_softmax(1)
+    logs = at_least_float32(logits, targets.shape).log_softmax(1)
     wanted = smoothed(targets, label_smoothing)
     return _mean(-(wanted * (1 - logs.exp()).pow(GAMMA) * logs).sum(1), targets, weights)
 
 
 def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """`cross_entropy` plus the squared error of the expected grade (DEX, Rothe et al. 2018): large errors cost more."""
-    squared = (expected_grade(at_least_float32(logits).softmax(1)) - expected_grade(targets)).square()
+    squared = (expected_grade(at_least_float32(logits, targets.shape).softmax(1)) - expected_grade(targets)).square()
     return cross_entropy(logits, targets, weights, label_smoothing) + _mean(squared, targets, weights)
 
 
@@ -76,7 +79,7 @@ def corn(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     The paper divides by the number of questions in the batch; here it is a mean over images, so that a batch processed
     in parts gives the same gradient.
     """
-    outputs, above = at_least_float32(outputs), exceeds(targets)
+    outputs, above = at_least_float32(outputs, (len(targets), targets.shape[-1] - 1)), exceeds(targets)
     asked = torch.cat([torch.ones_like(above[:, :1]), above[:, :-1]], dim=1)
     costs = -(above * F.logsigmoid(outputs) + (asked - above) * F.logsigmoid(-outputs)).sum(1)
     return _mean(costs, targets, weights)
@@ -95,8 +98,8 @@ def coral(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     and a bias for each:
     ``- sum_k [ P(y > k) log s(o_k) + (1 - P(y > k)) log(1 - s(o_k)) ]``
     """
-    costs = F.binary_cross_entropy_with_logits(at_least_float32(outputs), exceeds(targets), reduction="none").sum(1)
-    return _mean(costs, targets, weights)
+    outputs, above = at_least_float32(outputs, (len(targets), targets.shape[-1] - 1)), exceeds(targets)
+    return _mean(F.binary_cross_entropy_with_logits(outputs, above, reduction="none").sum(1), targets, weights)
 
 
 def cumulative_logits(outputs: Tensor) -> Tensor:
@@ -112,13 +115,14 @@ def cumulative_logits(outputs: Tensor) -> Tensor:
 
 def mse(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Squared error of outputs [B, 1], which are grades, given targets [B, K] and weights [K]."""
-    return _mean((at_least_float32(outputs)[:, 0] - expected_grade(targets)).square(), targets, weights)
+    grades = at_least_float32(outputs, (len(targets), 1))[:, 0]
+    return _mean((grades - expected_grade(targets)).square(), targets, weights)
 
 
 def smooth_l1(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Huber's error, with arguments as in `mse`: half the square up to one grade, linear beyond."""
-    costs = F.smooth_l1_loss(at_least_float32(outputs)[:, 0], expected_grade(targets), reduction="none")
-    return _mean(costs, targets, weights)
+    grades = at_least_float32(outputs, (len(targets), 1))[:, 0]
+    return _mean(F.smooth_l1_loss(grades, expected_grade(targets), reduction="none"), targets, weights)
 
 
 def regression_logits(outputs: Tensor, classes: int) -> Tensor:

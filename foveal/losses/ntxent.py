@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foveal.distributed import gather
 from foveal.errors import FovealError
-from foveal.losses.precision import unit
+from foveal.losses.precision import check_positive, unit
 
 SameGroup = Literal["ignore", "mask", "positive"]
 TILE = 8192  # vectors: more logits than the square of this are computed in parts
@@ -33,16 +33,16 @@ def ntxent(z1: Tensor, z2: Tensor, temperature: float, identity: Tensor | None =
     (positive: SupCon, ``L_out`` of Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2, without its factor
     temperature / base_temperature). tile: at most tile x tile logits are in memory at a time; the backward pass
     computes them again, as in Inf-CL (Cheng et al. 2024, arXiv 2410.17243). Under torch.distributed, the mean loss and
-    gradient over processes are those of the whole batch. FovealError if the temperature is not positive, or if
-    identities are needed but missing.
+    gradient over processes are those of the whole batch. FovealError for other shapes, if temperature or tile are not
+    positive, or if identities are needed but missing.
     """
-    _check_temperature(temperature)
+    check_positive(temperature=temperature, tile=tile)
     if same_group not in get_args(SameGroup):
         raise FovealError("option.value", f"same_group is {same_group}", expected=" or ".join(get_args(SameGroup)))
-    if same_group != "ignore" and identity is None:
-        raise FovealError("option.conflict", f"same_group {same_group} needs the identity of each image")
+    if same_group != "ignore" and (identity is None or identity.shape != z1.shape[:1]):
+        raise FovealError("option.conflict", f"same_group {same_group} needs the identity of each image, [n]")
     with torch.autocast(z1.device.type, enabled=False):
-        own = torch.cat([unit(z1), unit(z2)])  # [2n, D]
+        own = torch.cat([unit(z1), unit(z2, z1.shape)])  # [2n, D]
         everyone = gather(own)  # [world * 2n, D], rank after rank
         places = torch.arange(len(own), device=own.device) + _first_place(len(own), len(everyone))
         partners = places.roll(len(z1))
@@ -75,19 +75,14 @@ def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     """InfoNCE of queries and keys [n, D], a scalar, as in MoCo v3 (Chen, Xie & He 2021, equation 1).
 
     The mean over all N queries i of ``-log( exp(q_i.k_i / t) / sum over j of exp(q_i.k_j / t) )``, of unit vectors.
-    Keys are collected from all processes and get no gradient.
+    Keys are collected from all processes and get no gradient. FovealError as for `ntxent`.
     """
-    _check_temperature(temperature)
+    check_positive(temperature=temperature)
     with torch.autocast(queries.device.type, enabled=False):
-        own = unit(keys.detach())
+        own = unit(keys.detach(), queries.shape)
         everyone = gather(own)
         place = torch.arange(len(own), device=own.device) + _first_place(len(own), len(everyone))
         return F.cross_entropy((unit(queries) / temperature) @ everyone.T, place)
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise FovealError("option.value", f"temperature is {temperature}", expected="a number above 0")
 
 
 def _first_place(own: int, total: int) -> int:

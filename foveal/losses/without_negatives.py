@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foveal.distributed import gather, mean_over_processes
-from foveal.losses.precision import at_least_float32, unit
+from foveal.losses.precision import at_least_float32, check_positive, unit
 
 
 def cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -15,7 +15,7 @@ def cosine(prediction: Tensor, target: Tensor) -> Tensor:
     (Chen & He 2021, equation 1) is half of this minus 1.
     """
     with torch.autocast(prediction.device.type, enabled=False):
-        return 2 - 2 * (unit(prediction) * unit(target.detach())).sum(1).mean()
+        return 2 - 2 * (unit(prediction) * unit(target.detach(), prediction.shape)).sum(1).mean()
 
 
 def dino(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float, teacher_temperature: float) -> Tensor:
@@ -24,8 +24,9 @@ def dino(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float, t
     The mean over images of ``- sum over k of softmax((teacher - centre) / tt)[k] log softmax(student / ts)[k]``, which
     is log K if both are uniform (Caron et al. 2021, section 3.1).
     """
+    check_positive(temperature=temperature, teacher_temperature=teacher_temperature)
     with torch.autocast(student.device.type, enabled=False):
-        wanted = ((at_least_float32(teacher.detach()) - centre) / teacher_temperature).softmax(1)
+        wanted = ((at_least_float32(teacher.detach(), student.shape) - centre) / teacher_temperature).softmax(1)
         found = (at_least_float32(student) / temperature).log_softmax(1)
         return -(wanted * found).sum(1).mean()
 
@@ -43,8 +44,8 @@ def barlow_twins(z1: Tensor, z2: Tensor, redundancy: float) -> Tensor:
     dimension i of view 1 with dimension j of view 2, over the batches of all processes.
     """
     with torch.autocast(z1.device.type, enabled=False):
-        first, second = (F.batch_norm(gather(at_least_float32(z)), None, None, training=True) for z in (z1, z2))
-        correlation = first.T @ second / len(first)  # [D, D]
+        a, b = (F.batch_norm(gather(at_least_float32(z, z1.shape)), None, None, training=True) for z in (z1, z2))
+        correlation = a.T @ b / len(a)  # [D, D]
         diagonal = correlation.diagonal()
         others = correlation.square().sum() - diagonal.square().sum()
         return (1 - diagonal).square().sum() + redundancy * others
@@ -59,7 +60,7 @@ def vicreg(
     As in its authors' code, the difference is a mean, to which the published weights 25, 25, 1 belong.
     """
     with torch.autocast(z1.device.type, enabled=False):
-        first, second = gather(at_least_float32(z1)), gather(at_least_float32(z2))
+        first, second = gather(at_least_float32(z1)), gather(at_least_float32(z2, z1.shape))
         loss = invariance_weight * (first - second).square().mean()
         for z in (first, second):
             loss = loss + variance_weight * variance(z) / 2 + covariance_weight * covariance(z)

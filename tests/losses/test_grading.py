@@ -181,3 +181,17 @@ def test_targets():
     targets = torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]])
     assert exceeds(targets).tolist()[0] == pytest.approx([1.0, 0.7, 0.7, 0.0])
     assert float(expected_grade(targets)) == pytest.approx(2.4)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_outputs_of_another_shape_are_refused(name, refuses):
+    right, targets = OUTPUTS[LOSSES[name].form], hot(torch.arange(8) % 5)
+    for rows, columns in ((8, right + 1), (8, right - 1), (1, right), (4, right)):
+        with refuses("loss.shape", rows, columns):
+            LOSSES[name].cost(torch.zeros(rows, columns), targets, torch.ones(5))
+
+
+@pytest.mark.parametrize("share", [2, -1, math.nan])
+def test_an_impossible_share_of_smoothing_is_refused(share, refuses):
+    with refuses("option.value", "label_smoothing"):
+        cross_entropy(torch.zeros(8, 5), hot(torch.arange(8) % 5), torch.ones(5), share)

@@ -96,3 +96,22 @@ def test_low_precision_is_computed_in_float32(loss):
     low.backward()
     assert low.dtype == torch.float32 and low.item() == pytest.approx(right.item(), rel=0.05)
     assert all(torch.isfinite(z.grad).all() and z.grad.abs().sum() > 0 for z in coarse)
+
+
+@pytest.mark.parametrize("sizes", [((12, 5), (8, 5)), ((12, 5), (1, 5)), ((12, 5), (12, 4)), ((12,), (12,))])
+@every_loss
+def test_views_of_different_shapes_are_refused(loss, sizes, refuses):
+    with refuses("loss.shape"):
+        loss(*(torch.randn(size) for size in sizes), GROUPS)
+
+
+def test_impossible_numbers_are_refused(refuses):
+    z1, z2 = views()
+    for temperatures in ((0.0, 0.05), (0.1, -0.05)):
+        with refuses("option.value", "temperature"):
+            dino(z1, z2, torch.zeros(D), *temperatures)
+    for tile in (0, -1):
+        with refuses("option.value", "tile", tile):
+            ntxent(z1, z2, 0.1, tile=tile)
+    with refuses("option.conflict", "mask"):
+        ntxent(z1, z2, 0.1, GROUPS[:4], "mask")
