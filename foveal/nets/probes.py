@@ -1,6 +1,6 @@
 """Classifiers on frozen features: nearest neighbours, ridge regression in closed form, and logistic regression.
 
-They take features [n, D] and labels of `known` images, and features [m, D] of images to classify (`asked`).
+They take features [n, D] and labels (0 to K - 1) of `known` images, and features [m, D] of those to classify: `asked`.
 """
 
 import math
@@ -10,9 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foveal.errors import FovealError
+from foveal.losses.precision import unit
+
 TEMPERATURE = 0.1  # votes have weights exp(cosine / 0.1), as in Wu et al. 2018 (https://arxiv.org/abs/1805.01978)
 PENALTIES = tuple(10.0**power for power in torch.linspace(-5, 1, 13).tolist())  # shares of the mean eigenvalue
 ROWS = 2048  # images to classify at a time, to limit memory
+
+
+def _check(known: Tensor, labels: Tensor, classes: int) -> None:
+    if labels.shape != known.shape[:1] or not labels.equal(labels.clamp(0, classes - 1)) or not known.isfinite().all():
+        what = f"labels {[*labels.shape]} are {labels.unique().tolist()[:9]}, or features are not finite numbers"
+        raise FovealError("probe.input", what, expected=f"[{len(known)}] from 0 to {classes - 1}, finite features")
 
 
 def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,11 +32,11 @@ def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
 
 def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: int, count: int = 20) -> Tensor:
     """Scores [m, K]: votes of the `count` nearest known images by cosine, weighted by exp(cosine / 0.1)."""
-    unit = F.normalize(known, dim=1)
-    parts = []
+    _check(known, labels, classes)
+    directions, parts = unit(known), []
     for part in asked.split(ROWS):
-        weight, index = (F.normalize(part, dim=1) @ unit.T).topk(min(count, len(known)), dim=1)
-        votes = torch.zeros(len(part), classes, device=known.device)
+        weight, index = (unit(part).to(directions.dtype) @ directions.T).topk(min(count, len(known)), dim=1)
+        votes = weight.new_zeros(len(part), classes)
         parts.append(votes.scatter_add_(1, labels[index], (weight / TEMPERATURE).exp()))
     return torch.cat(parts)
 
@@ -37,6 +46,7 @@ def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
 
     Uses the penalty with the smallest leave-one-out error (Golub, Heath and Wahba 1979, eq. 1.4).
     """
+    _check(known, labels, classes)
     mean, spread = known.double().mean(0), known.double().std(0).clamp_min(1e-8)
     inputs, others = (known.double() - mean) / spread, (asked.double() - mean) / spread
     targets = F.one_hot(labels, classes).double()
@@ -69,6 +79,7 @@ def logistic_regression(
     """
     from sklearn.linear_model import LogisticRegression
 
+    _check(known, labels, classes)
     mean, spread = mean_and_spread(known.cpu().double())
     inputs, others = ((part.cpu().double() - mean) / spread for part in (known, asked))
     if len(only := labels.unique()) == 1:  # scikit-learn fits two classes or more

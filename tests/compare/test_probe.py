@@ -147,3 +147,25 @@ def test_the_same_probe_twice_says_the_same(phantom_set):
 def test_wrong_options_are_named(phantom_set, options, code, named, refuses):
     with refuses(code, named):
         foveal.probe(phantom_set, encoder="small_conv", **options)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+@pytest.mark.parametrize("probe", [
+    nearest_neighbours, ridge, lambda *given: next(logistic_regression(*given, penalties=[0.1])),
+])  # fmt: skip
+def test_labels_outside_the_classes_are_refused(probe, wrong, refuses):
+    labels = torch.tensor([0, 1, 2, 0])
+    with refuses("probe.input", wrong):
+        probe(torch.randn(4, 5), labels.index_fill(0, torch.tensor([1]), wrong), torch.randn(2, 5), 3)
+    for known in (torch.randn(5, 5), torch.full((4, 5), torch.nan)):
+        with refuses("probe.input", len(known)):
+            probe(known, labels, torch.randn(2, 5), 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_neighbours_of_features_in_any_precision(dtype):
+    known = torch.randn(30, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    labels, asked = torch.arange(30) % 3, known[:6] + 0.5
+    right = nearest_neighbours(known.float(), labels, asked.float(), 3, count=5)
+    assert torch.allclose(nearest_neighbours(known, labels, asked, 3, count=5).float(), right, rtol=1e-4)
+    assert torch.allclose(nearest_neighbours(known, labels, asked.float(), 3, count=5).float(), right, rtol=1e-4)
