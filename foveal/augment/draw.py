@@ -23,6 +23,7 @@ from numpy import ndarray
 from torch import Generator, Tensor
 
 from foveal.augment.recipes import Recipe
+from foveal.errors import FovealError
 
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma, as in PIL and torchvision
 TRIES = 10  # as in torchvision's RandomResizedCrop
@@ -34,6 +35,8 @@ STARTS = {name: sum(list(WIDTHS.values())[:place]) for place, name in enumerate(
 
 def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator: Generator) -> "ViewTable":
     """A table of `batch` views of side `view_size` from images of side `source_size`."""
+    if not isinstance(generator, Generator):  # torch would draw from its global one
+        raise FovealError("option.value", f"the generator is {generator}", expected="a torch.Generator")
     warp, box, level = draw_crops(recipe, batch, source_size, view_size, generator)
     colour = _draw_colour(recipe, batch, generator).reshape(batch, 18)
     light = uniform((batch, 3), -1, 1, generator) * np.array([recipe.tilt, recipe.tilt, recipe.vignette])
@@ -53,7 +56,7 @@ def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator
         detail *= _chance(batch, recipe.detail_probability, generator)
     values = np.concatenate([warp, box, level, colour, light, detail, sigma, solarise, quality, cutout], 1)
     edge = recipe.edge if "turn" in stages else "repeat"  # without rotation, views never reach outside the image
-    return ViewTable(torch.from_numpy(values.astype(np.float32)), ViewPlan(stages=stages, edge=edge))
+    return ViewTable(torch.from_numpy(values.astype(np.float32)), ViewPlan(stages, edge, (source_size, view_size)))
 
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
@@ -164,12 +167,13 @@ def uniform(shape: tuple[int, ...], low: float, high: float, generator: Generato
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64).numpy()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ViewPlan:
     """What all views of a batch share, whatever was drawn: a constant for torch.compile."""
 
     stages: tuple[str, ...]  # the operations that any view may need, in the order they are applied
     edge: str  # "repeat" or "black"
+    sizes: tuple[int, int]  # of source and view
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,13 @@ class ViewTable:
 
     def __getitem__(self, part: slice) -> "ViewTable":
         return ViewTable(self.values[part], self.plan)
+
+    def check(self, images: ndarray | Tensor, view_size: int) -> None:
+        """FovealError unless the images uint8 [B, S, S, C] and the side of their views are those of this table."""
+        count, (source, view), dtype = len(self.values), self.plan.sizes, str(images.dtype).removeprefix("torch.")
+        if (dtype, view_size) != ("uint8", view) or images.shape not in [(count, source, source, c) for c in (1, 3)]:
+            what = f"images {dtype} {[*images.shape]} for views of {view_size} px"
+            raise FovealError("views.table", what, expected=f"uint8 {[count, source, source, 3]}, views of {view} px")
 
     @property
     def warp(self) -> Tensor:

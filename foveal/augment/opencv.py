@@ -65,6 +65,7 @@ def apply_normalised(
 def _in_threads(
     images: ndarray, table: ViewTable, size: int, dtype: type, write: Callable[[ndarray, ndarray], ndarray]
 ) -> ndarray:
+    table.check(images, size)
     rows = _rows(table, images.shape[1])
     views: ndarray = np.empty((len(images), size, size, images.shape[3]), dtype)
 

@@ -59,8 +59,10 @@ class Recipe:
             if name == "edge":
                 fits, expected = value in ("repeat", "black"), "repeat or black"
             else:
-                low, high = value if isinstance(value, tuple) else (value, value)
-                fits, expected = lowest <= low <= high <= highest, f"{lowest:g} to {highest:g}"
+                pair, usual = isinstance(value, tuple) and len(value) == 2, getattr(Recipe, name)
+                low, high = value if pair else (value, value)
+                fits = pair == isinstance(usual, tuple) and lowest <= low <= high <= highest
+                expected = f"{lowest:g} to {highest:g}, such as {usual}"
             if not fits:
                 raise FovealError("option.value", f"the recipe has {name}={value!r}", expected=expected)
 

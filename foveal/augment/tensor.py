@@ -20,6 +20,7 @@ TABLES = tomllib.loads(Path(__file__).with_name("jpeg.toml").read_text(encoding=
 
 def apply(images: Tensor, table: ViewTable, view_size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 [B, S, S, C] -> [B, C, s, s] in 0..255 (channels-last), one view of each image; C is 1 or 3."""
+    table.check(images, view_size)
     device = images.device
     return render(images, send(table.values, device), jpeg_tables(device), table.plan, view_size, dtype)
 

@@ -36,6 +36,11 @@ class NetworkInput:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        fits = 0 <= min(self.mean) <= max(self.mean) <= 1 and 0 < min(self.std) <= max(self.std) <= 1
+        if not fits or len(self.mean) != len(self.std):
+            raise FovealError("option.value", f"mean {self.mean} and std {self.std}", expected="0 to 1, std above 0")
+
 
 @dataclass(frozen=True)
 class GivenViews:

@@ -42,3 +42,9 @@ def test_stages_that_a_recipe_cannot_use_are_left_out():
     assert stages_of(RECIPES["fundus"]) == ("turn", "colour", "light", "blur", "jpeg")
     assert stages_of(recipe_pair("byol")[1]) == ("colour", "blur", "solarise")
     assert stages_of(Recipe(brightness=0.5)) == ()  # never applied: its probability is 0
+
+
+@pytest.mark.parametrize("wrong", [{"crop_area": 0.5}, {"crop_area": (0.2, 0.5, 1.0)}, {"rotation": (0.0, 9.0)}])
+def test_a_number_for_a_pair_is_named(wrong, refuses):
+    with refuses("option.value", *wrong):
+        Recipe(**wrong)

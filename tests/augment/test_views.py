@@ -208,3 +208,29 @@ def test_a_new_operation_leaves_the_views_of_other_recipes_as_they_were():
     more = draw(replace(RECIPES["fundus"], detail=(0.5, 0.9), detail_probability=0.5), 8, 96, 64, generator())
     for name in ("warp", "colour", "light", "sigma", "quality"):
         assert torch.equal(column(table.values, name), column(more.values, name))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_images_for_which_a_table_was_not_drawn_are_refused(photographs, kind, refuses):
+    table, spec = draw(RECIPES["fundus"], 16, 96, 64, generator()), NetworkInput(64, (0.5,) * 3, (0.25,) * 3)
+    larger, floats = np.repeat(np.repeat(photographs, 2, 1), 2, 2), (photographs / 255).astype(np.float32)
+    for images in (larger, floats, photographs[:4], np.ascontiguousarray(photographs.transpose(0, 3, 1, 2))):
+        with refuses("views.table", list(images.shape)):
+            random_views(kind(images), table, spec, "cpu")
+    with refuses("views.table", 96):
+        random_views(kind(photographs), table, replace(spec, image_size=96), "cpu")
+    assert random_views(kind(photographs[:4]), table[:4], spec, "cpu").shape == (4, 3, 64, 64)
+
+
+def test_views_are_not_drawn_from_the_global_generator(refuses):
+    with refuses("option.value", "generator"):
+        draw(RECIPES["fundus"], 16, 96, 64, None)
+
+
+@pytest.mark.parametrize(("mean", "std"), [
+    ((123.7, 116.3, 103.5), (0.2,) * 3), ((0.5,) * 3, (0.0, 0.2, 0.2)), ((0.5,) * 3, (58.4,) * 3), ((0.5,) * 3, (0.2,)),
+    ((float("nan"),), (0.2,)),
+])  # fmt: skip
+def test_an_impossible_normalisation_is_refused(mean, std, refuses):
+    with refuses("option.value"):
+        NetworkInput(64, mean, std)
