@@ -24,85 +24,87 @@ def confusion_matrix(labels: ArrayLike, grades: ArrayLike, classes: int) -> np.n
     return counts.reshape(classes, classes).astype(float)
 
 
-def accuracy(confusion: np.ndarray) -> np.ndarray:
+def accuracy(confusion: ArrayLike) -> np.ndarray:
     """Share of images that got their true class."""
-    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
+    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), np.sum(confusion, (-2, -1)))
 
 
-def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
+def balanced_accuracy(confusion: ArrayLike) -> np.ndarray:
     """Mean recall over the classes that occur: every class counts the same, however rare."""
     return _mean_of_present(recall(confusion))
 
 
-def quadratic_kappa(confusion: np.ndarray) -> np.ndarray:
+def quadratic_kappa(confusion: ArrayLike) -> np.ndarray:
     """Cohen's kappa with quadratic weights (Cohen 1968): agreement beyond chance, errors count by squared distance."""
     return _kappa(confusion, _distances(confusion) ** 2)
 
 
-def linear_kappa(confusion: np.ndarray) -> np.ndarray:
+def linear_kappa(confusion: ArrayLike) -> np.ndarray:
     """Cohen's kappa with linear weights (Cohen 1968): an error counts by its distance in grades."""
     return _kappa(confusion, _distances(confusion))
 
 
-def unweighted_kappa(confusion: np.ndarray) -> np.ndarray:
+def unweighted_kappa(confusion: ArrayLike) -> np.ndarray:
     """Cohen's kappa (Cohen 1960): agreement beyond chance, every error counts the same."""
     return _kappa(confusion, (_distances(confusion) > 0).astype(float))
 
 
-def mean_absolute_error(confusion: np.ndarray) -> np.ndarray:
+def mean_absolute_error(confusion: ArrayLike) -> np.ndarray:
     """Mean distance, in grades, between the grade given and the true one."""
-    return _ratio((_distances(confusion) * confusion).sum((-2, -1)), confusion.sum((-2, -1)))
+    return _ratio((_distances(confusion) * confusion).sum((-2, -1)), np.sum(confusion, (-2, -1)))
 
 
-def precision(confusion: np.ndarray) -> np.ndarray:
+def precision(confusion: ArrayLike) -> np.ndarray:
     """[..., K]: of the images given a class, the share that has it; nan for a class that was never given."""
-    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-2))
+    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), np.sum(confusion, -2))
 
 
-def recall(confusion: np.ndarray) -> np.ndarray:
+def recall(confusion: ArrayLike) -> np.ndarray:
     """[..., K]: of the images of a class, the share that was given it; nan for a class without images."""
-    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1))
+    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), np.sum(confusion, -1))
 
 
-def f1(confusion: np.ndarray) -> np.ndarray:
+def f1(confusion: ArrayLike) -> np.ndarray:
     """[..., K]: the harmonic mean of precision and recall; nan for a class that is neither true nor given."""
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return _ratio(2 * right, confusion.sum(-1) + confusion.sum(-2))
+    return _ratio(2 * right, np.sum(confusion, -1) + np.sum(confusion, -2))
 
 
-def macro_f1(confusion: np.ndarray) -> np.ndarray:
+def macro_f1(confusion: ArrayLike) -> np.ndarray:
     """Mean F1 over the classes that occur among the true or given ones (as scikit-learn), each counting the same."""
     return _mean_of_present(f1(confusion))
 
 
-def weighted_f1(confusion: np.ndarray) -> np.ndarray:
+def weighted_f1(confusion: ArrayLike) -> np.ndarray:
     """Mean F1 of the classes, each counting by the number of images that have it."""
-    true = confusion.sum(-1)
+    true = np.sum(confusion, -1)
     return _ratio((np.nan_to_num(f1(confusion)) * true).sum(-1), true.sum(-1))
 
 
 def area_under_curve(scores: ArrayLike, positive: ArrayLike) -> float:
     """Area under the ROC curve of scores [n] for positive bool or 0/1 [n], from ranks (Mann-Whitney); ties count half.
 
-    nan if all images are of one kind.
+    nan if all images are of one kind. FovealError for other shapes, for scores that are nan, and other values.
     """
-    positive = np.asarray(positive, bool)
+    scores, given = np.asarray(scores, float), np.asarray(positive)
+    if scores.ndim != 1 or scores.shape != given.shape or np.isnan(scores).any() or not np.isin(given, (0, 1)).all():
+        raise FovealError("label.value", "scores or positive do not fit", expected="scores without nan [n] and 0/1 [n]")
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
-    hits, others = int(positive.sum()), int((~positive).sum())
-    above = ranks[positive].sum() - hits * (hits + 1) / 2  # pairs in which the positive has the higher score
+    hits, others = int((given == 1).sum()), int((given == 0).sum())
+    above = ranks[given == 1].sum() - hits * (hits + 1) / 2  # pairs in which the positive has the higher score
     return float(above / (hits * others)) if hits and others else float("nan")
 
 
-def _distances(confusion: np.ndarray) -> np.ndarray:
-    classes = np.arange(confusion.shape[-1], dtype=float)
+def _distances(confusion: ArrayLike) -> np.ndarray:
+    classes = np.arange(np.shape(confusion)[-1], dtype=float)
     return abs(classes[:, None] - classes)
 
 
-def _kappa(confusion: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _kappa(confusion: ArrayLike, weights: np.ndarray) -> np.ndarray:
     """1 - observed disagreement / disagreement expected by chance, given how often each class is true and given."""
-    total = confusion.sum((-2, -1))
-    expected = confusion.sum(-1)[..., :, None] * confusion.sum(-2)[..., None, :]
+    total = np.sum(confusion, (-2, -1))
+    expected = np.sum(confusion, -1)[..., :, None] * np.sum(confusion, -2)[..., None, :]
     observed = (weights * confusion).sum((-2, -1))
     return 1 - _ratio(observed * total, (weights * expected).sum((-2, -1)))
 

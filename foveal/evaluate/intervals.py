@@ -26,6 +26,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from foveal import metrics
+from foveal.errors import FovealError
 
 RESAMPLES = 1000  # with fewer, limits vary visibly between seeds; more take longer without a visible gain
 BLOCK = 4096  # groups converted to float64 at a time, which limits the memory
@@ -38,13 +39,12 @@ MOST_BIAS = 1.9  # standard errors: keeps a value at the edge of its resamples w
 class Resampling:
     """The same resamples for every metric of an evaluation, so that metrics can be compared draw by draw.
 
-    units: int [n], the group (patient) of each image, numbered from 0: for names, `numpy.unique(names,
-    return_inverse=True)[1]`. weights: float32 [G, R], how often each group was drawn.
+    units: [n], the group (patient) of each image, a number or name. weights: float32 [G, R], how often each was drawn.
     """
 
     def __init__(self, units: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> None:
-        self.units = units = np.asarray(units)
-        groups, generator = int(units.max(initial=-1)) + 1, np.random.default_rng(seed)
+        names, self.units = np.unique(np.asarray(units), return_inverse=True)
+        groups, generator = len(names), np.random.default_rng(seed)
         self.weights = np.empty((groups, resamples), np.float32)
         for start in range(0, resamples, 50):  # draws take 8 bytes per group, so not all at once
             stop = min(start + 50, resamples)
@@ -108,10 +108,13 @@ class Resampling:
     def mean(self, values: np.ndarray, chosen: np.ndarray | None = None, *, is_share: bool = False) -> dict[str, Any]:
         """The entry (see `entry`) of the mean of values [n], one per image, or only of those `chosen` (bool [n]).
 
-        is_share: values are 0 or 1, so the entry is a share.
+        is_share: values are 0 or 1, so the entry is a share; FovealError for others.
         """
         own = np.ones(len(values), bool) if chosen is None else chosen
-        return self.entry(*self.ratio(values * own, own), int(own.sum()), share_of=own if is_share else None)
+        if is_share and not np.isin(np.asarray(values)[own], (0, 1)).all():
+            raise FovealError("option.value", "is_share needs values that are 0 or 1", fix="leave out is_share")
+        found = self.ratio(np.where(own, values, 0), own)
+        return self.entry(*found, int(own.sum()), share_of=own if is_share else None)
 
     def interval(self, value: float, drawn: np.ndarray) -> tuple[float, float]:
         """The 95 % interval of a metric from its resamples [R]: BCa, widened for few groups; nan if undefined."""

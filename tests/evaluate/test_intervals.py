@@ -180,3 +180,25 @@ def test_a_metric_of_grades_comes_with_its_resamples():
     assert resampling.mean(labels == grades, is_share=True) == resampling.entry(
         value, drawn, 40, share_of=np.ones(40, bool)
     )
+
+
+def test_a_value_that_is_not_chosen_does_not_count():
+    resampling, chosen = Resampling(np.arange(30)), np.arange(30) < 25
+    values = np.where(chosen, np.arange(30) % 3, np.nan)
+    assert resampling.mean(values, chosen) == resampling.mean(np.nan_to_num(values), chosen)
+
+
+def test_a_share_of_other_values_is_refused(refuses):
+    resampling, chosen = Resampling(np.arange(9)), np.arange(9) < 8
+    values = np.where(chosen, 1.0, 3.0)
+    assert resampling.mean(values, chosen, is_share=True)["value"] == 1
+    for wrong in (values, np.where(chosen, 1, np.nan), np.full(9, 0.5)):
+        with refuses("option.value", "is_share"):
+            resampling.mean(wrong, is_share=True)
+
+
+@pytest.mark.parametrize("units", [[471_103, 5, 9, 5], [-1, -3, -2, -3], ["d", "a", "b", "a"]])
+def test_units_may_have_any_numbers_or_names(units):
+    resampling = Resampling(units, 50)
+    assert resampling.weights.shape == (3, 50) and resampling.groups == 3
+    assert resampling.mean([1, 0, 1, 1]) == Resampling([2, 0, 1, 0], 50).mean([1, 0, 1, 1])

@@ -120,3 +120,22 @@ def test_resampled_tables_equal_resampled_images():
         assert np.array_equal(table, confusion(labels[chosen], grades[chosen]))
         kappa = reference.cohen_kappa_score(labels[chosen], grades[chosen], weights="quadratic")
         assert metrics.quadratic_kappa(table) == pytest.approx(kappa, abs=1e-12)
+
+
+@pytest.mark.parametrize(("scores", "positive"), [
+    ([[0.1, 0.9], [0.2, 0.8]], [0, 1]), ([0.1, np.nan], [0, 1]), ([0.1, 0.2], [0, 4]), ([0.1, 0.2], [-1, 1]),
+    ([0.1, 0.2], [0, np.nan]), ([0.1, 0.2, 0.3], [0, 1]), ([0.1, 0.2], [[0, 1]]),
+])  # fmt: skip
+def test_an_area_of_other_values_is_refused(scores, positive, refuses):
+    with refuses("label.value"):
+        metrics.area_under_curve(scores, positive)
+
+
+def test_scores_may_be_infinite():
+    assert metrics.area_under_curve([-np.inf, 0, np.inf], [0, 0, 1]) == 1
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_confusion_matrix_may_be_a_list(name):
+    matrix = confusion(*example(1))
+    assert getattr(metrics, name)(matrix.tolist()) == exactly(getattr(metrics, name)(matrix))
