@@ -63,8 +63,8 @@ class Preparation:
             if getattr(self, name) not in values:
                 what = f"the option {name} is {getattr(self, name)!r}"
                 raise FovealError("option.value", what, expected=f"one of {', '.join(map(str, values))}")
-        if self.size < 8:
-            raise FovealError("option.value", f"the size is {self.size} px", expected="at least 8")
+        if not isinstance(self.size, int | np.integer) or self.size < 8:
+            raise FovealError("option.value", f"the size is {self.size} px", expected="a whole number, at least 8")
         if self.green and self.channels != 1:
             raise FovealError("option.conflict", "green keeps one channel, but channels is 3", expected="channels 1")
 
@@ -110,6 +110,8 @@ def prepare_file(
 
 def prepare_pixels(pixels: np.ndarray, preparation: Preparation, measure: bool = False) -> Prepared:
     """Crop and resize uint8 [h, w, 3], [h, w, 1] or [h, w]; `measure` adds its `measures`, `flags` and `sides`."""
+    if pixels.dtype != np.uint8 or pixels.ndim < 2 or not pixels.size or pixels.shape[2:] not in ((), (1,), (3,)):
+        raise FovealError("image.array", f"{pixels.dtype} pixels {[*pixels.shape]}", expected="uint8 [h, w, 3 or 1]")
     pixels = np.repeat(pixels, 3, axis=2) if (pixels := np.atleast_3d(pixels)).shape[2] == 1 else pixels
     return _finish(pixels, *locate(pixels, preparation), preparation, measure, (pixels.shape[1], pixels.shape[0]))
 

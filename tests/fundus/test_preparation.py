@@ -149,3 +149,20 @@ def test_real_originals_give_the_square_of_the_whole_file(real_data: Path) -> No
     assert np.abs(prepared.pixels.astype(int) - whole.pixels).mean() < 3
     assert abs(prepared.measures["sharpness"] - whole.measures["sharpness"]) < 0.01
     assert prepared.flags == whole.flags == ()
+
+
+@pytest.mark.parametrize("wrong", [
+    np.full((80, 90, 3), 40_000, np.uint16), np.full((80, 90, 3), 0.5, np.float32), np.ones((80, 90, 3)),
+    np.full((80, 90, 4), 9, np.uint8), np.zeros((0, 90, 3), np.uint8), np.zeros(90, np.uint8),
+    np.zeros((2, 80, 90, 3), np.uint8),
+])  # fmt: skip
+@pytest.mark.parametrize("crop", ["ellipse", "none"])
+def test_arrays_that_are_no_picture_are_refused(wrong, crop, refuses):
+    with refuses("image.array", wrong.dtype, list(wrong.shape)):
+        prepare_pixels(wrong, Preparation(size=32, crop=crop))
+
+
+def test_half_a_pixel_is_refused(refuses):
+    with refuses("option.value", 64.5):
+        Preparation(size=64.5, crop="none")
+    assert Preparation(size=np.int64(64), crop="none").size == 64
