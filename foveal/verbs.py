@@ -215,6 +215,8 @@ def embed(
     run: a run folder, the name of a network, or a module [B, C, s, s] -> [B, D] with its own weights. encoder: the
     network that the run was made with, if it was not a name.
     """
+    if encoder is not None and not (isinstance(run, str | os.PathLike) and Path(run).is_dir()):
+        raise FovealError("option.conflict", "encoder is given, but run is not a run folder", fix="leave out encoder")
     network = {"run": os.fspath(run)} if isinstance(run, str | os.PathLike) else {"run": Given(run), "init": "random"}
     images = source if isinstance(source, str | os.PathLike) else Given(source)
     return _call("embed", network | options, encoder, source=images, out=out)

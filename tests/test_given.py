@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import pickle
 from contextlib import nullcontext
 from functools import partial
@@ -293,6 +294,28 @@ def test_a_loss_that_is_none_is_refused(wrong, refuses):
     method.loss = lambda parts, identity: wrong(parts[0])
     with refuses("method.object", "Agreement"):
         gradients(method, method, [tuple(torch.rand(2, 4, 3, 24, 24))], None, nullcontext(), seed=0)
+
+
+@pytest.mark.parametrize("name", ["loss", "epoch", "verdict", "learning_rate"])
+def test_facts_do_not_replace_values_of_the_run(name, refuses):
+    method = Agreement(Net(), 12)
+    method.loss = lambda parts, identity: (parts[0].mean(), {"own": 1.0, name: 5.0})
+    with refuses("method.object", name):
+        gradients(method, method, [tuple(torch.rand(2, 4, 3, 24, 24))], None, nullcontext(), seed=0)
+
+
+def test_an_encoder_beside_a_network_is_refused(tmp_path, refuses):
+    for run in (Net(), "resnet18"):
+        with refuses("option.conflict", "encoder"):
+            foveal.embed(run, np.zeros((2, 24, 24, 3), np.uint8), encoder=Net())
+
+
+@pytest.mark.parametrize(("probe", "code"), [(None, "probe.input"), ("none", "training.diverged")])
+def test_an_encoder_that_gives_nan_is_named(probe, code, tmp_path, refuses):
+    net = Net()
+    torch.nn.init.constant_(net[0].weight, math.nan)
+    with refuses(code):
+        foveal.pretrain(Turned(), out=tmp_path / "run", encoder=net, probe=probe, **SHORT)
 
 
 def test_a_tracker_that_fails_is_left_out(tmp_path, capsys):

@@ -33,6 +33,8 @@ class ProjectionHead(nn.Module):
     def __init__(self, features: int, hidden: int, out: int, *, layers: int = 2, batchnorm: bool = False,
                  last_batchnorm: bool = False) -> None:  # fmt: skip
         super().__init__()
+        if layers < 1:
+            raise FovealError("option.value", f"the head has {layers} layers", expected="1 or more")
         widths = [features] + [hidden] * (layers - 1)
         modules: list[nn.Module] = []
         for width in widths[:-1]:

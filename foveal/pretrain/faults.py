@@ -12,7 +12,7 @@ from torch import Tensor
 from foveal.distributed import apart
 from foveal.errors import FovealError
 from foveal.losses.precision import unit
-from foveal.pretrain.health import FACT_IMAGES, Bounds
+from foveal.pretrain.health import CALMER, FACT_IMAGES, Bounds
 from foveal.pretrain.interface import Contrast
 from foveal.pretrain.step import running_statistics_still
 
@@ -38,6 +38,8 @@ def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | No
         with autocast:
             parts = method(*(view[:FACT_IMAGES] for view in views))
         parts = tuple(part[:FACT_IMAGES].float().cpu() for part in parts)  # faults differ by less than bf16 rounds
+        if not all(bool(part.isfinite().all()) for part in parts):
+            raise FovealError("training.diverged", "the first embeddings are not finite numbers", fix=CALMER)
         if len(parts[0]) < 2:  # a single image has no negatives in this process
             return
         own = None if identity is None else identity[: len(parts[0])].cpu()

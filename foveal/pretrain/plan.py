@@ -65,7 +65,7 @@ def rehearsed(feed: Feed, why: dict[str, str], probe: probing.Probe | None, bega
     if config.budget is not None:
         spent, images = from_first_process(time.monotonic() - began), feed.steps * config.batch_size
         epochs = epochs_within(seconds_of(config.budget) - spent, rehearsal, images, config.probe_every)
-        say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}")
+        say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, in place of --epochs {config.epochs}")
         feed = replace(feed, config=replace(config, epochs=epochs))
     if config.plan:
         show_plan(feed, why, replace(rehearsal, besides=rehearsal.besides + start))

@@ -31,6 +31,7 @@ from foveal.schedule import build_optimiser, parameter_groups
 Views = tuple[Tensor, Tensor]
 METHODS: dict[str, Any] = {"simclr": SimCLR, "supcon": SupCon, "byol": BYOL, "simsiam": SimSiam, "mocov3": MoCoV3,
                            "barlow_twins": BarlowTwins, "vicreg": VICReg, "dino": DINO}  # fmt: skip
+ROW = {"step", "epoch", "loss", "learning_rate", "images_per_second", "data_wait", "effective_rank", "verdict"}
 LOSS = "a scalar tensor with a gradient, alone or with a dictionary of numbers"
 
 
@@ -139,6 +140,8 @@ def _measured(method: Any, parts: Parts, identity: Tensor | None) -> Loss:
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         what = f"{type(method).__qualname__}.loss gives facts that are no numbers ({error})"
         raise FovealError("method.object", what, expected=LOSS) from error
+    if taken := ROW & facts.keys():
+        raise FovealError("method.object", f"the loss gives the run's own {', '.join(taken)}", fix="rename these facts")
     return loss, facts if "feature_std" in facts else facts_of(parts[0], parts[1]) | facts
 
 

@@ -36,3 +36,9 @@ def test_prototypes_give_cosines():
     unit = nn.functional.normalize(head.layers(torch.ones(1, 8)), dim=1)
     slow = [unit[0] @ p / p.norm() for p in head.prototypes]
     assert torch.allclose(head(torch.ones(1, 8))[0], torch.stack(slow), atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [0, -1])
+def test_a_head_without_layers_is_refused(layers, refuses):
+    with refuses("option.value", layers):
+        ProjectionHead(8, 16, 4, layers=layers)

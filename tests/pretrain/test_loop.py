@@ -444,11 +444,12 @@ def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_p
 
 
 @pytest.mark.slow
-def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, monkeypatch):
+def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plan, "MOST_MEASURED", 0.2)
     monkeypatch.setattr(plan, "epochs_within", lambda seconds, rehearsal, images, every: 2 if 20 < seconds < 60 else 1)
-    options = OPTIONS | {"budget": "1m"}
+    options = OPTIONS | {"budget": "1m", "epochs": 77}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
+    assert "--epochs 77" in capsys.readouterr().out
     assert read_toml(run / "config.toml", "pretrain")["epochs"] == 2
     written = (run / "checkpoint.pt").stat().st_mtime_ns
     assert (
