@@ -104,12 +104,11 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     different = sorted(differ.difference(("out", *free)))
     longer = "budget" not in now and now.get("epochs", 0) > before.get("epochs", 0) and (out / FINISHED).is_file()
     if different and not (longer and {*different} <= {"epochs", "budget"}):
-        listed = "; ".join(
-            f"{key} was {_words(before.get(key))} and is now {_words(now.get(key))}" for key in different
-        )
+        listed = "; ".join(f"{key} was {_words(before.get(key))}, now {_words(now.get(key))}" for key in different)
+        more = "; --epochs N without --budget goes on" * bool(before.get("budget") and (out / FINISHED).is_file())
         begin = f"; --init {out} starts a new run from its weights" if "init" in now else ""
         what = f"--out {out} is a run with other options: {listed}"
-        raise FovealError("run.other_options", what, fix=f"choose another --out or delete the folder{begin}")
+        raise FovealError("run.other_options", what, fix=f"choose another --out or delete the folder{more}{begin}")
     return True
 
 
@@ -265,7 +264,9 @@ def data_of(run: Path) -> Path:
 
 
 def read_metrics(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The rows of RUN/metrics.jsonl, oldest first, without a torn last line."""
+    """The rows of RUN/metrics.jsonl, oldest first, without a torn last line; FovealError if `run` is not a run."""
+    if not any(Path(run, name).is_file() for name in ("metrics.jsonl", "config.toml")):
+        raise FovealError("run.not_a_run", f"{run} is not a run folder", fix="give the --out of pretrain or train")
     return [json.loads(line) for line in whole_lines(Path(run, "metrics.jsonl"))]
 
 

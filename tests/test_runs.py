@@ -12,6 +12,7 @@ from foveal.runs import FINISHED, check_out, open_run, read_metrics, read_model
 class Options:
     out: Path
     epochs: int = 3
+    budget: str | None = None
     device: str = "auto"
     seed: int = 0
     data: tuple[Path, ...] = ()
@@ -72,6 +73,17 @@ def test_only_a_finished_run_gets_more_epochs_and_only_more(tmp_path, refuses):
         check_out(out, "train", Options(out=out, epochs=7))
 
 
+def test_a_finished_run_of_a_budget_says_how_it_goes_on(tmp_path, refuses):
+    out = tmp_path / "run"
+    open_run(out, "train", Options(out=out, budget="1m"), {})
+    for finished in (False, True):
+        with refuses("run.other_options", "1m", "2m") as caught:
+            check_out(out, "train", Options(out=out, budget="2m"))
+        assert ("--epochs" in caught.value.fix) == finished
+        (out / FINISHED).touch()
+    assert check_out(out, "train", Options(out=out, epochs=5))
+
+
 def test_an_option_that_is_newer_than_a_run_had_its_default_there(tmp_path, refuses):
     out = tmp_path / "run"
     open_run(out, "train", Options(out=out), {})
@@ -121,3 +133,11 @@ def test_text_is_replaced_whole(tmp_path):
     write_text(tmp_path / "a", "one")
     write_text(tmp_path / "a", "two")
     assert (tmp_path / "a").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_metrics_of_what_is_not_a_run_are_an_error(tmp_path, phantom_set, refuses):
+    for path in (tmp_path / "nope", tmp_path, phantom_set):
+        with refuses("run.not_a_run", path):
+            read_metrics(path)
+    open_run(tmp_path / "run", "train", Options(out=tmp_path / "run"), {})
+    assert read_metrics(tmp_path / "run") == []

@@ -72,7 +72,9 @@ class PreparedSet:
         return pd.read_csv(file, dtype=str, keep_default_na=False).set_index("id")
 
     def part(self, *splits: str) -> pd.DataFrame:
-        """The records of these splits, in file order."""
+        """The records of these splits, in file order; FovealError for unknown ones."""
+        if strange := set(splits) - {*SPLITS}:
+            raise FovealError("split.unknown", f"no split is called {', '.join(strange)}", expected=", ".join(SPLITS))
         return self.records[self.records["split"].isin(splits)]
 
     def pixels(self, records: pd.DataFrame) -> np.ndarray:

@@ -94,3 +94,10 @@ def test_few_files_are_open_however_many_shards_there_are(tmp_path, monkeypatch)
     images = gather(shards, np.arange(12).repeat(2), np.tile([0, 1], 12))
     assert images[:, 0, 0, 0].tolist() == np.arange(12).repeat(2).tolist() and shards._open.cache_info().currsize == 4
     assert [shards.rows(number) for number in (0, 11, 12)] == [2, 2, 0]
+
+
+def test_an_unknown_part_is_refused(phantom_set, refuses):
+    prepared = open_prepared(phantom_set)
+    with refuses("split.unknown", "validation"):
+        prepared.part("train", "validation")
+    assert len(prepared.part("train", "val")) and not len(prepared.part())
