@@ -34,7 +34,7 @@ def within_budget(task: Task, learned: Learned, judged: int, graded: int, began:
         return task
     with apart():  # the first process measures by itself
         epochs = decided_by_first(lambda: _most_epochs(task, learned, judged, graded, began))
-    say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}")
+    say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, in place of --epochs {config.epochs}")
     return replace(task, config=replace(config, epochs=epochs))
 
 
