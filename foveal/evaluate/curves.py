@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from foveal import metrics
-from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.intervals import Figure, Resampling
 
 MOST_POINTS = 200
 MOST_BINS, FEWEST_IN_A_BIN = 15, 20
@@ -47,7 +47,7 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     return float((np.diff(hits, prepend=0) * hits / (hits + false)).sum() / hits[-1])
 
 
-def roc_area(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -> tuple[float, np.ndarray]:
+def roc_area(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -> Figure:
     """Area under the ROC curve of scores [n] for positive bool [n], and that of every resample [R]."""
     return metrics.area_under_curve(scores, positive), resampled_areas(scores, positive, resampling)[0]
 
@@ -125,9 +125,7 @@ def equal_mass_bins(confidence: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.unique(np.quantile(confidence, np.arange(1, bins) / bins)), confidence, side="right")
 
 
-def calibration_error(
-    probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling
-) -> tuple[float, np.ndarray]:
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling) -> Figure:
     """Expected calibration error (Naeini et al. 2015, Guo et al. 2017), 0 (best) to 1, and that of every resample [R].
 
     Bins have equally many images. Gaps are absolute, so resampling noise raises the resampled values; the mean excess
@@ -142,7 +140,7 @@ def calibration_error(
     return value, np.maximum(drawn - (np.nanmean(drawn) - value), 0)
 
 
-def brier_score(probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling) -> tuple[float, np.ndarray]:
+def brier_score(probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling) -> Figure:
     """Squared distance of probabilities and truth, 0 (best) to 2, summed over classes (Brier 1950); resamples [R]."""
     errors = ((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(1)
     return resampling.ratio(errors, np.ones_like(errors))

@@ -18,7 +18,7 @@ from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.evaluate.columns import measure_subgroup
 from foveal.evaluate.curves import roc_area
-from foveal.evaluate.intervals import RESAMPLES, Resampling
+from foveal.evaluate.intervals import RESAMPLES, Figure, Resampling
 from foveal.evaluate.operating import calls_of, severity
 from foveal.files import json_ready, read_json, sha256_of, write_json, write_table
 from foveal.page.render import print_template
@@ -32,7 +32,6 @@ from foveal.sets.splits import group_codes
 FILE = "comparison.json"
 WEIGHTS = "best.pt"
 COMPARED = ("quadratic_kappa", "accuracy", "sensitivity", "specificity", "referable_auc")
-Figure = tuple[float, np.ndarray]  # the value of a metric, and its resamples [R]
 SHOWN = ("id", "group", "label", "old_grade", "new_grade", "old_referable", "new_referable")
 
 
@@ -143,10 +142,8 @@ def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 def describe(difference: Mapping[str, Any]) -> str:
     """One sentence about the difference between two graders, kappa first."""
-    parts = [
-        f"{name.replace('_', ' ')} {difference_with_interval(difference[name])}: {difference[name]['answer']}"
-        for name in COMPARED if name in difference
-    ]  # fmt: skip
+    parts = [f"{name.replace('_', ' ')} {difference_with_interval(difference[name])}: {difference[name]['answer']}"
+             for name in COMPARED if name in difference]  # fmt: skip
     return f"{'; '.join(parts)} (paired, 95 % intervals, {counted(difference['n'], 'image')})."
 
 
@@ -164,23 +161,21 @@ def compare_with(
     for name, run, table in (("new", runs[0], new), ("old", runs[1], old)):  # figures of the shared photographs
         figures = measure_subgroup(table, scale, Resampling(group_codes(table["group"])))["metrics"]
         records[name] = record_of(run) | {"figures": figures}
-    entry = {
-        "run": str(runs[0]), "versus": str(runs[1]), "sentence": f"{runs[0]} compared with {runs[1]}: {describe(pair)}",
-        "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar"), "differences": pair,
-        "verdict": "worse" if misses_more else pair["quadratic_kappa" if scale.ordered else "accuracy"]["answer"],
-        "changed": _counts(new, old, cut), "record": records,
-    }  # fmt: skip
+    sentence = f"{runs[0]} compared with {runs[1]}: {describe(pair)}"
+    entry = {"run": str(runs[0]), "versus": str(runs[1]), "sentence": sentence, "n": pair.pop("n"),
+             "mcnemar": pair.pop("mcnemar"), "differences": pair,
+             "verdict": "worse" if misses_more else pair["quadratic_kappa" if scale.ordered else "accuracy"]["answer"],
+             "changed": _counts(new, old, cut), "record": records}  # fmt: skip
     return entry, changes.assign(versus=str(runs[1]))
 
 
 def _changes(new: pd.DataFrame, old: pd.DataFrame, cut: int | None) -> pd.DataFrame:
     """The photographs, in one order in both tables, whose grade or referral differs."""
-    table = pd.DataFrame({
-        "id": new.index, "group": new["group"].fillna("").to_numpy(), "label": new["label"].to_numpy(),
-        "old_grade": old["grade"].to_numpy(), "new_grade": new["grade"].to_numpy(),
-        "old_referable": pd.NA if cut is None else calls_of(old, cut) * 1,
-        "new_referable": pd.NA if cut is None else calls_of(new, cut) * 1,
-    })  # fmt: skip
+    table = pd.DataFrame({"id": new.index, "group": new["group"].fillna("").to_numpy(),
+                          "label": new["label"].to_numpy(),
+                          "old_grade": old["grade"].to_numpy(), "new_grade": new["grade"].to_numpy(),
+                          "old_referable": pd.NA if cut is None else calls_of(old, cut) * 1,
+                          "new_referable": pd.NA if cut is None else calls_of(new, cut) * 1})  # fmt: skip
     differs = table["old_grade"] != table["new_grade"]
     if cut is not None:
         differs |= table["old_referable"] != table["new_referable"]
@@ -188,20 +183,15 @@ def _changes(new: pd.DataFrame, old: pd.DataFrame, cut: int | None) -> pd.DataFr
 
 
 def _counts(new: pd.DataFrame, old: pd.DataFrame, cut: int | None) -> dict[str, Any]:
-    """How many photographs got another grade, and how many people (groups) are newly or no longer referred.
-
-    A person is referred if any of the photographs is.
-    """
+    """How many photographs got another grade, and how many people (groups, by any photograph) another referral."""
     found: dict[str, Any] = {"grades": int((new["grade"] != old["grade"]).sum())}
     if cut is None:
         return found
     groups = new["group"].fillna("").to_numpy()
     photographs = {"now": calls_of(new, cut), "before": calls_of(old, cut), "ill": severity(new, cut)[1]}
     people = pd.DataFrame(photographs).groupby(np.where(groups != "", groups, new.index)).any()
-    changed = {
-        "newly_referred": people["now"] & ~people["before"],
-        "no_longer_referred": people["before"] & ~people["now"],
-    }
+    changed = {"newly_referred": people["now"] & ~people["before"],
+               "no_longer_referred": people["before"] & ~people["now"]}  # fmt: skip
     for name, chosen in changed.items():
         found[name] = {"patients": int(chosen.sum()), "with_disease": int(people["ill"][chosen].sum())}
     return found
@@ -212,12 +202,10 @@ def record_of(run: Path) -> dict[str, Any]:
     said = read_json(run / "provenance.json") if (run / "provenance.json").is_file() else {}
     members = read_model(run).get("members", ["."]) if (run / "model.json").is_file() else ["."]
     weights = [file for name in members if (file := run / name / WEIGHTS).is_file()]
-    return {
-        "folder": str(run), "parent": said.get("parent"), "command": said.get("command"),
-        "started": said.get("started"), "code": {"commit": said.get("commit"), **said.get("versions", {})},
-        "data": said.get("data", {}), "starting_weights": said.get("weights", {}),
-        "sha256": {str(file.relative_to(run)): sha256_of(file) for file in weights},
-    }  # fmt: skip
+    return {"folder": str(run), "parent": said.get("parent"), "command": said.get("command"),
+            "started": said.get("started"), "code": {"commit": said.get("commit"), **said.get("versions", {})},
+            "data": said.get("data", {}), "starting_weights": said.get("weights", {}),
+            "sha256": {str(file.relative_to(run)): sha256_of(file) for file in weights}}  # fmt: skip
 
 
 def write_comparison(folder: Path, entries: Sequence[Mapping[str, Any]], changes: Sequence[pd.DataFrame]) -> None:

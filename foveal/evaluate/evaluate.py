@@ -106,16 +106,14 @@ def measure_predictions(
     referral = readout.referral
     if scale.referable_from != model.get("referable_from", 2):  # these calls are for another cutoff
         table, referral = table.drop(columns="referable"), None
-    about = {
-        "predictions": file.name, "split": split, "images": len(table), "groups": resampling.groups,
-        "classes": names, "referable_from": scale.referable_from,
-        "sight_threatening_from": scale.sight_threatening_from, "prevalence": config.prevalence,
-        "resamples": RESAMPLES, "seed": SEED, "interval": "95 %, BCa bootstrap over groups",
-        **({"coverage": readout.coverage} if readout.coverage else {}), **corrected,
-        **({} if referral is None else {"referral": asdict(referral)}),
-        **({"oedema": True} if predicted_oedema(table) is not None else {}),
-        **({"held_out": list(config.hold_out)} if config.hold_out else {}),
-    }  # fmt: skip
+    about = {"predictions": file.name, "split": split, "images": len(table), "groups": resampling.groups,
+             "classes": names, "referable_from": scale.referable_from,
+             "sight_threatening_from": scale.sight_threatening_from, "prevalence": config.prevalence,
+             "resamples": RESAMPLES, "seed": SEED, "interval": "95 %, BCa bootstrap over groups",
+             **({"coverage": readout.coverage} if readout.coverage else {}), **corrected,
+             **({} if referral is None else {"referral": asdict(referral)}),
+             **({"oedema": True} if predicted_oedema(table) is not None else {}),
+             **({"held_out": list(config.hold_out)} if config.hold_out else {})}  # fmt: skip
     if config.records is not None and run != file.parent:  # a cohort, whose set may be corrected later
         with hushed():
             card = open_prepared(config.records).card
@@ -178,7 +176,6 @@ def _rows(config: EvaluateConfig, file: Path, run: Path) -> tuple[pd.DataFrame, 
 
 
 def _write(config: EvaluateConfig, out: Path, result: dict[str, Any], everything: pd.DataFrame) -> None:
-    """Write and print the results, corrections.csv and label_noise.csv."""
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, result)
     show(result)

@@ -32,6 +32,7 @@ RESAMPLES = 1000  # with fewer, limits vary visibly between seeds; more take lon
 BLOCK = 4096  # groups converted to float64 at a time, which limits the memory
 MOST_SKEWED = 10_000  # groups: with more, skewness is negligible (it falls with their square root) and not computed
 Metric = Callable[[np.ndarray], np.ndarray]  # of confusion matrices
+Figure = tuple[float, np.ndarray]  # the value of a metric, and its resamples [R]
 KAPPAS = (metrics.quadratic_kappa, metrics.linear_kappa, metrics.unweighted_kappa)  # need labels of several grades
 MOST_BIAS = 1.9  # standard errors: keeps a value at the edge of its resamples within its own interval
 

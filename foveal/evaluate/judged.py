@@ -89,10 +89,9 @@ def doubts(table: pd.DataFrame) -> pd.DataFrame:
     probabilities, labels = table[probability_columns(table)].to_numpy(float), table["label"].to_numpy(np.int64)
     rows, others = np.arange(len(labels)), probabilities.copy()
     own, others[rows, labels] = probabilities[rows, labels], -np.inf
-    found = pd.DataFrame({
-        "id": table["id"], "label": labels, "grade": table["grade"], "probability": own.round(6),
-        "suspicion": ((1 - (own - others.max(1))) / 2).round(6), "likely": likely(probabilities, labels),
-    })  # fmt: skip
+    found = pd.DataFrame({"id": table["id"], "label": labels, "grade": table["grade"], "probability": own.round(6),
+                          "suspicion": ((1 - (own - others.max(1))) / 2).round(6),
+                          "likely": likely(probabilities, labels)})  # fmt: skip
     found = found[(found["likely"] != found["label"]) & (found["suspicion"] > 0.5)]
     return found.sort_values(["suspicion", "id"], ascending=[False, True], ignore_index=True)
 

@@ -20,10 +20,8 @@ from foveal.readout.predictions import probability_columns
 from foveal.readout.readout import LEAST_IMAGES
 from foveal.readout.scales import Scale
 
-OVERALL = (
-    metrics.accuracy, metrics.balanced_accuracy, metrics.quadratic_kappa, metrics.linear_kappa,
-    metrics.unweighted_kappa, metrics.macro_f1, metrics.weighted_f1, metrics.mean_absolute_error,
-)  # fmt: skip
+OVERALL = (metrics.accuracy, metrics.balanced_accuracy, metrics.quadratic_kappa, metrics.linear_kappa,
+           metrics.unweighted_kappa, metrics.macro_f1, metrics.weighted_f1, metrics.mean_absolute_error)  # fmt: skip
 BY_DISTANCE = {metrics.quadratic_kappa, metrics.linear_kappa, metrics.mean_absolute_error}
 
 Confusions = tuple[np.ndarray, np.ndarray, np.ndarray]  # of the grades, their resamples, a constant
@@ -60,23 +58,18 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
     for k, name in enumerate(scale.names):
         names = (f"auc of {name}", f"average precision of {name}")
         found |= _areas(probabilities[:, k], labels == k, names, int((labels == k).sum()), resampling)
-    return {
-        "metrics": found, "confusion": total.astype(int).tolist(), "constant_answer": scale.names[answer],
-        "curves": shapes, "reliability": curves.reliability(probabilities, labels),
-    }  # fmt: skip
+    return {"metrics": found, "confusion": total.astype(int).tolist(), "constant_answer": scale.names[answer],
+            "curves": shapes, "reliability": curves.reliability(probabilities, labels)}  # fmt: skip
 
 
 def _areas(
     scores: np.ndarray, positive: np.ndarray, names: tuple[str, str], n: int, resampling: Resampling
 ) -> dict[str, Any]:
-    """The areas under the ROC and the precision-recall curve, under the two `names`."""
     area = metrics.area_under_curve(scores, positive)
     mean = curves.average_precision(scores, positive) if not math.isnan(area) else math.nan
     areas, means = curves.resampled_areas(scores, positive, resampling)
-    return {
-        names[0]: _with_constant(resampling.entry(area, areas, n), 0.5),
-        names[1]: _with_constant(resampling.entry(mean, means, n), float(positive.mean())),
-    }
+    return {names[0]: _with_constant(resampling.entry(area, areas, n), 0.5),
+            names[1]: _with_constant(resampling.entry(mean, means, n), float(positive.mean()))}  # fmt: skip
 
 
 def _per_class(
@@ -111,16 +104,12 @@ def measure_rules(table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resa
         fitted = decisions.cut(places, decisions.shrunk_cutoffs(decisions.place_of(others, "sharpened"), truth[known]))
     else:
         fitted = decisions.out_of_fold(places, truth[labels], resampling.units)
-    rules = {
-        "given": table["grade"].to_numpy(np.int64), "argmax": decisions.decide(probabilities, "most_probable"),
-        "half-way": decisions.decide(probabilities, "expected"), "median": decisions.medians(probabilities),
-        "sharpened": decisions.decide(probabilities, "sharpened"), "fitted": fitted,
-    }  # fmt: skip
-    return {
-        rule: {"quadratic_kappa": resampling.of_grades(metrics.quadratic_kappa, labels, grades, len(truth)),
-               "accuracy": resampling.mean(labels == grades, is_share=True)}
-        for rule, grades in rules.items()
-    }  # fmt: skip
+    rules = {"given": table["grade"].to_numpy(np.int64), "argmax": decisions.decide(probabilities, "most_probable"),
+             "half-way": decisions.decide(probabilities, "expected"), "median": decisions.medians(probabilities),
+             "sharpened": decisions.decide(probabilities, "sharpened"), "fitted": fitted}  # fmt: skip
+    return {rule: {"quadratic_kappa": resampling.of_grades(metrics.quadratic_kappa, labels, grades, len(truth)),
+                   "accuracy": resampling.mean(labels == grades, is_share=True)}
+            for rule, grades in rules.items()}  # fmt: skip
 
 
 def _read(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

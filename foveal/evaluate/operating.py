@@ -199,13 +199,10 @@ def measure_patients(
     # --by eye joined the eyes to graded photographs only
     seen, unseen = (part if "eye" in part else part.assign(eye="") for part in (table, unseen))
     rows = pd.concat([
-        seen[columns].assign(
-            gradable=gradable, called=gradable & calls_of(table, cut), ill=severity(table, cut)[1], told=True
-        ),
-        unseen[columns].assign(
-            gradable=False, called=False, ill=unseen["label"].fillna(-1).ge(cut) | labelled_oedema(unseen),
-            told=unseen["label"].notna(),
-        ),
+        seen[columns].assign(gradable=gradable, called=gradable & calls_of(table, cut), told=True,
+                             ill=severity(table, cut)[1]),
+        unseen[columns].assign(gradable=False, called=False, told=unseen["label"].notna(),
+                               ill=unseen["label"].fillna(-1).ge(cut) | labelled_oedema(unseen)),
     ])  # fmt: skip
     names = rows["group"].fillna("").astype(str)
     coarse = [is_coarse(str(name), group) for name, group in zip(rows["id"], names, strict=True)]
@@ -226,9 +223,7 @@ def measure_patients(
     resampling = Resampling(group_codes(judged.index.get_level_values("group").to_numpy().astype(str)))
     called, ill = (judged[name].to_numpy(bool) for name in ("called", "ill"))
     lost = units[~units["gradable"]]
-    return {
-        f"{each}s": len(units), "photographs": len(known), "ungradable": int((~known["gradable"]).sum()),
-        "insufficient": len(lost), "insufficient_positive": int(lost["ill"].sum()),
-        "insufficient_unknown": int((~lost["ill"] & ~lost["told"]).sum()),
-        "unknown_patient": len(rows) - len(known), **judge(called, ill, resampling, prevalence),
-    }  # fmt: skip
+    return {f"{each}s": len(units), "photographs": len(known), "ungradable": int((~known["gradable"]).sum()),
+            "insufficient": len(lost), "insufficient_positive": int(lost["ill"].sum()),
+            "insufficient_unknown": int((~lost["ill"] & ~lost["told"]).sum()),
+            "unknown_patient": len(rows) - len(known), **judge(called, ill, resampling, prevalence)}  # fmt: skip

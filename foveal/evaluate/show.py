@@ -33,19 +33,16 @@ def show(result: Mapping[str, Any]) -> None:
             found.append(number(entry["value"], 3) + low + (f"\nn = {entry['n']}" if entry["n"] != one["n"] else ""))
         return found
 
-    print_template(
-        "results.txt", result=result, rates_of=rates_of, of_class=of_class, of_part=of_part, per_class=PER_CLASS,
-        limits=limits,
-    )  # fmt: skip
+    print_template("results.txt", result=result, rates_of=rates_of, of_class=of_class, of_part=of_part,
+                   per_class=PER_CLASS, limits=limits)  # fmt: skip
 
 
 def warnings(result: Mapping[str, Any]) -> list[str]:
     """Warnings about the results, the most serious last; templates/warnings.txt has the sentences."""
-    said = told(
-        "warnings.txt", result=result, apart=_apart(result["decisions"]), small_class=SMALL_CLASS,
-        few_groups=FEW_GROUPS, few_positive=FEW_POSITIVE, given=sum(map(any, zip(*result["confusion"], strict=True))),
-        chosen_on={point["target"]: point["chosen_positive"] for point in result["operating_points"]},
-    )  # fmt: skip
+    said = told("warnings.txt", result=result, apart=_apart(result["decisions"]), small_class=SMALL_CLASS,
+                chosen_on={point["target"]: point["chosen_positive"] for point in result["operating_points"]},
+                few_groups=FEW_GROUPS, few_positive=FEW_POSITIVE,
+                given=sum(map(any, zip(*result["confusion"], strict=True))))  # fmt: skip
     return [text for (text,) in said]
 
 

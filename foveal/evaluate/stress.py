@@ -18,7 +18,7 @@ from foveal import metrics
 from foveal.console import warn
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.difference import difference
-from foveal.evaluate.intervals import RESAMPLES, Resampling
+from foveal.evaluate.intervals import RESAMPLES, Figure, Resampling
 from foveal.evaluate.operating import severity
 from foveal.files import json_ready
 from foveal.readout.predictions import probability_columns
@@ -106,7 +106,7 @@ def limits(found: Mapping[str, Any]) -> Iterator[tuple[str, str | None, dict[str
         yield CHANGES[name].title, held[-1] if held else None, broken[0] if broken else None
 
 
-def _figures(rows: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, tuple[float, np.ndarray]]:
+def _figures(rows: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Figure]:
     """name -> value and resamples; the first decides whether grades hold."""
     labels, grades, size = rows["label"].to_numpy(np.int64), rows["grade"].to_numpy(np.int64), len(scale.names)
     metric = metrics.quadratic_kappa if scale.ordered else metrics.accuracy

@@ -23,10 +23,8 @@ from foveal.page.words import counted
 BY_GRADE = "grade"
 LEAST_OF_EACH = 20  # validation images with and without referable disease; with fewer, each one moves the threshold
 OEDEMA, CLASSES = "oedema", ("0", "1")
-COLUMNS = (
-    "oedema", "edema", "macular_oedema", "macular_edema", "dme", "adjudicated_dme", "maculopathy",
-    "risk_of_macular_edema",
-)  # fmt: skip
+COLUMNS = ("oedema", "edema", "macular_oedema", "macular_edema", "dme", "adjudicated_dme", "maculopathy",
+           "risk_of_macular_edema")  # fmt: skip
 ABSENT = ("0", "no", "absent", "none", "false")
 PRESENT = ("1", "2", "yes", "present", "true")  # IDRiD has 1 for exudates and 2 for exudates near the fovea
 UNKNOWN = ("", "na", "nan", "unknown", "ungradable")
@@ -78,11 +76,9 @@ def check_referral(least: float, lowest: int | None, labels: np.ndarray) -> None
     negative = len(labels) - positive
     if positive < needed or negative < LEAST_OF_EACH:
         has = f"{counted(positive, 'validation image')} with referable disease and {negative} without"
-        raise FovealError(
-            "referral.too_few", f"--refer-at sensitivity={least:g}: there are {has}",
-            expected=f"at least {needed} with and {LEAST_OF_EACH} without",
-            fix="prepare the set with a larger --val, use --folds 5, or leave out --refer-at",
-        )  # fmt: skip
+        fix = "prepare the set with a larger --val, use --folds 5, or leave out --refer-at"
+        raise FovealError("referral.too_few", f"--refer-at sensitivity={least:g}: there are {has}", fix=fix,
+                          expected=f"at least {needed} with and {LEAST_OF_EACH} without")  # fmt: skip
 
 
 def oedema_of(columns: pd.DataFrame) -> pd.Series | None:
