@@ -31,10 +31,8 @@ from foveal.report.summary import summary
 from foveal.report.travel import beside, is_comparison, read_cohort, travel
 
 # Details behind the summary, the figures and the charts that carry it.
-FOLDED = (
-    "classes", "reliability", "stress", "doubts", "explanations", "missing", "data", "training",
-    "pretraining", "provenance",
-)  # fmt: skip
+FOLDED = ("classes", "reliability", "stress", "doubts", "explanations", "missing", "data", "training",
+          "pretraining", "provenance")  # fmt: skip
 FOLDED_BESIDE = ("metrics", "misgraded")  # where several runs are compared
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
 
@@ -80,26 +78,20 @@ def render_page(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> str:
         only = made({"travel": travel([], [], compared)})
         return page(only, title=names, kind="Foveal report", subtitle="sources held out in turn")
     titles = [str(run.card["title"]) for run in runs if run.card]
-    return page(
-        sections(runs, compared), title=listed([run.name for run in runs]), kind="Foveal report",
-        subtitle=runs[0].kind if len(runs) == 1 else f"comparison of {len(runs)} runs",
-        about=" · ".join(filter(None, dict.fromkeys([*titles, *(run.day for run in runs)]))),
-        footer="Made by Foveal, from the run folders alone.",
-    )  # fmt: skip
+    return page(sections(runs, compared), title=listed([run.name for run in runs]), kind="Foveal report",
+                subtitle=runs[0].kind if len(runs) == 1 else f"comparison of {len(runs)} runs",
+                about=" · ".join(filter(None, dict.fromkeys([*titles, *(run.day for run in runs)]))),
+                footer="Made by Foveal, from the run folders alone.")  # fmt: skip
 
 
 def render_cohort(cohort: Evidence, own: Evidence) -> str:
     """The page about a cohort that the run `own` has graded, as HTML."""
     findings = find([cohort])
-    contents = made({
-        "summary": summary([cohort], findings, cohort=True) | {"runs": [own]},
-        "cohort": beside(cohort, own), "versus": quality.versus(findings), **judged(findings),
-        "doubts": pictures.doubts([cohort]),
-    })  # fmt: skip
-    return page(
-        contents, title=f"{own.name} on {cohort.name}", kind="Foveal report", subtitle=own.kind,
-        footer="Made by Foveal, from the run folder alone.",
-    )  # fmt: skip
+    contents = made({"summary": summary([cohort], findings, cohort=True) | {"runs": [own]},
+                     "cohort": beside(cohort, own), "versus": quality.versus(findings), **judged(findings),
+                     "doubts": pictures.doubts([cohort])})  # fmt: skip
+    return page(contents, title=f"{own.name} on {cohort.name}", kind="Foveal report", subtitle=own.kind,
+                footer="Made by Foveal, from the run folder alone.")  # fmt: skip
 
 
 def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Section]:
@@ -131,11 +123,9 @@ def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Se
 
 def judged(findings: Sequence[Finding]) -> dict[str, Any]:
     """The contents of the sections about the images that were judged."""
-    return {
-        "metrics": quality.metrics(findings), "operating": operating(findings), "confusion": findings,
-        "classes": quality.by_class(findings), "reliability": quality.reliability(findings),
-        "subgroups": quality.subgroups(findings), "stress": quality.stress(findings),
-    }  # fmt: skip
+    return {"metrics": quality.metrics(findings), "operating": operating(findings), "confusion": findings,
+            "classes": quality.by_class(findings), "reliability": quality.reliability(findings),
+            "subgroups": quality.subgroups(findings), "stress": quality.stress(findings)}  # fmt: skip
 
 
 def made(contents: Mapping[str, Any], folded: Sequence[str] = FOLDED) -> list[Section]:

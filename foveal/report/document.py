@@ -35,9 +35,7 @@ from foveal.report.operating import TARGETS, meaning, points_of
 from foveal.report.summary import headline
 from foveal.report.travel import read_cohort
 
-DOCUMENTS = {
-    "model-card": "Model card", "data-sheet": "Data sheet", "stard-ai": "Checklist", "claim": "Checklist",
-}  # fmt: skip
+DOCUMENTS = {"model-card": "Model card", "data-sheet": "Data sheet", "stard-ai": "Checklist", "claim": "Checklist"}
 FOLDER, FIGURE = "documents", "flow.svg"
 LINE, PAD, GAP, WIDTH, SIDE = 18, 10, 26, 330, 300  # px: of the boxes in the figure
 

@@ -25,10 +25,8 @@ from foveal.readout.predictions import probability_columns, read_predictions, re
 from foveal.runs import WEIGHT_FILES, read_metrics, set_of, started_in
 from foveal.sets.corrections import FILE as CORRECTIONS
 
-DOCUMENTS = {
-    "provenance": "provenance.json", "model": "model.json", "card": "card.json", "health": "health.json",
-    "explained": "explain/explain.json",
-}  # fmt: skip
+DOCUMENTS = {"provenance": "provenance.json", "model": "model.json", "card": "card.json", "health": "health.json",
+             "explained": "explain/explain.json"}  # fmt: skip
 # File, columns that it must have, and the verb that writes it again.
 TABLES: dict[str, tuple[str, Sequence[str], str]] = {
     "misgraded": ("misgraded.csv", (), "train"),
@@ -81,8 +79,7 @@ class Evidence:
     @cached_property
     def ungraded(self) -> int:
         """The number of images of the evaluated part that have no grade."""
-        rows = read_ungraded(self.path / "predictions.csv")
-        return int(rows["split"].isin(self.judged["split"]).sum())
+        return int(read_ungraded(self.path / "predictions.csv")["split"].isin(self.judged["split"]).sum())
 
     @property
     def headline_names(self) -> list[str]:
@@ -194,10 +191,9 @@ def read_evidence(run: Path) -> Evidence:
     predictions, result = _read_predictions(run)
     found: dict[str, Any] = {name: read_table(run / file, needed, by) for name, (file, needed, by) in TABLES.items()}
     found |= {name: read_json(run / file) if (run / file).is_file() else {} for name, file in DOCUMENTS.items()}
-    return Evidence(
-        path=run, verb=verb, options=options, predictions=predictions, result=result, rows=read_metrics(run),
-        probe=pd.read_csv(run / "probe.csv") if (run / "probe.csv").is_file() else None, **found,
-    )  # fmt: skip
+    probe = pd.read_csv(run / "probe.csv") if (run / "probe.csv").is_file() else None
+    return Evidence(path=run, verb=verb, options=options, rows=read_metrics(run), probe=probe, predictions=predictions,
+                    result=result, **found)  # fmt: skip
 
 
 def read_table(file: Path, needed: Sequence[str], verb: str) -> pd.DataFrame | None:

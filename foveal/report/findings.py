@@ -74,10 +74,9 @@ def find(runs: Sequence[Evidence]) -> list[Finding]:
         constant = rows.assign(grade=run.classes.index(result["constant_answer"]))
         resampling = {key: result["about"][key] for key in ("resamples", "seed")}
         referable = result["about"]["referable_from"] if run.ordered else None
-        found.append(Finding(
-            evidence=run, rows=rows, result=result, against_constant=paired_difference(constant, rows, **resampling),
-            against_first=None if rows is tables[0] else paired_difference(tables[0], rows, referable, **resampling),
-        ))  # fmt: skip
+        first = None if rows is tables[0] else paired_difference(tables[0], rows, referable, **resampling)
+        found.append(Finding(evidence=run, rows=rows, result=result, against_first=first,
+                             against_constant=paired_difference(constant, rows, **resampling)))  # fmt: skip
     return found
 
 

@@ -30,15 +30,11 @@ def data(runs: Sequence[Evidence], before: Mapping[Path, Sequence[Evidence]]) ->
         counts = {} if run.seen is None else run.seen["set"].value_counts(sort=False).to_dict()
         rows = [[str(name), count, str(hashes.get(name, "–"))[:16]] for name, count in counts.items()]
         pools.append({"name": run.name, "rows": rows})
-    return {
-        "sets": [_set(run) for run in by_hash.values()],
-        "pools": pools,
-        "leaks": [leaks(run, before[run.path]) for run in graders if run.result],
-    }
+    return {"sets": [_set(run) for run in by_hash.values()], "pools": pools,
+            "leaks": [leaks(run, before[run.path]) for run in graders if run.result]}  # fmt: skip
 
 
 def _set(run: Evidence) -> dict[str, Any]:
-    """What is known of a prepared set: its card, images per class and part, and corrected labels."""
     counts = {words: run.card["counts"][split] for split, words in SPLITS.items() if split in run.card["counts"]}
     rows: list[list[Shown]] = [[name, *(part["per_class"].get(name) for part in counts.values())]
                                for name in run.card["classes"]]  # fmt: skip
@@ -62,12 +58,11 @@ def _corrections(run: Evidence) -> dict[str, Any] | None:
 def leaks(run: Evidence, before: Sequence[Evidence]) -> dict[str, Any]:
     """Facts on whether images were used for both training and evaluation; seen: None if that is not known."""
     init = str(run.options.get("init"))
-    return {
-        "name": run.name, "allowed": [learner.name for learner in (run, *before) if learner.options.get("allow_leaks")],
-        "seen": None if run.seen is None else len(run.seen), "both": leaked_ids(run),
-        "judged": 0 if run.predictions is None else len(run.predictions), "folds": run.options.get("folds"),
-        "untold": init if init.endswith(WEIGHT_FILES) else "",
-    }  # fmt: skip
+    return {"name": run.name,
+            "allowed": [learner.name for learner in (run, *before) if learner.options.get("allow_leaks")],
+            "seen": None if run.seen is None else len(run.seen), "both": leaked_ids(run),
+            "judged": 0 if run.predictions is None else len(run.predictions), "folds": run.options.get("folds"),
+            "untold": init if init.endswith(WEIGHT_FILES) else ""}  # fmt: skip
 
 
 def leaked_ids(run: Evidence) -> list[str]:
@@ -90,11 +85,8 @@ def leaked_ids(run: Evidence) -> list[str]:
 
 def missing(findings: Sequence[Finding], graders: Sequence[Evidence]) -> list[dict[str, str]]:
     """What is not on the page yet (`what`), and the `command` that adds it."""
-
-    def command(*parts: object) -> str:
-        return f"foveal {shlex.join(map(str, parts))}"
-
-    said = told("missing.txt", findings=findings, graders=graders, command=command)
+    said = told("missing.txt", findings=findings, graders=graders,
+                command=lambda *parts: f"foveal {shlex.join(map(str, parts))}")  # fmt: skip
     return [{"what": what, "command": line} for what, line in said]
 
 
@@ -104,17 +96,15 @@ def limits(runs: Sequence[Evidence], findings: Sequence[Finding]) -> dict[str, A
     sizes = {run.model["image_size"] for run in graders if "image_size" in run.model}
     groups = min((finding.result["about"]["groups"] for finding in findings), default=0)
     counts = zip(findings[0].evidence.classes, findings[0].result["confusion"], strict=True) if findings else []
-    return {
-        "card": graders[0].card if graders else None, "learned": graders[0].images("train") if graders else 0,
-        "sizes": [str(size) for size in sorted(sizes)],
-        "graders": len(findings), "areas": any("referable_auc" in finding.metrics for finding in findings),
-        "patients_unknown": any(not finding.evidence.patients_known for finding in findings),
-        "groups": groups if groups < FEW_GROUPS else 0,
-        "small": [name for name, row in counts if sum(row) < SMALL_CLASS], "small_class": SMALL_CLASS,
-        "not_test": any(finding.result["about"]["split"] != "test" for finding in findings),
-        "corrected": any(finding.result["about"].get("corrections") or finding.evidence.card.get("corrections")
-                         for finding in findings),
-        "unseen": any(one["held_out"] for finding in findings for one in finding.result.get("sources", ())),
-        "gone": [run for run in runs if run.starting_run and not is_run(run.starting_run)],
-        "drawn": any(run.card.get("name") == "phantom" for run in runs),
-    }  # fmt: skip
+    return {"card": graders[0].card if graders else None, "learned": graders[0].images("train") if graders else 0,
+            "sizes": [str(size) for size in sorted(sizes)],
+            "graders": len(findings), "areas": any("referable_auc" in finding.metrics for finding in findings),
+            "patients_unknown": any(not finding.evidence.patients_known for finding in findings),
+            "groups": groups if groups < FEW_GROUPS else 0,
+            "small": [name for name, row in counts if sum(row) < SMALL_CLASS], "small_class": SMALL_CLASS,
+            "not_test": any(finding.result["about"]["split"] != "test" for finding in findings),
+            "corrected": any(finding.result["about"].get("corrections") or finding.evidence.card.get("corrections")
+                             for finding in findings),
+            "unseen": any(one["held_out"] for finding in findings for one in finding.result.get("sources", ())),
+            "gone": [run for run in runs if run.starting_run and not is_run(run.starting_run)],
+            "drawn": any(run.card.get("name") == "phantom" for run in runs)}  # fmt: skip

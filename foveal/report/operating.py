@@ -23,11 +23,10 @@ def operating(findings: Sequence[Finding]) -> dict[str, Any] | None:
         targets, people = [], finding.result.get("patients")
         for target, title in TARGETS.items():
             if points := points_of(finding.result, target):
-                targets.append({
-                    "title": title, "meaning": meaning(finding.evidence, finding.result, target),
-                    "rows": [_row(point) for point in points], "first": points[0], "own_share": own_share(points[0]),
-                    "panels": _panels(finding.result["curves"][target], points), "elsewhere": elsewhere(points[0]),
-                })  # fmt: skip
+                targets.append({"title": title, "meaning": meaning(finding.evidence, finding.result, target),
+                                "rows": [_row(point) for point in points], "first": points[0],
+                                "own_share": own_share(points[0]), "elsewhere": elsewhere(points[0]),
+                                "panels": _panels(finding.result["curves"][target], points)})  # fmt: skip
         patients = people and {**people, "rows": [["worse eye", *_rates(_complete(people))]]}
         runs += [{"name": finding.name, "targets": targets, "patients": patients}] if targets else []
     notes = [finding.result.get("operating_points_note") for finding in findings]
@@ -54,7 +53,6 @@ def meaning(run: Evidence, result: Mapping[str, Any], target: str) -> str:
 
 
 def _row(point: Mapping[str, Any]) -> list[Shown]:
-    """The name of the point, its threshold and what it was chosen on, and its figures."""
     where = {"val": "validation"}.get(point["chosen_on"], point["chosen_on"]) or "–"
     images = f"n = {point['chosen_n']:,}, {point['chosen_positive']:,} with disease" if point["chosen_n"] else ""
     return [point["name"], threshold(point), Cell(text=where, tone="muted", small=images), *_rates(point)]
@@ -103,8 +101,7 @@ def elsewhere(point: Mapping[str, Any]) -> list[list[str]]:
 
 def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """The ROC and the precision-recall curve with the points on them; none if all images are of one kind."""
-    roc: list[Mark] = []
-    precision: list[Mark] = []
+    roc, precision = list[Mark](), list[Mark]()
     for k, point in enumerate(points):
         found, passed, right = point["sensitivity"]["value"], point["specificity"]["value"], precision_here(point)
         look: dict[str, Any] = {"label": point["name"], "shape": MARKS[k % 4], "look": series(k % 4 + 1)}
@@ -113,10 +110,8 @@ def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> l
     lines = {name: Line(label="grader", x=[x for x, _ in curve], y=[y for _, y in curve])
              for name, curve in curves.items()}  # fmt: skip
     chance = Line(label="chance", x=[0, 1], y=[0, 1], look="dashed muted")
-    panels = [
-        Panel(title="ROC curve", x_label="1 − specificity", y_label="sensitivity", lines=[lines["roc"], chance],
-              marks=roc, square=True),
-        Panel(title="Precision and recall", x_label="recall (sensitivity)", y_label="precision (PPV)",
-              lines=[lines["precision_recall"]], marks=precision, square=True),
-    ]  # fmt: skip
+    panels = [Panel(title="ROC curve", x_label="1 − specificity", y_label="sensitivity", lines=[lines["roc"], chance],
+                    marks=roc, square=True),
+              Panel(title="Precision and recall", x_label="recall (sensitivity)", y_label="precision (PPV)",
+                    lines=[lines["precision_recall"]], marks=precision, square=True)]  # fmt: skip
     return panels if curves["roc"] else []

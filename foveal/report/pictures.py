@@ -37,9 +37,7 @@ def worst_errors(graders: Sequence[Evidence], most: int = MOST_PICTURES) -> list
                 "pictures": [
                     _pictured(run, str(row["id"]), f"{run.class_name(row['label'])} → {run.class_name(row['grade'])}",
                               f"probability {float(row['probability']):.2f}", run.explanation(str(row["id"])),
-                              _file(run, row))
-                    for row in worst_of(run, most)
-                ],
+                              _file(run, row)) for row in worst_of(run, most)],
             })  # fmt: skip
     return runs
 
@@ -76,11 +74,9 @@ def _pictured(
     heat, border = (run.heat_map(image), image.get("border_energy")) if image else (None, None)
     note = (image or {}).get("note") or ("" if border is None else f"{border:.0%} of it is on the edge")
     sources = [embedded_file(file, SIDE) for file in (photograph, heat) if file is not None]
-    return Picture(
-        source=sources[0], overlay="".join(sources[1:]), overlay_shows="where the grader looked", id=name,
-        text=text, lines=[line, *[f"map: {note}"] * bool(note)],
-        alarm="alarm" if note and image.get("alarm") else "",
-    )  # fmt: skip
+    return Picture(source=sources[0], overlay="".join(sources[1:]), overlay_shows="where the grader looked", id=name,
+                   text=text, lines=[line, *[f"map: {note}"] * bool(note)],
+                   alarm="alarm" if note and image.get("alarm") else "")  # fmt: skip
 
 
 def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any] | None:
@@ -97,11 +93,8 @@ def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any
             "method": run.explained.get("method") or "unknown", "target": run.explained.get("target"),
             "alarms": sum(bool(image.get("alarm")) for image in images),
             "cannot_show": run.explained.get("cannot_show"),
-            "pictures": [
-                _pictured(run, str(image["id"]), f"given {run.class_name(image.get('grade'))}",
-                          f"true {run.class_name(image.get('label'))}", image)
-                for image in shown
-            ],
+            "pictures": [_pictured(run, str(image["id"]), f"given {run.class_name(image.get('grade'))}",
+                                   f"true {run.class_name(image.get('label'))}", image) for image in shown],
         })  # fmt: skip
     return {"runs": runs, "cannot_show": runs[-1]["cannot_show"]} if runs else None
 
@@ -116,19 +109,17 @@ def doubts(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
             doubted = run.doubts.assign(suspicion=suspicion)[run.doubts["likely"] != run.doubts["label"]]
             shown = doubted.sort_values(["suspicion", "id"], ascending=[False, True]).head(most)
             pictures = _thumbnails(run, list(shown["id"]))
-            runs.append({
-                "name": run.name, "doubted": len(doubted), "data": shlex.quote(str(run.options.get("data", "DATA"))),
-                "columns": columns, "rows": [_doubt(run, row, pictures) for row in shown.to_dict("records")],
-            })  # fmt: skip
+            runs.append({"name": run.name, "doubted": len(doubted),
+                         "data": shlex.quote(str(run.options.get("data", "DATA"))), "columns": columns,
+                         "rows": [_doubt(run, row, pictures) for row in shown.to_dict("records")]})  # fmt: skip
     return runs
 
 
 def _doubt(run: Evidence, row: Mapping[Any, Any], pictures: Mapping[str, str]) -> list[Shown]:
     name, figures = str(row["id"]), pd.to_numeric([row["probability"], row["suspicion"]], errors="coerce")
-    return [
-        Cell(text=name, picture=pictures.get(name, "")), run.class_name(row["label"]),
-        run.class_name(row["grade"]) if "grade" in row else "–", run.class_name(row["likely"]), *map(number, figures),
-    ]  # fmt: skip
+    return [Cell(text=name, picture=pictures.get(name, "")), run.class_name(row["label"]),
+            run.class_name(row["grade"]) if "grade" in row else "–", run.class_name(row["likely"]),
+            *map(number, figures)]  # fmt: skip
 
 
 def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:

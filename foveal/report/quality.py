@@ -31,16 +31,13 @@ def comparison(findings: Sequence[Finding]) -> dict[str, Any] | None:
     first, compared = findings[0].name, [one for one in findings if one.against_first]
     names = [name for name in findings[0].evidence.headline_names if name in findings[0].metrics]
     paired = [name for name in names if all(name in (one.against_first or {}) for one in compared)]
-    rows = [
-        [finding.name, *(finding.metrics[name] for name in names),
-         *(finding.against_first[name] if finding.against_first else muted("reference") for name in paired)]
-        for finding in findings
-    ]  # fmt: skip
-    return {
-        "first": first, "rows": rows, "columns": ["grader", *(METRIC_NAMES[name] for name in names + paired)],
-        "groups": [("", 1), ("on the shared images", len(names)), (f"minus {first}", len(paired))],
-        "tests": [{"name": one.name, **one.against_first["mcnemar"]} for one in compared if one.against_first],
-    }  # fmt: skip
+    rows = [[finding.name, *(finding.metrics[name] for name in names),
+             *(finding.against_first[name] if finding.against_first else muted("reference") for name in paired)]
+            for finding in findings]  # fmt: skip
+    return {"first": first, "rows": rows, "columns": ["grader", *(METRIC_NAMES[name] for name in names + paired)],
+            "groups": [("", 1), ("on the shared images", len(names)), (f"minus {first}", len(paired))],
+            "tests": [{"name": one.name, **one.against_first["mcnemar"]}
+                      for one in compared if one.against_first]}  # fmt: skip
 
 
 def versus(findings: Sequence[Finding]) -> dict[str, Any] | None:
@@ -70,12 +67,10 @@ def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
         beside = [number(entry["constant"], 3), number(entry["noise"], 3), f"{entry['n']:,}"]
         rows.append([METRIC_NAMES[name] + mark, *values, *map(muted, beside)])
     shown = ["value", "95 % interval"] if alone else [finding.name for finding in findings]
-    return {
-        "rows": rows, "names": names,
-        "columns": ["metric", *shown, "constant", "noise", "n"], "about": first.result["about"],
-        "constant_answer": first.result["constant_answer"], "classes": first.evidence.classes,
-        "lower_is_better": any(name in LOWER_IS_BETTER for name in names),
-    }  # fmt: skip
+    return {"rows": rows, "names": names,
+            "columns": ["metric", *shown, "constant", "noise", "n"], "about": first.result["about"],
+            "constant_answer": first.result["constant_answer"], "classes": first.evidence.classes,
+            "lower_is_better": any(name in LOWER_IS_BETTER for name in names)}  # fmt: skip
 
 
 def strip_of(entry: Mapping[str, Any], against: float | None) -> Strip | None:
@@ -96,11 +91,9 @@ def by_class(findings: Sequence[Finding]) -> dict[str, Any] | None:
         few = sum(counts) < SMALL_CLASS
         n = Cell(text=f"{sum(counts):,}", small="few" if few else "", tone="unsure" if few else "muted")
         rows.append([name, n, *(finding.metrics[f"{kind} of {name}"] for finding in findings for kind in kinds)])
-    return {
-        "rows": rows, "columns": ["class", "n", *[CLASS_FIGURES[kind] for kind in kinds] * len(findings)],
-        "groups": [] if alone else [("", 2), *((finding.name, len(kinds)) for finding in findings)],
-        "small_class": SMALL_CLASS,
-    }  # fmt: skip
+    return {"rows": rows, "columns": ["class", "n", *[CLASS_FIGURES[kind] for kind in kinds] * len(findings)],
+            "groups": [] if alone else [("", 2), *((finding.name, len(kinds)) for finding in findings)],
+            "small_class": SMALL_CLASS}  # fmt: skip
 
 
 def subgroups(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -124,15 +117,12 @@ def by_column(finding: Finding, groups: Sequence[Mapping[str, Any]]) -> dict[str
     everyone: list[Shown] = ["all images", Cell(text=f"{about['images']:,}", small=counted(about["groups"], "group"))]
     of_all = {**next(iter(points_of(finding.result, REFERABLE)), {}), **finding.metrics}  # by the rule in use
     everyone += [_figure(of_all.get(name), drawn=name == names[0]) for name in names]
-    return {
-        "columns": ["", "n", *(titles[name] for name in names)],
-        "rows": [everyone, *(_subgroup(finding, group, names) for group in groups)],
-        "alone": len(groups) == 1, "few": any(group.get("small") for group in groups),
-    }  # fmt: skip
+    return {"columns": ["", "n", *(titles[name] for name in names)],
+            "rows": [everyone, *(_subgroup(finding, group, names) for group in groups)],
+            "alone": len(groups) == 1, "few": any(group.get("small") for group in groups)}  # fmt: skip
 
 
 def _subgroup(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) -> list[Shown]:
-    """The group, its size and its figures; small groups and figures of few images are marked."""
     small = bool(group.get("small"))
     note = f"{counted(group['groups'], 'group')}{', few' if small else ''}"
     row: list[Shown] = [str(group["value"]) or "not known",
@@ -177,13 +167,11 @@ def reliability(findings: Sequence[Finding]) -> list[dict[str, Any]]:
             panel = Panel(title="Reliability", x_label="probability of the most likely class",
                           y_label="share that was right", lines=lines, square=True)  # fmt: skip
             beyond = sum(one["n"] * (one["confidence"] - one["accuracy"]) for one in bins)
-            runs.append({
-                "name": finding.name, "luck": found.get("luck"), "panel": panel,
-                "gap": beyond / sum(one["n"] for one in bins), "classes": len(finding.evidence.classes),
-                "error": finding.metrics.get("expected_calibration_error", {}).get("value"),
-                "brier": finding.metrics.get("brier", {}).get("value"),
-                "sets": _sets(sets, finding.result["about"].get("coverage")) if sets else None,
-            })  # fmt: skip
+            runs.append({"name": finding.name, "luck": found.get("luck"), "panel": panel,
+                         "gap": beyond / sum(one["n"] for one in bins), "classes": len(finding.evidence.classes),
+                         "error": finding.metrics.get("expected_calibration_error", {}).get("value"),
+                         "brier": finding.metrics.get("brier", {}).get("value"),
+                         "sets": _sets(sets, finding.result["about"].get("coverage")) if sets else None})  # fmt: skip
     return runs
 
 
@@ -224,6 +212,5 @@ def stress(findings: Sequence[Finding]) -> list[dict[str, Any]]:
                     reached = held or Cell(text="unaltered only", tone="bad")
                     change = broken["differences"][name]
                     lowest.append([title, reached, broken["words"], change, percent_cell(broken["changed"])])
-            metric = SPOKEN[name]
-            runs.append({"name": finding.name, "about": found["about"], "metric": metric, "limits": lowest})
+            runs.append({"name": finding.name, "about": found["about"], "metric": SPOKEN[name], "limits": lowest})
     return runs

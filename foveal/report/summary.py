@@ -57,15 +57,13 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
     scores = [{"name": name, **entry, "against": entry["constant"]} for name, entry in finding.headline()]
     figures = [one | {"strip": strip} for one in [*rates, *scores][:4] if (strip := strip_of(one, one["against"]))]
     found = finding.against_constant.get(first)
-    return {
-        "level": "not yet" if doubts(finding) else "here" if ready else "research", "doubts": doubts(finding)[:3],
-        "reached": reached, "per_patient": asked is patients, "counted": asked,
-        "points": points, "asked": ASKED, "figures": figures, "cohort": cohort, "groups": groups,
-        "ungraded": finding.evidence.ungraded,
-        "constant": found["answer"] if found and not alike(finding) else None,
-        "other": finding.result["constant_answer"], "metric": SPOKEN[first],
-        "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
-    }  # fmt: skip
+    return {"level": "not yet" if doubts(finding) else "here" if ready else "research", "doubts": doubts(finding)[:3],
+            "reached": reached, "per_patient": asked is patients, "counted": asked,
+            "points": points, "asked": ASKED, "figures": figures, "cohort": cohort, "groups": groups,
+            "ungraded": finding.evidence.ungraded,
+            "constant": found["answer"] if found and not alike(finding) else None,
+            "other": finding.result["constant_answer"], "metric": SPOKEN[first],
+            "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]]}  # fmt: skip
 
 
 def _answers(finding: Finding) -> dict[str, Any]:
@@ -84,14 +82,13 @@ def _answers(finding: Finding) -> dict[str, Any]:
     common = {"n": wrong[true, given], "of": counts[true].sum(), "true": names[true], "given": names[given]}
     cut = finding.result["about"]["referable_from"] or 1  # the worst: the highest class below it, or as the lowest
     worst = {"true": names[-1], "given": " or ".join(names[:cut]), "n": counts[-1, :cut].sum(), "of": counts[-1].sum()}
-    return {
-        "points": [(point, title.lower()) for title, own in points.items() for point in own],
-        "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
-        "labels": finding.evidence.card.get("title", "its data set"), "low": low, "few": few,
-        "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
-        "common": common if wrong.any() else None, "worst": worst if finding.evidence.ordered and worst["of"] else None,
-        "group": lowest_group(finding), "doubts": doubts(finding), "metric": SPOKEN[finding.evidence.headline_names[0]],
-    }  # fmt: skip
+    return {"points": [(point, title.lower()) for title, own in points.items() for point in own],
+            "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
+            "labels": finding.evidence.card.get("title", "its data set"), "low": low, "few": few,
+            "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
+            "common": common if wrong.any() else None,
+            "worst": worst if finding.evidence.ordered and worst["of"] else None, "group": lowest_group(finding),
+            "doubts": doubts(finding), "metric": SPOKEN[finding.evidence.headline_names[0]]}  # fmt: skip
 
 
 def alike(finding: Finding) -> bool:
@@ -105,10 +102,7 @@ def doubts(finding: Finding) -> list[str]:
     first = finding.against_constant.get(run.headline_names[0])
     accuracy, other = finding.metrics["accuracy"], finding.result["constant_answer"]
     unlike = int((run.judged["unlike"].fillna("") != "").sum()) if "unlike" in run.judged else 0
-    one = alike(finding)
-    no_interval = not one and any(
-        point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable")
-    )
+    one, points = alike(finding), points_of(finding.result, "referable")
     found = {
         "it may have learned from images that it was evaluated on":
             bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
@@ -119,7 +113,8 @@ def doubts(finding: Finding) -> list[str]:
         f"all its photographs have the label “{other}”, so it may miss the others": one,
         f"{unlike} of its photographs are unlike those that it learned from": is_batch_unlike(unlike, len(run.judged)),
         f"its figures come from only {counted(groups, 'group')} of images": groups < FEW_GROUPS,
-        "its sensitivity is not known, or has no interval": no_interval,
+        "its sensitivity is not known, or has no interval":
+            not one and any(point["sensitivity"]["low"] is None for point in points),
     }  # fmt: skip
     return [doubt for doubt, holds in found.items() if holds]
 

@@ -21,11 +21,9 @@ def training(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
 
 def pretraining(runs: Sequence[Evidence], *, introduced: Collection[Evidence]) -> list[dict[str, Any]]:
     """Curves and verdict of every pre-training; introduced: runs whose verdict is already in the summary."""
-    return [
-        {"name": run.name, "run": run, "new": run not in introduced, "verdict": verdicts([run], [])[0],
-         "panels": pretraining_panels(run)}
-        for run in runs
-    ]  # fmt: skip
+    return [{"name": run.name, "run": run, "new": run not in introduced, "verdict": verdicts([run], [])[0],
+             "panels": pretraining_panels(run)}
+            for run in runs]  # fmt: skip
 
 
 def training_panels(run: Evidence) -> list[Panel]:

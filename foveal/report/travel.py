@@ -56,10 +56,7 @@ def travel(
 
 
 def _matrices(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Trained on by tested on: the first metric of a comparison, for each way, share and starting weights.
-
-    The largest shares of the labels come first; at most `MOST_MATRICES`.
-    """
+    """Trained on by tested on: the first metric, for each way, share and starting weights; the largest shares first."""
     metric, found = table["metric"].iloc[0], []
     first = table[(table["metric"] == metric) & (table["tested_on"] != MEAN)]
     first = first.sort_values("share", ascending=False, kind="stable").rename(columns={"images": "n"})
@@ -93,8 +90,10 @@ def _means(table: pd.DataFrame) -> dict[str, Any]:
             shown.append(_difference(row, "gap", "gap_answer") if unseen else None)
             rows.append([*shown, *([_difference(row, "difference", "answer")] if several else [])])
     metric, baseline = str(table["metric"].iloc[0]).replace("_", " "), str(first["init"].iloc[0])
-    columns = ["mean over sources", metric, "unseen minus seen", *[f"minus {baseline}"] * several]
-    return {"rows": rows, "columns": columns}
+    return {
+        "rows": rows,
+        "columns": ["mean over sources", metric, "unseen minus seen", *[f"minus {baseline}"] * several],
+    }
 
 
 def _difference(row: Mapping[Any, Any], name: str, sign: str) -> Shown:
@@ -112,11 +111,10 @@ def read_cohort(own: Evidence, source: Path) -> Evidence:
         raise FovealError("run.not_evaluated", what, fix=fix)
     data, result = Path(read_json(folder / ABOUT)["set"]), read_json(folder / "metrics.json")
     card = read_json(data / "card.json") | result["about"].get("set", {})  # as it was evaluated
-    return replace(
-        own, path=folder, predictions=read_predictions(folder / FILE), result=result,
-        options=own.options | {"data": str(data)}, card=card | {"title": folder.name},
-        doubts=read_table(folder / "label_noise.csv", (), "evaluate"), misgraded=None, explained={},
-    )  # fmt: skip
+    doubts = read_table(folder / "label_noise.csv", (), "evaluate")
+    return replace(own, path=folder, predictions=read_predictions(folder / FILE), result=result, doubts=doubts,
+                   options=own.options | {"data": str(data)}, card=card | {"title": folder.name},
+                   misgraded=None, explained={})  # fmt: skip
 
 
 def _digests(run: Evidence) -> pd.Series:
