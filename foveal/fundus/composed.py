@@ -43,7 +43,6 @@ def is_composed(picture: np.ndarray, frame: np.ndarray, disc: Disc, limits: Mapp
 
 
 def _shrunk(picture: np.ndarray) -> tuple[np.ndarray, float]:
-    """A copy of a picture with a long side of `_SIDE` px, and its scale."""
     scale = _SIDE / max(picture.shape[:2])
     size = [max(2, round(scale * side)) for side in picture.shape[1::-1]]  # of a strip, two pixels are left
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), scale
@@ -63,8 +62,7 @@ def _parts(mask: np.ndarray, limits: Mapping[str, float]) -> int:
 def _solidity(mask: np.ndarray) -> float:
     """The area of a mask as a share of that of its convex hull: 1 for a disc or a rectangle, less for two of them."""
     regions, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    areas = [cv2.contourArea(region) for region in regions]
-    large = [region for region, area in zip(regions, areas, strict=True) if area > 0.01 * mask.size]
+    large = [region for region in regions if cv2.contourArea(region) > 0.01 * mask.size]
     return sum(map(cv2.contourArea, large)) / cv2.contourArea(cv2.convexHull(np.vstack(large))) if large else 1.0
 
 

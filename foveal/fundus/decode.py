@@ -108,10 +108,8 @@ def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageF
 
 
 def _with_opencv(data: bytes, header: ImageFile.ImageFile) -> np.ndarray | None:
-    """Return `[h, w, 3]` RGB of the file's own depth, not rotated; None if OpenCV does not decode it as Pillow does.
-
-    FovealError for a PNG whose checksums are wrong: OpenCV fills what is missing with grey, or prints a message.
-    """
+    """`[h, w, 3]` RGB of the file's own depth, not rotated; None if OpenCV does not decode it as Pillow does.
+    FovealError for a PNG whose checksums are wrong: OpenCV fills what is missing with grey, or prints a message."""
     if header.format not in ("PNG", "BMP", "GIF", "WEBP"):
         return None
     if header.format == "PNG":
