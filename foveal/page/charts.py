@@ -11,10 +11,8 @@ import numpy as np
 
 COLOURS = 6  # the palette of Okabe & Ito, distinct also with colour vision deficiency
 # Shapes around (0, 0) of visually equal size, as SVG paths that start with a relative move.
-SHAPES = {
-    "circle": "m-3.6 0a3.6 3.6 0 1 0 7.2 0a3.6 3.6 0 1 0-7.2 0z", "square": "m-3.2-3.2h6.4v6.4h-6.4z",
-    "triangle": "m0-4.2 4 7h-8z", "diamond": "m0-4.5 3.6 4.5-3.6 4.5-3.6-4.5z",
-}  # fmt: skip
+SHAPES = {"circle": "m-3.6 0a3.6 3.6 0 1 0 7.2 0a3.6 3.6 0 1 0-7.2 0z", "square": "m-3.2-3.2h6.4v6.4h-6.4z",
+          "triangle": "m0-4.2 4 7h-8z", "diamond": "m0-4.5 3.6 4.5-3.6 4.5-3.6-4.5z"}  # fmt: skip
 MARKS = tuple(SHAPES)
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 # Size of a drawing (width, height), and its plot area (left, top, right, bottom).

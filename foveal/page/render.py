@@ -19,13 +19,10 @@ ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(sorted(PACKAGE.glob("*/templates"))), undefined=jinja2.StrictUndefined,
     autoescape=lambda name: not str(name).endswith((".txt", ".md")), trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
-ENVIRONMENT.filters |= {
-    function.__name__: function
-    for function in (
-        cell, words.capital, words.counted, words.difference_with_interval, words.interval, words.listed, words.number,
-        words.percent, words.percent_interval, words.percent_with_interval, words.value_with_interval, value_cell,
-    )
-}  # fmt: skip
+ENVIRONMENT.filters |= {function.__name__: function for function in (
+    cell, words.capital, words.counted, words.difference_with_interval, words.interval, words.listed, words.number,
+    words.percent, words.percent_interval, words.percent_with_interval, words.value_with_interval, value_cell,
+)}  # fmt: skip
 ENVIRONMENT.filters["thousands"] = "{:,}".format
 ENVIRONMENT.globals["kind_of"] = lambda part: type(part).__name__.lower()  # the macro of a part in parts.html
 
@@ -47,9 +44,7 @@ def told(template: str, **contents: Any) -> list[Any]:
     A list of the arguments of `say`, of Verdicts and of Tables. A table has a caption and columns, the rows of each
     `{{ row(…) }}` and the notes of each `{{ note(…) }}` before it; without rows it is left out.
     """
-    found: list[Any] = []
-    rows: list[Sequence[Shown]] = []
-    notes: list[str] = []
+    found, rows, notes = list[Any](), list[Sequence[Shown]](), list[str]()
 
     def table(caption: str, columns: Sequence[str]) -> None:
         if rows:
@@ -57,13 +52,9 @@ def told(template: str, **contents: Any) -> list[Any]:
         rows.clear()
         notes.clear()
 
-    tellers = {
-        "say": lambda *words: found.append(words),
-        "table": table,
-        "note": notes.append,
-        "row": lambda *cells: rows.append(cells),
-        "verdict": lambda tone, text, grounds: found.append(Verdict(tone=tone, text=text, grounds=grounds)),
-    }
+    tellers = {"say": lambda *words: found.append(words), "table": table, "note": notes.append,
+               "verdict": lambda tone, text, grounds: found.append(Verdict(tone=tone, text=text, grounds=grounds)),
+               "row": lambda *cells: rows.append(cells)}  # fmt: skip
     assert not tellers.keys() & contents.keys(), template  # the template would print the function
     ENVIRONMENT.get_template(template).render(contents, **tellers)
     return found
