@@ -50,9 +50,8 @@ class ClusterConfig:
 
 def cluster(config: ClusterConfig) -> dict[str, Any]:
     """Cluster images, map them and find their neighbours; returns the content of cluster.json."""
-    out = config.out
-    if out == Path():
-        out = Path("clusters") if config.run is None else config.run / "cluster"
+    usual = Path("clusters") if config.run is None else config.run / "cluster"
+    out = usual if config.out == Path() else config.out
     check_free(out, made="cluster.json")
     images = choose(config.data, config.split)
     count = config.clusters or (max(len(images.classes), 2) if images.classes else 0)
@@ -71,14 +70,12 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     first = looks[0]
     say("maps: PCA and t-SNE", "dim")
     maps = draw_maps(kinds[0].components[0])
-    about = {
-        "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
-        "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
-        "labelled": int((images.labels >= 0).sum()), "classes": images.classes, "ordered": images.ordered,
-        "judged": int(judged.sum()), "clusters": len(np.unique(first.clusters)), "silhouettes": tried, "taught": taught,
-        "learned": int(learned.sum()), "why_not": why_not(images, judged),
-        "interval": "95 %, BCa bootstrap over groups",
-    }  # fmt: skip
+    about = {"sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
+             "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
+             "labelled": int((images.labels >= 0).sum()), "classes": images.classes, "ordered": images.ordered,
+             "judged": int(judged.sum()), "clusters": len(np.unique(first.clusters)), "silhouettes": tried,
+             "taught": taught, "learned": int(learned.sum()), "why_not": why_not(images, judged),
+             "interval": "95 %, BCa bootstrap over groups"}  # fmt: skip
     result: dict[str, Any] = json_ready({
         "about": about, "looks": [one.plain() for one in looks], "differences": differences(looks),
         "doubtful": len(first.doubted),

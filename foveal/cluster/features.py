@@ -32,8 +32,7 @@ AT_ONCE = 64  # images
 @dataclass(frozen=True, kw_only=True)
 class Images:
     """The chosen images: `table` has a row each with id, label, unit (int, equal within a group), split, source, flags;
-    set, record, shard and row point to the prepared set. `of` is the number of images before sampling.
-    """
+    set, record, shard and row point to the prepared set. `of` is the number of images before sampling."""
 
     sets: Sequence[PreparedSet]
     table: pd.DataFrame

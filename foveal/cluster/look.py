@@ -24,8 +24,7 @@ DEALS = 20  # random clusterings; their mean score is the level of chance
 
 class Score(NamedTuple):
     """drawn: the values [R] in all resamples. entry: what cluster.json holds, that of `Resampling.entry` with groups,
-    chance (the mean score of random clusters of the same sizes) and constant (the score of a single cluster).
-    """
+    chance (the mean score of random clusters of the same sizes) and constant (the score of a single cluster)."""
 
     value: float
     drawn: np.ndarray
@@ -53,12 +52,10 @@ class Look:
     def plain(self) -> dict[str, Any]:
         """The entry in cluster.json."""
         variance = self.features.components[1]
-        return {
-            "name": self.features.name, "source": self.features.source, "dimensions": self.features.values.shape[1],
-            "components": len(variance), "variance": float(variance.sum()),
-            "sizes": np.bincount(self.clusters).tolist(),
-            **{of: {name: one.entry for name, one in scores.items()} for of, scores in self.scores.items()},
-        }  # fmt: skip
+        scored = {of: {name: one.entry for name, one in scores.items()} for of, scores in self.scores.items()}
+        return {"name": self.features.name, "source": self.features.source, "dimensions": self.features.values.shape[1],
+                "components": len(variance), "variance": float(variance.sum()),
+                "sizes": np.bincount(self.clusters).tolist(), **scored}  # fmt: skip
 
 
 def look(features: Features, images: Images, judged: np.ndarray, clusters: int) -> Look:

@@ -64,8 +64,7 @@ def gaussian_mixture(points: np.ndarray, k: int) -> np.ndarray:
 
 class Map(NamedTuple):
     """Places float [m, 2] of the images at `rows` int [m]; kept: the share of the 10 nearest on the map that are among
-    the 10 nearest in the features; by_chance: the same for random positions.
-    """
+    the 10 nearest in the features; by_chance: the same for random positions."""
 
     name: str
     rows: np.ndarray
@@ -162,8 +161,7 @@ def vote(near: Nearest, labels: np.ndarray, classes: int) -> np.ndarray:
 
 def doubt(near: Nearest, labels: np.ndarray, *, ordered: bool) -> np.ndarray:
     """The mean distance of the neighbours' grades from that of the image, or without an order the share of neighbours
-    with a different class, float [n]; nan without a label.
-    """
+    with a different class, float [n]; nan without a label."""
     gap, there = np.abs(labels[near.index] - labels[:, None]), near.index >= 0
     gap = gap if ordered else (gap > 0).astype(float)
     mean = (gap * there).sum(1) / np.maximum(there.sum(1), 1)
@@ -184,7 +182,6 @@ def doubtful(voted: np.ndarray, doubts: np.ndarray, images: Images) -> pd.DataFr
     against = np.flatnonzero((voted != images.labels) & ~np.isnan(doubts))
     order = against[np.argsort(-doubts[against], kind="stable")]
     part = images.table.iloc[order]
-    return pd.DataFrame({
-        "id": part["id"].to_numpy(), "label": part["label"].array, "told": voted[order],
-        "doubt": doubts[order].round(3), "split": part["split"].to_numpy(), "position": order,
-    })  # fmt: skip
+    return pd.DataFrame({"id": part["id"].to_numpy(), "label": part["label"].array, "told": voted[order],
+                         "doubt": doubts[order].round(3), "split": part["split"].to_numpy(),
+                         "position": order})  # fmt: skip

@@ -54,20 +54,18 @@ def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Ma
     drawn = _drawn_maps(images, look, maps, generator)
     at_random = np.sort(generator.choice(len(images), AT_RANDOM, replace=False))
     licence = "; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets))
-    sections = [
-        Section(name="findings", title="What this shows",
-                parts=[Note(lead, "lead"), *(Verdict(**finding) for finding in result["findings"])]),
-        Section(name="maps", title="Maps", parts=[beside_maps, drawn]),
-        Section(name="clusters", title="Clusters", parts=list(_clusters(images, look))),
-        Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in tables(result)], "tables")]),
-        Section(name="doubted", title="Doubtful labels", parts=[
-            f"{beside_doubts} The most doubtful are shown here with their nearest labelled images. Check "
-            "them first.", *_rows(images, look, look.voters, look.doubted["position"][:DOUBTED])]),
-        Section(name="alike", title="Examples of similar images", parts=[
-            "Random images with their nearest images by cosine, without copies and images of the same patient. "
-            f"Licence of the pictures: {licence}. It also applies to this page.",
-            *_rows(images, look, look.near, at_random)]),
-    ]  # fmt: skip
+    sections = [Section(name="findings", title="What this shows",
+                        parts=[Note(lead, "lead"), *(Verdict(**finding) for finding in result["findings"])]),
+                Section(name="maps", title="Maps", parts=[beside_maps, drawn]),
+                Section(name="clusters", title="Clusters", parts=list(_clusters(images, look))),
+                Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in tables(result)], "tables")]),
+                Section(name="doubted", title="Doubtful labels", parts=[
+                    f"{beside_doubts} The most doubtful are shown here with their nearest labelled images. Check "
+                    "them first.", *_rows(images, look, look.voters, look.doubted["position"][:DOUBTED])]),
+                Section(name="alike", title="Examples of similar images", parts=[
+                    "Random images with their nearest images by cosine, without copies and images of the same patient. "
+                    f"Licence of the pictures: {licence}. It also applies to this page.",
+                    *_rows(images, look, look.near, at_random)])]  # fmt: skip
     titles = dict.fromkeys(prepared.card["title"] for prepared in images.sets)
     return rendering.page([section for section in sections if section.name != "doubted" or len(look.doubted)],
                           title=listed(list(dict.fromkeys(images.table["source"]))), kind="Foveal clusters",
@@ -94,19 +92,16 @@ def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.r
 
 def colourings(images: Images, clusters: np.ndarray) -> list[dict[str, Any]]:
     """Every colouring with more than one kind, labels first: key, title, marks (str [n], the CSS class of each dot) and
-    kinds: mark, name, count and colour of each, and whether it must not stand out (muted).
-    """
+    kinds: mark, name, count and colour of each, and whether it must not stand out (muted)."""
     table, classes = images.table, images.classes
     flags = pd.Series([flags.split()[0] if flags.split() else "no flag" for flags in table["flags"]])
     grades = dict(zip(classes, ramp(len(classes)), strict=True)) if images.ordered else {}
-    found = [
-        _colouring("label", "grade" if images.ordered else "class", pd.Series(map(images.name, images.labels)),
-                   [*classes, "no label"], grades),
-        _colouring("cluster", "cluster", pd.Series(clusters + 1).astype(str)),
-        _colouring("source", "prepared set", table["source"], list(dict.fromkeys(table["source"]))),
-        _colouring("split", "part", table["split"].map(SPLITS), list(SPLITS.values())),
-        _colouring("flag", "quality flag", flags, ["no flag"]),
-    ]  # fmt: skip
+    found = [_colouring("label", "grade" if images.ordered else "class", pd.Series(map(images.name, images.labels)),
+                        [*classes, "no label"], grades),
+             _colouring("cluster", "cluster", pd.Series(clusters + 1).astype(str)),
+             _colouring("source", "prepared set", table["source"], list(dict.fromkeys(table["source"]))),
+             _colouring("split", "part", table["split"].map(SPLITS), list(SPLITS.values())),
+             _colouring("flag", "quality flag", flags, ["no flag"])]  # fmt: skip
     return [one for one in found if len(one["kinds"]) > 1]
 
 
@@ -152,7 +147,6 @@ def _clusters(images: Images, look: Look) -> Iterator[Part]:
 
 
 def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -> Iterator[Part]:
-    """Each image with its nearest images, marked by whether they have the same label."""
     for position in positions:
         label, voted, found = images.labels[position], look.voted[position], near.index[position]
         pictures, found = [_picture(images, position, "own")], found[found >= 0][:ACROSS]
