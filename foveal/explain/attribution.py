@@ -25,8 +25,7 @@ SMOOTHING = 0.012  # as a share of the side: smooths the noise of single pixels
 @dataclass(frozen=True)
 class Attribution:
     """A map `heat` float32 [s, s] >= 0, and how precise it is: `cells` per side and, for integrated gradients, `delta`,
-    the error of the sum of the map as a share of the change of the score.
-    """
+    the error of the sum of the map as a share of the change of the score."""
 
     heat: Tensor
     cells: int

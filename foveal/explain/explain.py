@@ -100,14 +100,11 @@ def explain(config: ExplainConfig) -> Path:
 def _write_maps(
     config: ExplainConfig, holding: Sequence[Path], sets: Sequence[Path], explainer: Explainer, folder: Path
 ) -> tuple[list[dict[str, Any]], list[Explained]]:
-    """Write a map of each picture as soon as it is read; earlier maps are deleted once a picture was readable.
-
-    Returns the entries of explain.json, and the first pictures with their maps, for the check.
-    """
+    """Write a map of each picture as soon as it is read; earlier maps are deleted once a picture was readable. Returns
+    the entries of explain.json, and the first pictures with their maps, for the check."""
     photographs, predictor = list_photographs(holding), explainer.predictor
     worst = [picture for path in sets for picture in from_set(path, config.split, predictor)]
-    entries: list[dict[str, Any]] = []
-    explained: list[Explained] = []
+    entries, explained = list[dict[str, Any]](), list[Explained]()
     with progress_bar("explain", len(worst) + len(photographs)) as bar:
         for picture in chain(worst, from_photographs(photographs, predictor)):
             bar.advance()
@@ -124,12 +121,11 @@ def _write_maps(
             file = folder / f"{len(entries):03d}_{name}.{digest}.jpg"
             frame, square = picture.frame(predictor.preparation)
             write_bytes(file, to_jpeg(overlay(frame, square, found.heat, found.retina)))
-            entries.append({
-                "id": picture.id, "file": picture.file, "overlay": f"maps/{file.name}", "grade": found.grade,
-                "label": picture.label, "explained": found.target.name, "value": found.value,
-                "border_energy": found.border_energy, "alarm": alarm_of(found.border_energy), "cells": found.cells,
-                "delta": found.delta, "note": note(found),
-            })  # fmt: skip
+            entries.append({"id": picture.id, "file": picture.file, "overlay": f"maps/{file.name}",
+                            "grade": found.grade, "label": picture.label, "explained": found.target.name,
+                            "value": found.value, "border_energy": found.border_energy,
+                            "alarm": alarm_of(found.border_energy), "cells": found.cells, "delta": found.delta,
+                            "note": note(found)})  # fmt: skip
     if not entries:
         raise FovealError("image.damaged", f"there is no readable picture in {', '.join(map(str, config.images))}")
     maps = counted(len(entries), "map")
@@ -149,10 +145,8 @@ def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> s
         pictures.append(Shown(id=image["id"], link=file, text=text, **shown))
     alarms = sum(bool(image["alarm"]) for image in images)
     failed = result["checks"][result["method"].split()[0]]["passed"] is False
-    sections = [
-        section("maps", result=result, shown=pictures, alarms=alarms, failed=failed),
-        Section(name="limits", title="What a map cannot show", parts=[result["cannot_show"]]),
-    ]
+    sections = [section("maps", result=result, shown=pictures, alarms=alarms, failed=failed),
+                Section(name="limits", title="What a map cannot show", parts=[result["cannot_show"]])]  # fmt: skip
     title = Path(result["run"]).resolve().name
     return page(sections, kind="Foveal explanation", title=title, subtitle="where the grader looked")
 

@@ -41,8 +41,7 @@ HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share
 @dataclass(frozen=True)
 class Target:
     """A number that a map explains: the expected grade, or the log-odds that the class is one of `classes` (not all);
-    near 0 and 1 a probability hardly changes, and its map would be empty.
-    """
+    near 0 and 1 a probability hardly changes, and its map would be empty."""
 
     name: str
     classes: tuple[int, ...] = ()
@@ -132,10 +131,9 @@ class Explainer:
             empty = self.input(without_lesions(pixels, retina))
             found = attribute(method, lambda images: target.score(self.grader(images)), image, empty)
         heat = found.heat.cpu().numpy()
-        return Explanation(
-            heat=heat, retina=retina, target=target, grade=grade, value=float(target.value(logits)),
-            cells=found.cells, delta=found.delta, border_energy=border_energy(heat, resized(retina, len(heat))),
-        )  # fmt: skip
+        return Explanation(heat=heat, retina=retina, target=target, grade=grade, value=float(target.value(logits)),
+                           cells=found.cells, delta=found.delta,
+                           border_energy=border_energy(heat, resized(retina, len(heat))))  # fmt: skip
 
     def check(self, method: str) -> None:
         """Raise FovealError if the method does not work with the encoder."""
