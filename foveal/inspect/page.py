@@ -43,7 +43,6 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
 
 
 def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
-    """Random pictures of each class, copies, and random pictures of each flag."""
     generator = np.random.default_rng(SEED)
     licence = f"Licence of the pictures: {prepared.card['licence']}. It also applies to this page."
     shown: list[Part] = [f"Prepared pictures, reduced in size. {licence}", Heading("Random pictures")]
@@ -68,7 +67,6 @@ def _drawn(
     prepared: PreparedSet, part: pd.DataFrame, title: str, lines: pd.Series, generator: np.random.Generator,
     note: str = "",
 ) -> list[Part]:  # fmt: skip
-    """A row of random images of `part`, each with its line of text."""
     chosen = np.sort(generator.choice(len(part), min(ACROSS, len(part)), replace=False))
     shown = f"{len(chosen)} of {len(part):,}" if len(part) > len(chosen) else f"all {len(part)}"
     drawn = part.iloc[chosen]

@@ -68,11 +68,10 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
     together = judge(values, TREES)
     unsure = chance < together["low"] < chance + BEYOND_CHANCE * (1 - chance)
     luck = max(luck_of_one() for _ in range(DEALS)) if unsure else None
-    return found | together | {
-        "chance": chance, "luck": luck, "strength": (together["value"] - chance) / (1 - chance),
-        "found": is_found(together, chance, luck), "n": len(labels), "groups": int(units.max()) + 1,
-        "cues": sorted(alone, key=lambda cue: -cue["value"]),
-    }  # fmt: skip
+    return found | together | {"chance": chance, "luck": luck, "strength": (together["value"] - chance) / (1 - chance),
+                               "found": is_found(together, chance, luck), "n": len(labels),
+                               "groups": int(units.max()) + 1,
+                               "cues": sorted(alone, key=lambda cue: -cue["value"])}  # fmt: skip
 
 
 def is_found(entry: dict[str, float], chance: float, luck: float | None) -> bool:

@@ -51,16 +51,14 @@ def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str
         alike = texts.str.replace(r"(the same patient or picture as) .*", r"\1 an evaluation image", regex=True)
         rejected = [{"reason": str(text), "files": int(count)} for text, count in alike.value_counts().items()]
     pool_of_judged = table["group"].isin(judged) & (table["split"] == "unlabelled")
-    return {
-        "name": name, "path": str(prepared.path), "title": card["title"], "fundus": bool(card["fundus"]),
-        "task": card["task"], "scale": card["scale"], "classes": classes, "images": len(table),
-        "near_compared": _near_comparable(prepared), "without_group": int((table["group"] == "").sum()),
-        "parts": counts_of(table, classes), "pool_of_judged": int(pool_of_judged.sum()),
-        "sizes": _sizes(table, classes), "colours": _colours(table, classes), "flags": _flags(table, classes),
-        "rejected": rejected,
-        "copies": {**_counted(copies), "listed": named(copies[copies["conflict"] == 1], prepared, prepared)},
-        "shortcut": json_ready(probe_set(prepared, table)),
-    }  # fmt: skip
+    return {"name": name, "path": str(prepared.path), "title": card["title"], "fundus": bool(card["fundus"]),
+            "task": card["task"], "scale": card["scale"], "classes": classes, "images": len(table),
+            "near_compared": _near_comparable(prepared), "without_group": int((table["group"] == "").sum()),
+            "parts": counts_of(table, classes), "pool_of_judged": int(pool_of_judged.sum()),
+            "sizes": _sizes(table, classes), "colours": _colours(table, classes), "flags": _flags(table, classes),
+            "rejected": rejected,
+            "copies": {**_counted(copies), "listed": named(copies[copies["conflict"] == 1], prepared, prepared)},
+            "shortcut": json_ready(probe_set(prepared, table))}  # fmt: skip
 
 
 def _near_comparable(prepared: PreparedSet) -> bool:
@@ -87,7 +85,6 @@ def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _colours(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Mean and standard deviation of each channel over all images, and over those of each class."""
     channels = [name for name in (*COLOURS, "grey") if name in table and table[name].notna().any()]
     parts = {"all images": table} | {name: table[table["label"] == k] for k, name in enumerate(classes)}
     return [{"of": of, "images": len(part),
@@ -141,14 +138,12 @@ def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> 
     if (first.card["scale"], first.classes) != (second.card["scale"], second.classes):
         pairs = pairs.assign(conflict=0)  # labels on different scales cannot be compared
     worst_first = pairs.assign(leak=leaks).sort_values(["leak", "conflict"], ascending=False, kind="stable")
-    return {
-        "first": names[0], "second": names[1], **_counted(pairs), "leaks": int(leaks.sum()),
-        "near_compared": _near_comparable(first) and _near_comparable(second),
-        "by_part": pairs.groupby(["split", "other_split"]).size().rename("pairs").reset_index().to_dict("records"),
-        "listed": named(worst_first, first, second),
-        "patients": {"images": int(shared["id"].nunique()), "leaks": len(torn),
-                     "examples": [f"{row.id} and {row.other}" for row in torn.head(3).itertuples()]},
-    }  # fmt: skip
+    return {"first": names[0], "second": names[1], **_counted(pairs), "leaks": int(leaks.sum()),
+            "near_compared": _near_comparable(first) and _near_comparable(second),
+            "by_part": pairs.groupby(["split", "other_split"]).size().rename("pairs").reset_index().to_dict("records"),
+            "listed": named(worst_first, first, second),
+            "patients": {"images": int(shared["id"].nunique()), "leaks": len(torn),
+                         "examples": [f"{row.id} and {row.other}" for row in torn.head(3).itertuples()]}}  # fmt: skip
 
 
 def _leaks(pairs: pd.DataFrame) -> pd.Series:
