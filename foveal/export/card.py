@@ -16,10 +16,8 @@ from foveal.runs import read_model, version_of
 from foveal.sets.leaks import read_seen
 from foveal.version import VERSION
 
-TOLD_OF_RUN = (
-    "kind", "encoder", "mean", "std", "classes", "scale", "task", "preparation", "fundus", "referable_from", "decision",
-    "second", "second_classes", "loss", "init", "best_epoch", "members",
-)  # fmt: skip
+TOLD_OF_RUN = ("kind", "encoder", "mean", "std", "classes", "scale", "task", "preparation", "fundus", "referable_from",
+               "decision", "second", "second_classes", "loss", "init", "best_epoch", "members")  # fmt: skip
 
 
 def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dict[str, Any]:

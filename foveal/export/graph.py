@@ -99,10 +99,9 @@ def write_graph(graph: Graph, example: Tensor, file: Path, form: str) -> None:
         if form == "torch":
             torch.export.save(traced(graph, example), file)
         else:
-            torch.onnx.export(
-                traced(graph, example), (example,), str(file), input_names=["pixels"], output_names=graph.outputs,
-                opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
-            )  # fmt: skip
+            torch.onnx.export(traced(graph, example), (example,), str(file), input_names=["pixels"],
+                              output_names=graph.outputs, opset_version=OPSET, dynamo=True, external_data=False,
+                              verbose=False)  # fmt: skip
 
 
 def write_half(onnx_file: Path, file: Path) -> None:
