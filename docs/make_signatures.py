@@ -74,8 +74,9 @@ def default_of(field: dataclasses.Field[Any]) -> str:
 
 def signature(name: str, function: Callable[..., Any]) -> str:
     """The stub of a function; `**options` becomes the options themselves."""
-    vars(function).pop("__signature__", None)  # what the last stub said
+    shown = vars(function).pop("__signature__")  # what the last stub said
     found = inspect.signature(function)
+    vars(function)["__signature__"] = shown
     parameters, keywords = [], False
     for each in found.parameters.values():
         if each.kind is each.VAR_KEYWORD:
