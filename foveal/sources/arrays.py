@@ -43,8 +43,7 @@ def array_source(
 ) -> Source:
     """A source of arrays; parts: split -> where it is, images [n, H, W] or [n, H, W, C], and labels [n] or [n, 1].
 
-    Ids are `train/17`, or `17` of the split ""; where: prefix of these numbers in `file`. Labels may be -1 or NaN.
-    classes: () for "0", "1", …
+    Ids are `train/17`, or `17` for ""; where: prefix in `file`. Labels may be -1 or NaN. classes: () for "0", "1" …
     """
     tables, pictures = list[pd.DataFrame](), list[np.ndarray]()
     for split, (place, array, labels) in parts.items():
@@ -105,10 +104,8 @@ def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return found
 
 
-class Mnist(Layout[Path]):
+class Mnist(Layout[Path], name="mnist"):
     """MNIST in the official idx format, plain or gzipped."""
-
-    name = "mnist"
 
     def _find(self, root: Path) -> Path | None:
         return self._file(root, "train-images-idx3-ubyte")
@@ -127,8 +124,7 @@ class Mnist(Layout[Path]):
 
     def _array(self, root: Path, name: str) -> np.ndarray:
         """An array in idx format: 0 0 8 d, then d sizes of four bytes (big-endian), then the values, a byte each."""
-        file = self._file(root, name)
-        if file is None:
+        if not (file := self._file(root, name)):
             raise FovealError("source.missing_file", f"{root} has no file {name} or {name}.gz")
         with reading(file):
             data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
@@ -138,10 +134,8 @@ class Mnist(Layout[Path]):
             return np.frombuffer(data, np.uint8, offset=start).reshape(struct.unpack(f">{data[3]}I", data[4:start]))
 
 
-class Cifar10(Layout[Path]):
+class Cifar10(Layout[Path], name="cifar10"):
     """CIFAR-10: the official python batches (directly or in cifar-10-batches-py), or cifar10.npz with x_train, …"""
-
-    name = "cifar10"
 
     def _find(self, root: Path) -> Path | None:
         file = root / "cifar10.npz" if root.is_dir() else root
@@ -179,15 +173,13 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-class MedMnist(Layout[Path]):
+class MedMnist(Layout[Path], name="medmnist"):
     """Any 2-D set of MedMNIST (v2 and its larger sizes) with one label per image, in the official split."""
 
-    name = "medmnist"
     files = "*.npz"
     classes: tuple[str, ...] = ()
 
     def _find(self, root: Path) -> Path | None:
-        """The file itself, or the only one in a folder."""
         found = [root] if root.is_file() and root.match(self.files) else sorted(root.glob(self.files))
         return found[0] if len(found) == 1 else None
 
@@ -204,10 +196,9 @@ class MedMnist(Layout[Path]):
         return array_source(found.parent, parts, self.classes)
 
 
-class RetinaMnist(MedMnist):
+class RetinaMnist(MedMnist, name="retinamnist"):
     """RetinaMNIST: the set of MedMNIST with ICDR grades, retinamnist.npz and its 64, 128 and 224 px siblings."""
 
-    name = "retinamnist"
     files = "retinamnist*.npz"
     classes = ICDR
 
@@ -215,17 +206,14 @@ class RetinaMnist(MedMnist):
         return True  # by its name
 
 
-class Phantoms(Layout[re.Match[str]]):
+class Phantoms(Layout[re.Match[str]], name="phantom"):
     """Phantom photographs, drawn: `phantom:600` gives 600 of them, two eyes for each of 300 patients."""
-
-    name = "phantom"
 
     def _find(self, root: Path) -> re.Match[str] | None:
         return re.fullmatch(r"phantom(?::(\d+))?", str(root))
 
     def _read(self, root: Path, found: re.Match[str], options: SourceOptions) -> Source:
-        count = int(found[1] or 600)
-        if count < 2:
+        if (count := int(found[1] or 600)) < 2:
             raise FovealError("source.phantom", f"{root} cannot be drawn", expected="phantom:COUNT, with 2 or more")
         drawn = []
         with progress_bar("draw", count) as bar:

@@ -29,7 +29,6 @@ class Card:
     traps: str = ""
 
 
-CARDS = {
-    name: Card(**facts | {"classes": CLASSES.get(facts.get("scale", ""), tuple(facts.get("classes", ())))})
-    for name, facts in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
-}
+_FACTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+CARDS = {name: Card(**facts | {"classes": CLASSES.get(facts.get("scale", ""), tuple(facts.get("classes", ())))})
+         for name, facts in _FACTS.items()}  # fmt: skip

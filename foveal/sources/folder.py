@@ -17,10 +17,8 @@ from foveal.sources.tables import known_table
 TASKS = {"icdr": "grading", "messidor": "grading", "none": "classification"}  # of classes on these scales
 
 
-class Folder(Layout[Path]):
+class Folder(Layout[Path], name="folder"):
     """A folder per class, {train,val,test}/class, or a flat, unlabelled pool; any folder will do, so it comes last."""
-
-    name = "folder"
 
     def _find(self, root: Path) -> Path | None:
         return root if root.is_dir() else None
@@ -40,8 +38,7 @@ class Folder(Layout[Path]):
         known = next(filter(None, map(known_table, unread[:5])), "")
         unused = f"not used: {listed}{known and f' ({known})'}; to take labels from a table, give it as the source"
         unused = unused if tables else ""
-        counts = Counter(filter(None, names))
-        if len(counts) < 2 or options.unlabelled < 0:
+        if len(counts := Counter(filter(None, names))) < 2 or options.unlabelled < 0:
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"
             return Source(root=root, table=table, classes=(), task="none", notes=(pool, told, unused))
         check_grades([name for name in names if name], root, options.scale)

@@ -34,8 +34,7 @@ def given_source(name: Given, scale: str) -> Source:
     images, labels, patients = (*name.given, None)[:3] if several else (name.given, None, None)
     if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
         raise FovealError("source.arrays", f"{name} has no length or no items", expected="arrays, a list or a Dataset")
-    rows = [images[number] for number in range(len(images))]
-    if not rows:
+    if not (rows := [images[number] for number in range(len(images))]):
         raise FovealError("source.no_pictures", f"{name} contains no images")
     triples = [(*row, None, None)[:3] if isinstance(row, tuple | list) else (row, None, None) for row in rows]
     pictures = [_pixels(picture, f"image {number} of {name}") for number, (picture, *_) in enumerate(triples)]
@@ -51,16 +50,12 @@ def given_source(name: Given, scale: str) -> Source:
     if len(people.get("group", rows)) != len(rows):
         what = f"{name} has {counted(len(people['group']), 'patient')} for {counted(len(rows), 'image')}"
         raise FovealError("source.arrays", what, expected="one patient per image")
-    labelled = int(source.table["label"].notna().sum())
-    note = f"{counted(len(rows), 'image')}, {labelled:,} of them with a label; {told}"
+    note = f"{counted(len(rows), 'image')}, {source.table['label'].count():,} of them with a label; {told}"
     return replace(source, table=source.table.assign(**people), scale=known, task=TASKS[known], notes=(note,))
 
 
 def _people(thirds: list[Any], name: str) -> tuple[dict[str, list[str]], str]:
-    """Columns of the table, and a note: from patients (text or whole numbers, None if unknown), or from file names.
-
-    They are file names if all end like a picture; these become the ids.
-    """
+    """Columns and a note from patients (text, whole numbers, None) or, if all end like pictures, file names: ids."""
     thirds = [third.item() if hasattr(third, "item") and np.ndim(third) == 0 else third for third in thirds]
     if strange := [type(third).__name__ for third in thirds if not isinstance(third, str | int | float | None)]:
         what = f"{name} gives a {strange[0]} after image and label"

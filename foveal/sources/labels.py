@@ -127,8 +127,7 @@ def add_pictures(
     """The rows of all parts, then a row for each picture that none of them names; also the number of the latter.
 
     everything, tables: the files below `root`. Names in `file` become paths below `root`, except of missing pictures.
-    FovealError if a folder does not exist, too few names match, two names match one picture, or another table has
-    labels of the pictures that are left.
+    FovealError if a folder is missing, too few names match, two match one picture, or another table labels the rest.
     """
     pictures = without_masks(root, everything)
     rows: list[pd.DataFrame] = []
@@ -147,8 +146,7 @@ def add_pictures(
         relative = [file.relative_to(root) if file.is_relative_to(root) else file for file in files]
         rows.append(part.rows.assign(file=[file.as_posix() for file in relative]))
     named = pd.concat(rows, ignore_index=True)
-    left = [path for path in pictures if path not in name_of]
-    if not left:
+    if not (left := [path for path in pictures if path not in name_of]):
         return named, 0
     _check_unread(root, [part.table for part in parts], left, tables)
     short, files = picture_ids(left, root), [path.relative_to(root) for path in left]

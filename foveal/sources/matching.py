@@ -46,10 +46,7 @@ class Matcher:
         return by_name
 
     def relative(self, names: Sequence[str]) -> list[str]:
-        """The names with slashes, relative to the folder.
-
-        Absolute names of another machine lose the folders that they share, as far as these are not here.
-        """
+        """The names with slashes, relative to the folder; those of another machine as `Matcher` says."""
         here = f"{self.folder.absolute().as_posix()}/"
         single = [re.sub(r"^\w+:(?=//)|(?<=/)/+", "", name.replace("\\", "/")) for name in names]  # //server, https://
         plain = [name.removeprefix(here) for name in single]

@@ -13,20 +13,16 @@ from foveal.sources.tables import find_table, has_columns, read_rows, read_table
 
 PUBLISHED = ("Image name", "Retinopathy grade")
 # Columns of a single table, and the pattern of its image names by which `auto` recognises Messidor-1.
-SINGLE = {
-    ("image", "Retinopathy_grade"): re.compile(r"\d{8}_\d+_\d{4}_PP"),
-    ("image_fname", "diagnosis"): re.compile(r"\d{8}_\d+_\d{4}_PP\.tif"),
-}
+SINGLE = {("image", "Retinopathy_grade"): re.compile(r"\d{8}_\d+_\d{4}_PP"),
+          ("image_fname", "diagnosis"): re.compile(r"\d{8}_\d+_\d{4}_PP\.tif")}  # fmt: skip
 ADJUDICATED = ("image_id", "adjudicated_dr_grade", "adjudicated_dme", "adjudicated_gradable")
 REPACKED = {"id_code": "image_id", "diagnosis": "adjudicated_dr_grade"}  # names of columns in a pack on Kaggle
 # Matches the name of a patient in a prepared set whose groups, joined by copies, include one of `group_of`.
 COARSE = re.compile(r"(?:^|\+)messidor2?/(\d{8}|IM\d+xx)(?=\+|$)")
 
 
-class Messidor1(Layout[dict[Path, tuple[str, str]]]):
+class Messidor1(Layout[dict[Path, tuple[str, str]]], name="messidor"):
     """Messidor-1: twelve published tables, or the single table of a re-pack, on a scale of its own."""
-
-    name = "messidor"
 
     def _find(self, root: Path) -> dict[Path, tuple[str, str]]:
         """Tables and their columns of image and grade: the twelve published ones, or the single one at the top."""
@@ -62,10 +58,8 @@ class Messidor1(Layout[dict[Path, tuple[str, str]]]):
         return label_rows(file, rows[columns[0]], rows[columns[1]], MESSIDOR, folder=root, flags=flags, keep=keep)
 
 
-class Messidor2(Layout[Path]):
+class Messidor2(Layout[Path], name="messidor2"):
     """Messidor-2: a folder of photographs and Google's adjudicated grades, `messidor_data.csv`."""
-
-    name = "messidor2"
 
     def _find(self, root: Path) -> Path | None:
         found = locate(root, "messidor_data.csv")
@@ -91,8 +85,7 @@ def _by_examination(source: Source, pairs: dict[str, str]) -> Source:
 
 def _pairs(path: Path | None) -> dict[str, str]:
     """Name in lower case -> examination, from ADCIS's table of left;right."""
-    file = path and find_table(path)
-    if file is None:
+    if not (file := path and find_table(path)):
         return {}
     rows = read_table(file, ("left", "right"))
     stems = [rows[side].map(lambda name: Path(name).stem.lower()) for side in ("left", "right")]
@@ -107,8 +100,7 @@ def is_coarse(name: str, group: str) -> bool:
 
 def group_of(stem: str) -> str:
     """A group that certainly holds the whole examination: the date of `20051020_…_PP`, the hundred of `IM001234`."""
-    date = re.match(r"(\d{8})_", stem)
-    number = re.fullmatch(r"IM(\d+)", stem, re.IGNORECASE)
-    if date:
+    if date := re.match(r"(\d{8})_", stem):
         return date[1]
+    number = re.fullmatch(r"IM(\d+)", stem, re.IGNORECASE)
     return f"IM{int(number[1]) // 100:04d}xx" if number else stem

@@ -32,11 +32,9 @@ _EYE_LAST = re.compile(rf"(?P<patient>.+?){_EYE}(?P<field>{_FIELD})", re.IGNOREC
 _EYE_FIRST = re.compile(rf"(?P<eye>{_SIDE})[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
 _EYE_ALONE = re.compile(rf"(?P<eye>{_SIDE}|[LR]){_FIELD}", re.IGNORECASE)
 # 18L and L18 may be anything, unless most names are like it and there are both eyes of someone.
-_GLUED = (r"(?P<patient>.*\d)(?P<eye>[LR])", r"(?P<eye>[LR])(?P<patient>\d+)")
-_GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in _GLUED]
-PATIENT, DATE, FOLD, MASKS, UNGRADABLE = (
-    re.compile(WORDS["patterns"][name], re.IGNORECASE) for name in ("patient", "date", "fold", "masks", "ungradable")
-)
+_GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in WORDS["patterns"]["glued"]]
+PATIENT, DATE, FOLD, MASKS, UNGRADABLE = (re.compile(WORDS["patterns"][name], re.IGNORECASE)
+                                          for name in ("patient", "date", "fold", "masks", "ungradable"))  # fmt: skip
 # Visits in a name, first with a time after a date; tails that are visits if nearly all names have one.
 _DAY, _VISIT = ("|".join(WORDS["patterns"][name]) for name in ("day", "visit"))
 _VISITS = [
@@ -53,7 +51,6 @@ def flat(words: str) -> str:
     return "".join(sign for sign in plain if not unicodedata.combining(sign))
 
 
-_SPELLINGS = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR", "Proliferative", *ICDR)
 _GRADE_OF = {flat(word): grade for grade, words in enumerate(WORDS["grades"]) for word in words.split()}
 ETDRS = set(WORDS["etdrs"].split())
 _WRAPPERS, _DISEASE, _COUNTERS = (set(WORDS[name].split()) for name in ("wrappers", "disease", "counters"))
@@ -154,7 +151,6 @@ def eye_of(cell: str) -> str:
 
 
 def _has_both_eyes(way: re.Pattern[str], places: Sequence[tuple[str, str, str]]) -> bool:
-    """Whether nine tenths of the names are like this, and some patient has a left and a right eye."""
     found = [(folder, match) for folder, _, stem in places if (match := way.fullmatch(stem))]
     eyes = {(folder, match["patient"], match["eye"].lower()) for folder, match in found}
     return 10 * len(found) >= 9 * len(places) and len({name[:2] for name in eyes}) < len(eyes)
@@ -238,8 +234,7 @@ def _read_stem(
         match = None  # x_r90 is turned
     if match and not re.search(r"\d", match["patient"]) and (match["field"] or match["eye"] in "LRlr"):
         match = None  # scan_R2 may be anything
-    match = match or _EYE_FIRST.fullmatch(stem)
-    if match:
+    if match := match or _EYE_FIRST.fullmatch(stem):
         return patient or _FIELD_BEFORE.sub("", match["patient"]), eye_of(match["eye"])
     sides = [eye_of(folder) for folder in folders if re.fullmatch(_SIDE, folder, re.IGNORECASE)]
     return patient, sides[-1] if sides else ""
@@ -295,7 +290,7 @@ def name_classes(
     grades = {value: grade for value, grade in placed.items() if grade is not None}
     strange = sorted(values - set(grades))
     named = {grade for value, grade in grades.items() if not value.isdecimal()}
-    known = {flat(name): name for name in (*_SPELLINGS, *grades)}
+    known = {flat(name): name for name in (*WORDS["spellings"], *ICDR, *grades)}
     near = {value: _mistyped(flat(value), known) for value in strange}
     mistyped = bool(named) and all(near.values())
     if strange and (scale in CLASSES or (scale == "auto" and (mistyped or len(named) >= 3 >= len(strange) + 1))):
@@ -321,21 +316,16 @@ def name_classes(
     healthy_first = len(values) == 2 and list(grades.values()) == [0]  # No_DR before DR
     if scale == "auto" and (by_severity or healthy_first):
         ordered = sorted(values, key=lambda value: grades.get(value, 4))  # mild before moderate, whatever the disease
-    note = ""
-    if scale == "auto" and numbers and not values <= {"0", "1"} and values <= set("01234"):
-        note = f"{', '.join(ordered)} are treated as separate classes: give --scale icdr if they are ICDR grades"
-        note += ", or messidor if they are Messidor's" * ("4" not in values)
-    elif scale == "auto" and numbers and len(values) > 2 and not values <= ETDRS:
-        note = f"the numbers {', '.join(ordered)} are treated as separate classes: --scale icdr is for grades 0-4, "
-        note += "--scale none says that they are classes"
-    elif scale == "auto" and values <= ETDRS and not values <= {"10", "12", "20", "60", "90"}:
-        note = f"{', '.join(ordered)} are read as levels of the ETDRS scale, in this order, not as ICDR grades, which "
-        note += "are the levels 10, 20, 35-47, 53 and 61-85: --classes merges them"
-    elif scale == "auto" and by_severity and len(values) > 2:
-        note = f"{', '.join(ordered)} may be grades of the ICDR scale: give --scale icdr, or none if they are not"
-    elif scale == "auto" and not numbers and len(values) > 2:
-        note = f"the classes {', '.join(ordered)} are in alphabetical order, because not all are known grades"
-        note += ": if they are grades, rename them (No DR, Mild, …) and give --scale icdr"
+    kind = ""
+    if numbers and not values <= {"0", "1"} and values <= set("01234"):
+        kind = "grades" if "4" in values else "few_grades"
+    elif numbers and len(values) > 2 and not values <= ETDRS:
+        kind = "numbers"
+    elif values <= ETDRS and not values <= {"10", "12", "20", "60", "90"}:
+        kind = "etdrs"
+    elif len(values) > 2 and (by_severity or not numbers):
+        kind = "by_severity" if by_severity else "alphabetical"
+    note = WORDS["notes"][kind].format(", ".join(ordered)) if kind and scale == "auto" else ""
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note
 
 

@@ -21,13 +21,9 @@ from foveal.errors import FovealError
 Outlines = list[np.ndarray]  # closed polygons [n, 2] in retina units
 DRAWN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("phantom.toml").read_text(encoding="utf-8"))
 
-GRADE_SHARES = (0.42, 0.13, 0.22, 0.13, 0.10)  # of one eye; with the other, about 40/15/22/13/10 %
-FELLOW_EYE_AGREES = 0.87
 SUPERSAMPLING = 4  # canvas pixels per image pixel and side
 FIXED_POINT_BITS = 4  # OpenCV takes sub-pixel corners as integers with this many fractional bits
-LABEL_COVERAGE = 0.35  # share of a pixel that a lesion must cover for the pixel to count as lesion
 FOVEA, OPTIC_DISC = np.zeros(2), np.array([0.62, -0.04])
-AVASCULAR_RADIUS = 0.14  # no vessel comes closer to the fovea
 ALONG = np.linspace(0, 1, 24)  # places on a vessel
 TAPER = 1 - 0.65 * ALONG  # its width there
 ACROSS = np.array([0.5, -0.5])  # from the direction of a vessel to half of its width
@@ -51,8 +47,7 @@ class Phantom(NamedTuple):
 
 def draw_phantom(grade: int, eye: str, size: int, generator: Generator) -> Phantom:
     """Draw one photograph of `size` x `size` pixels, 16 or more; the same generator state gives the same bytes."""
-    patient_seed, image_seed = (int(seed) for seed in generator.integers(2**63, size=2))
-    return _draw(grade, eye, size, patient_seed, image_seed)
+    return _draw(grade, eye, size, *map(int, generator.integers(2**63, size=2)))
 
 
 def draw_patients(count: int, size: int, seed: int) -> Iterator[tuple[str, str, Phantom]]:
@@ -67,9 +62,9 @@ def draw_patients(count: int, size: int, seed: int) -> Iterator[tuple[str, str, 
 
 def draw_grades(generator: Generator) -> tuple[int, int]:
     """The ICDR grades (left, right) of one patient: equal in about 87 % of patients, else one apart."""
-    first = int(generator.choice(5, p=GRADE_SHARES))
+    first = int(generator.choice(5, p=DRAWN["grade_shares"]))
     neighbour = {0: 1, 4: 3}.get(first, first + int(generator.choice((-1, 1))))
-    second = first if generator.random() < FELLOW_EYE_AGREES else neighbour
+    second = first if generator.random() < DRAWN["fellow_eye_agrees"] else neighbour
     return (first, second) if generator.random() < 0.5 else (second, first)
 
 
@@ -88,9 +83,8 @@ def _draw(grade: int, eye: str, size: int, patient_seed: int, image_seed: int) -
     scene = _draw_retina(pose, size, patient, anatomy)
     lesions = np.zeros((size, size), np.uint8)
     for kind in DRAWN["lesions"]:
-        outlines = _draw_lesions(kind, grade, 1.4 / size, disease)  # a smaller dot might cover no pixel
-        if outlines:
-            lesions[_paint(scene, pose, outlines, kind["paint"]) >= LABEL_COVERAGE] = kind["label"]
+        if outlines := _draw_lesions(kind, grade, 1.4 / size, disease):  # a smaller dot might cover no pixel
+            lesions[_paint(scene, pose, outlines, kind["paint"]) >= DRAWN["label_coverage"]] = kind["label"]
     image, field = _photograph(scene, patient, camera)
     return Phantom(image=image, lesions=np.where(field > 0.5, lesions, np.uint8(0)), grade=int(grade), eye=eye)
 
@@ -150,8 +144,7 @@ def _grow(start: np.ndarray, bend: np.ndarray, length: float, width: float, gene
     """A vessel and its branches; it leaves at `bend[0]` radians and turns by `bend[1]`, mostly at its start."""
     wave = 0.16 * np.sin(2 * np.pi * (ALONG * generator.uniform(1, 2.5) + generator.random()))
     headings = bend[0] + bend[1] * np.sqrt(ALONG) + wave
-    path, outline = _ribbon(start, headings, length, width * TAPER)
-    outlines = [outline]
+    path, *outlines = _ribbon(start, headings, length, width * TAPER)
     if width > 0.011:
         for side, share in zip((1, -1, 1, -1), generator.uniform(0.12, 0.7, size=4 if length > 1 else 2), strict=False):
             at, reach = int(share * 23), length * (1 - share) * generator.uniform(0.5, 0.8) + 0.06
@@ -162,11 +155,10 @@ def _grow(start: np.ndarray, bend: np.ndarray, length: float, width: float, gene
 
 def _ribbon(start: np.ndarray, headings: np.ndarray, length: float, widths: np.ndarray) -> Outlines:
     """The path [n, 2] of a vessel and its closed outline [2m, 2], which ends where the avascular zone begins."""
-    step = np.empty((len(headings), 2))
-    step[:, 0], step[:, 1] = np.cos(headings), -np.sin(headings)
+    step = np.column_stack([np.cos(headings), -np.sin(headings)])
     path = start + (step.cumsum(axis=0) - step[0]) * (length / len(headings))
     side = step[:, ::-1] * ACROSS * widths[:, None]
-    inside = (np.hypot(path[:, 0], path[:, 1]) < AVASCULAR_RADIUS).nonzero()[0]
+    inside = (np.hypot(path[:, 0], path[:, 1]) < DRAWN["avascular_radius"]).nonzero()[0]
     end = max(int(inside[0]), 2) if len(inside) else len(path)
     return [path, np.concatenate([(path + side)[:end], (path - side)[:end][::-1]])]
 

@@ -12,11 +12,10 @@ from foveal.sources.source import Layout, Source, SourceOptions, locate, without
 from foveal.sources.tables import find_table, has_columns, read_rows, read_table
 
 APTOS_COLUMNS = ("id_code", "diagnosis")
+APTOS_ID = re.compile(r"[0-9a-f]{12}")
 # The tables of each part; the later ones are of resized packs, whose folders may hold every photograph twice.
-EYEPACS_TABLES = {
-    "train": ("trainLabels.csv", "trainLabels_cropped.csv", "labels/trainLabels15.csv"),
-    "test": ("retinopathy_solution.csv", "labels/testLabels15.csv"),
-}
+EYEPACS_TABLES = {"train": ("trainLabels.csv", "trainLabels_cropped.csv", "labels/trainLabels15.csv"),
+                  "test": ("retinopathy_solution.csv", "labels/testLabels15.csv")}  # fmt: skip
 EYEPACS_COLUMNS = {"train": ("image", "level"), "test": ("image", "level", "Usage")}
 IDRID_COLUMNS = ("Image name", "Retinopathy grade")
 IDRID_PARTS = {"train": "Training", "test": "Testing"}
@@ -28,16 +27,13 @@ DEEPDRID_TABLES = {f"regular-fundus-{name}/regular-fundus-{name}.csv": split
 DEEPDRID_TEST = "Online-Challenge1&2-Evaluation/Challenge1_labels"
 
 
-class Aptos(Layout[dict[Path, str]]):
+class Aptos(Layout[dict[Path, str]], name="aptos2019"):
     """APTOS 2019 Blindness Detection (Kaggle), as published or with the split of a re-pack."""
-
-    name = "aptos2019"
 
     def _find(self, root: Path) -> dict[Path, str]:
         """The graded tables and their split; "" for the published one, whose test part has no grades."""
         if not (root / "train_1.csv").is_file():
-            file = find_table(root / "train.csv")
-            return {file: ""} if file else {}
+            return {file: ""} if (file := find_table(root / "train.csv")) else {}
         files = {root / "train_1.csv": "train", root / "valid.csv": "val"}
         if has_columns(root / "test.csv", APTOS_COLUMNS):
             files[root / "test.csv"] = "test"
@@ -46,22 +42,16 @@ class Aptos(Layout[dict[Path, str]]):
     def _fits(self, found: dict[Path, str]) -> bool:
         """Other sets have these columns too; the ids of APTOS are 12 hexadecimal digits."""
         first = next(iter(found))
-        if not has_columns(first, APTOS_COLUMNS):
-            return False
-        return all(re.fullmatch(r"[0-9a-f]{12}", name) for name in read_rows(first)["id_code"].head())
+        return has_columns(first, APTOS_COLUMNS) and all(map(APTOS_ID.fullmatch, read_rows(first)["id_code"].head()))
 
     def _read(self, root: Path, found: dict[Path, str], options: SourceOptions) -> Source:
-        parts = []
-        for file, split in found.items():
-            rows = read_table(file, APTOS_COLUMNS)
-            parts.append(label_rows(file, rows["id_code"], rows["diagnosis"], folder=root, split=split))
-        return graded(root, parts)
+        tables = ((file, split, read_table(file, APTOS_COLUMNS)) for file, split in found.items())
+        return graded(root, [label_rows(file, rows["id_code"], rows["diagnosis"], folder=root, split=split)
+                             for file, split, rows in tables])  # fmt: skip
 
 
-class EyePacs(Layout[dict[str, Path]]):
+class EyePacs(Layout[dict[str, Path]], name="eyepacs"):
     """EyePACS, as in Kaggle's Diabetic Retinopathy Detection of 2015: both eyes of each patient."""
-
-    name = "eyepacs"
 
     def _find(self, root: Path) -> dict[str, Path]:
         found = {part: [find_table(root / name) for name in names] for part, names in EYEPACS_TABLES.items()}
@@ -89,13 +79,10 @@ class EyePacs(Layout[dict[str, Path]]):
         return graded(root, parts)
 
 
-class Idrid(Layout[dict[str, Path]]):
+class Idrid(Layout[dict[str, Path]], name="idrid"):
     """IDRiD, part B (disease grading), with an official test part."""
 
-    name = "idrid"
-
     def _find(self, root: Path) -> dict[str, Path]:
-        """The table of each part, in `root` or up to two folders below."""
         found = {part: locate(root, f"*IDRiD_Disease?Grading_{name}?Labels.csv") for part, name in IDRID_PARTS.items()}
         return {part: file for part, file in found.items() if file is not None}
 
@@ -104,8 +91,7 @@ class Idrid(Layout[dict[str, Path]]):
         base = base.parent if base.name.endswith("Groundtruths") else base
         parts = []
         for split, file in found.items():
-            folder = locate(base, f"*{IDRID_PARTS[split]}?Set")
-            if folder is None:
+            if not (folder := locate(base, f"*{IDRID_PARTS[split]}?Set")):
                 name = {"train": "a. Training Set", "test": "b. Testing Set"}[split]
                 raise FovealError("source.missing_folder", f"{base} has no folder '{name}'")
             rows = read_table(file, IDRID_COLUMNS)
@@ -114,13 +100,10 @@ class Idrid(Layout[dict[str, Path]]):
         return graded(base, parts)
 
 
-class Ddr(Layout[list[Path]]):
+class Ddr(Layout[list[Path]], name="ddr"):
     """DDR, grading, with an official split."""
 
-    name = "ddr"
-
     def _find(self, root: Path) -> list[Path]:
-        """The lists of the parts, in `root` or in the folder DR_grading below it."""
         bases = (root, locate(root, "DR_grading") or root)
         lists = ([base / f"{part}.txt" for part in DDR_PARTS if (base / f"{part}.txt").is_file()] for base in bases)
         return next(filter(None, lists), [])
@@ -133,8 +116,7 @@ class Ddr(Layout[list[Path]]):
         for file in found:
             names, labels = [], []
             for number, line in self._lines(file):
-                match = DDR_LINE.fullmatch(line)
-                if match is None:
+                if not (match := DDR_LINE.fullmatch(line)):
                     what = f"{file}, row {number}: '{line}' is not a file name and a label"
                     raise FovealError("table.row", what, expected="rows such as '007-0004-000.jpg 2', with labels 0-5")
                 names.append(match["name"])
@@ -149,10 +131,8 @@ class Ddr(Layout[list[Path]]):
         return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-class DeepDrid(Layout[Path]):
+class DeepDrid(Layout[Path], name="deepdrid"):
     """DeepDRiD (ISBI 2020), regular fundus photographs: four of each patient, two of each eye."""
-
-    name = "deepdrid"
 
     def _find(self, root: Path) -> Path | None:
         """The folder regular_fundus_images, by its training or its validation table."""
@@ -183,7 +163,6 @@ class DeepDrid(Layout[Path]):
 
     @staticmethod
     def _eyes(rows: pd.DataFrame, file: Path) -> pd.Series:
-        """Left and right, from names such as 1_l1 and 1_r2."""
         names, expected = list(rows["image_id"]), "a name such as 1_l1 or 1_r2 (patient, eye, number)"
         check_cells(file, "name", names, names, r"\d+_[lr]\d+", expected, "table.image_name")
         return pd.Series(["left" if "l" in name else "right" for name in names], dtype="object")

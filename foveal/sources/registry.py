@@ -22,11 +22,10 @@ from foveal.sources.source import ADVICE, KEPT, SPLITS, Layout, Source, SourceOp
 from foveal.sources.table import Table
 
 # The first one that recognises a folder reads it, so the most specific ones come first.
-LAYOUTS: tuple[Layout[Any], ...] = (
+SOURCES: dict[str, Layout[Any]] = {layout.name: layout for layout in (
     Phantoms(), Messidor2(), Idrid(), Ddr(), DeepDrid(), Aptos(), EyePacs(), Messidor1(), RetinaMnist(), MedMnist(),
     Mnist(), Cifar10(), Table(), Folder(),
-)  # fmt: skip
-SOURCES = {layout.name: layout for layout in LAYOUTS}
+)}  # fmt: skip
 DatasetName = Literal["auto", "phantom", "messidor2", "idrid", "ddr", "deepdrid", "aptos2019", "eyepacs", "messidor",
                       "retinamnist", "medmnist", "mnist", "cifar10", "table", "folder"]  # fmt: skip
 
@@ -38,8 +37,7 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
     try:
         name = dataset
         if dataset == "auto":
-            name = next((layout.name for layout in LAYOUTS if layout.recognise(root)), "")
-            if not name:
+            if not (name := next((name for name, layout in SOURCES.items() if layout.recognise(root)), "")):
                 fix = ADVICE.get(root.suffix.lower(), f"choose one with --dataset: {', '.join(SOURCES)}")
                 raise FovealError("source.unknown", f"no source recognises {root}", fix=fix)
             say(f"{root} is read as {name} ({CARDS[name].title}). Layout: {CARDS[name].layout}")
@@ -49,12 +47,10 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
     except OSError as error:
         raise FovealError("source.damaged", f"{root} cannot be read ({error})") from error
     table = _with_headers(source)
-    bad = [name for name in [*table["file"], *table["id"]] if re.search(r"[\r\0\ud800-\udfff]", name)]
-    if bad:
+    if bad := [name for name in [*table["file"], *table["id"]] if re.search(r"[\r\0\ud800-\udfff]", name)]:
         what = f"{root} contains names that are not UTF-8 or contain a line break: {', '.join(map(repr, bad[:5]))}"
         raise FovealError("source.names", what, fix="rename these files")
-    repeated = table["id"][table["id"].duplicated()].unique()
-    if len(repeated):
+    if len(repeated := table["id"][table["id"].duplicated()].unique()):
         what = f"{root} names {counted(len(repeated), 'image')} more than once: {', '.join(repeated[:5])}"
         raise FovealError("table.duplicate_image", what, fix="keep one row of each")
     if unknown := sorted(set(table["split"]) - {*SPLITS, ""}):
@@ -72,10 +68,7 @@ def refuse_columns(options: SourceOptions, read_as: str, fix: str) -> None:
 
 
 def _with_headers(source: Source) -> pd.DataFrame:
-    """The table with patients, eyes and cameras from DICOM headers: they count more than names, less than columns.
-
-    A patient that all headers name, although file names tell several, is nobody.
-    """
+    """The table with patients, eyes and cameras from DICOM headers: they count more than names, less than columns."""
     table = source.table.copy()
     unknown = ~table["file"].str.lower().str.endswith(NO_DICOM)  # a file with no ending may be DICOM
     if source.images is None and unknown.any():
@@ -83,6 +76,7 @@ def _with_headers(source: Source) -> pd.DataFrame:
         known = pd.DataFrame(found, columns=["group", "eye", "camera"], index=table.index[unknown], dtype=object)
         for column in ("group", "eye"):
             told, header = table[column], known[column].reindex(table.index, fill_value="")
+            # A patient that all headers name, although file names tell several, is nobody.
             alike = column == "group" and header[header != ""].nunique() == 1 < told[header != ""].nunique()
             keep = told != "" if column in source.given or alike else header == ""
             table[column] = told.where(keep, header)

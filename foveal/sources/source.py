@@ -75,6 +75,10 @@ class Layout(ABC, Generic[Found]):
 
     name: ClassVar[str]
 
+    def __init_subclass__(cls, *, name: str) -> None:
+        super().__init_subclass__()
+        cls.name = name
+
     def recognise(self, root: Path) -> bool:
         """Whether `root` is laid out like this, for `--dataset auto`."""
         found = self._find(root)
@@ -82,8 +86,7 @@ class Layout(ABC, Generic[Found]):
 
     def load(self, root: Path, options: SourceOptions) -> Source:
         """The images at `root`; FovealError if it is not laid out like this."""
-        found = self._find(root)
-        if not found:
+        if not (found := self._find(root)):
             what = f"{root} is not laid out as {self.name} ({CARDS[self.name].title})"
             raise FovealError("source.layout", what, expected=CARDS[self.name].layout)
         return self._read(root, found, options)
@@ -128,8 +131,7 @@ def list_pictures(root: Path) -> list[Path]:
 def list_files(root: Path) -> tuple[list[Path], list[Path]]:
     """All files below `root` that end or begin like a picture, and all tables, sorted; FovealError without pictures.
 
-    Hidden files and folders do not count. How many others are left out is printed. Links are followed, and each folder
-    is read once.
+    Hidden files and folders do not count. What else is left out is printed. Links are followed, each folder read once.
     """
     if not root.is_dir():
         raise FovealError("source.missing", f"there is no folder {root}")
@@ -198,8 +200,7 @@ def without_ending(name: str) -> str:
 def merge_classes(source: Source, card: Card, text: str) -> Source:
     """Order and merge classes by a map such as "0,1,2,3+4" or "none+mild,rest", of class numbers or names.
 
-    The scale becomes "icdr 0,1,2,3+4". FovealError for a class that does not exist, is named twice, or is left
-    out although images have it.
+    The scale becomes "icdr 0,1,2,3+4". FovealError for a class that is unknown, named twice or left out though in use.
     """
     names = source.classes
     number_of = {str(n): n for n in range(len(names))} | {name: n for n, name in enumerate(names)}

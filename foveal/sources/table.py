@@ -26,17 +26,14 @@ from foveal.sources.tables import choose_column, keep_columns, known_set, read_r
 METADATA = "metadata.csv"
 
 
-class Table(Layout[list[Path]]):
+class Table(Layout[list[Path]], name="table"):
     """A CSV or Excel file of labels and a folder of images; pictures that it does not name are a pool.
 
     The table is given itself, or has labels of the pictures in a folder, where several tables may be. train.csv and
     test.csv are two parts, and so are metadata.csv (column file_name) in train, validation and test.
     """
 
-    name = "table"
-
     def _find(self, root: Path) -> list[Path]:
-        """metadata.csv, that of each part, or the tables at `root`."""
         parts = [root / part / METADATA for part in words.PARTS if (root / part / METADATA).is_file()]
         return [root / METADATA] if (root / METADATA).is_file() else parts or tables_at(root)
 
@@ -68,8 +65,7 @@ class Table(Layout[list[Path]]):
         given, by_names = {name: group for name, group in pairs if name and group}, all(a == b for a, b in pairs)
         table.loc[~named, "group"] = [given.get(name, name if by_names else "") for name in table["group"][~named]]
         ungradable = int((table["flags"][named] == "ungradable").sum())
-        without = int(table["label"][named].isna().sum()) - ungradable
-        lacks = ((without, "without a label"), (ungradable, "ungradable"))
+        lacks = ((int(table["label"][named].isna().sum()) - ungradable, "without a label"), (ungradable, "ungradable"))
         lacking = "; ".join(f"{counted(count, 'row')} {what}" for count, what in lacks if count)
         notes = (*used, note, lacking, parts_note(list(table["split"])), pool_note(pool))
         return Source(root=folder, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes,
@@ -191,8 +187,7 @@ def _files_of(root: Path, files: list[Path], options: SourceOptions) -> tuple[Pa
     """
     if root.is_dir() and root.suffix.lower() not in TABLES:
         return root, list_files(root)
-    rows = [row_per_picture(read_rows(file)) for file in files]
-    pairs = zip(rows, files, strict=True)
+    pairs = [(row_per_picture(read_rows(file)), file) for file in files]
     names = [name for own, file in pairs for name in own[choose_column(own, options.image_column, "image", file)]]
     given = {path for path in map(Path, names) if path.is_absolute() and is_file(path)}
     if given and not all(path.is_relative_to(root.parent) for path in given):

@@ -22,7 +22,6 @@ _HIGH = re.compile(rb"[\x80-\xff]")
 _TWO = rb"[\x91-\x97\xa0\xab\xb0\xbb\xc0-\xd6\xd8-\xf6\xf8-\xff]{2}"
 _WESTERN = re.compile(rb"(?<![\x80-\xff])(?:%s(?=[A-Za-z])|(?:[^\0-\x7f\x81\x8d\x8f\x90\x9d]|(?<=[A-Za-z])%s)"
                       rb"(?![\x80-\xff]))" % (_TWO, _TWO))  # fmt: skip
-
 # Six letters of Turkish in cp1254 are Icelandic in cp1252, which has others beside them.
 _ICELANDIC = re.compile(rb"[\xd0\xdd\xde\xf0\xfd\xfe]")
 _TURKISH = re.compile(rb"[%s]" % "çğıöşüâîûÇĞİÖŞÜÂÎÛ".encode("cp1254"))
@@ -167,8 +166,7 @@ def _read_sheet(file: Path) -> pd.DataFrame:
 
 def _tidy(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
     rows = rows.fillna("").rename(columns=lambda name: str(name).strip())  # a row with few cells has empty ones
-    repeated = rows.columns[rows.columns.duplicated()]
-    if len(repeated):
+    if len(repeated := rows.columns[rows.columns.duplicated()]):
         raise FovealError("table.duplicate_column", f"{file} has two columns named '{repeated[0]}'", fix="rename one")
     plain = pd.DataFrame({name: rows[name].str.strip() for name in rows.columns})
     return plain[(plain != "").any(axis=1)] if plain.shape[1] else plain
@@ -228,11 +226,10 @@ def choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) 
     has = f"its columns are {', '.join(repr(column) for column in rows)}"
     if asked is not None:
         raise FovealError("table.missing_column", f"{file} has no column '{asked}' (--{what}-column); {has}")
-    code = "table.ambiguous_column" if matches else "table.missing_column"
     problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
     problem += f"; {unread}" if (unread := rows.attrs.get("sheets")) else ""
     problem += f"; {known}" if (known := known_set(file, map(str, rows))) else ""
     fix = f"name it with --{what}-column"
     if any(re.search("left|right", name.lower()) for name in map(str, rows)):
         fix += ", or give both eyes columns of one kind: left_image, right_image, left_grade, right_grade"
-    raise FovealError(code, problem, fix=fix)
+    raise FovealError("table.ambiguous_column" if matches else "table.missing_column", problem, fix=fix)
