@@ -89,7 +89,10 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
         growth.report_growth(earlier, same, records, folder)
         if len(changes):
             write_table(folder / corrections.CHANGES, changes)
-        write_passage(folder, earlier, pairs, tables)
+        for name, table in tables.items():  # they fit both the old records.csv and the new one, which follows
+            old = pd.read_csv(folder / name, dtype=str, keep_default_na=False) if (folder / name).is_file() else table
+            write_table(folder / name, pd.concat([table, old[~old["id"].isin(table["id"])]]))
+        write_table(folder / "duplicates.csv", pairs[~torn_copies(earlier, pairs)])
     write_table(folder / "records.csv", records[list(COLUMNS)])
     tables |= {"duplicates.csv": pairs, "rejected.csv": pd.concat(rejected)[["file", "reason"]]}
     for name, table in tables.items():
@@ -97,15 +100,6 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     if COLUMNS_FILE not in tables:
         (folder / COLUMNS_FILE).unlink(missing_ok=True)
     write_card(folder, assembly, records, sum(map(len, rejected)))
-
-
-def write_passage(folder: Path, earlier: pd.DataFrame, pairs: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> None:
-    """Write the other tables so that they fit both the old records.csv (`earlier`) and the new one."""
-    for name, table in tables.items():
-        file = folder / name
-        old = pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else pd.DataFrame({"id": []})
-        write_table(file, pd.concat([table, old[~old["id"].isin(table["id"])]]))
-    write_table(folder / "duplicates.csv", pairs[~torn_copies(earlier, pairs)])
 
 
 def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected: int) -> None:
@@ -136,8 +130,7 @@ def report(out: Path) -> None:
             warn(f"--labelled {asked:,} keeps the labels of {counted(there, 'training image')}: {why}")
         elif there < asked:
             warn(f"--{option} {asked:,}: the source has {counted(there, 'such image')}")
-    copies = pd.read_csv(out / "duplicates.csv")
-    if len(copies):
+    if len(copies := pd.read_csv(out / "duplicates.csv")):
         kinds = ", ".join(f"{count} {kind}" for kind, count in copies["kind"].value_counts().items())
         say(f"{counted(len(copies), 'pair')} of copies ({kinds}), each pair in one part: {out / 'duplicates.csv'}")
     if conflicts := int(copies["conflict"].sum()):
@@ -155,12 +148,10 @@ def report(out: Path) -> None:
 def say_patients(card: dict[str, Any], groups: pd.Series) -> None:
     """Print how many patients are known; warn if some photographs have no known patient."""
     unknown = int(((groups == "") | groups.str.startswith("copies-")).sum())
-    if not card["fundus"] or not len(groups):
-        return
-    if unknown:
+    if unknown and card["fundus"]:
         some = f"the patient of {counted(unknown, 'image')} is unknown"
         what = "no patient is known" if unknown == len(groups) else some
         way = "as (images, labels, patients)" if card["name"] == "given" else "with prepare --group-column"
         warn(f"{what}: photographs of one person may be in training and test; name the patients {way}")
-    else:
+    elif len(groups) and card["fundus"]:
         say(f"{counted(groups.nunique(), 'patient')} (or examinations), each in one part")

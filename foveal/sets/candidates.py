@@ -107,9 +107,7 @@ def _agreeing_views(
                 yield table.assign(swapped=first != i)[keep]
 
 
-def _best_flips(
-    ours: np.ndarray, theirs: np.ndarray, threshold: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _best_flips(ours: np.ndarray, theirs: np.ndarray, threshold: float) -> tuple[np.ndarray, ...]:
     """Rows i and j, cosine and place in `FLIPS` of the pairs that agree; of each pair the best flip."""
     neither, column, row, both = (ours[:, part] @ theirs[:, part].T for part in _quarters()[1])
     turned, mirrored = np.abs(column + row), np.abs(row - column)
@@ -129,8 +127,7 @@ def _view_prints(pictures: Pictures, views: tuple[int, ...], part: slice = slice
     with ThreadPoolExecutor(cores()) as threads:
         for start in range(0, len(known), AT_ONCE):
             now = known[start : start + AT_ONCE]
-            images = pictures.read(rows[now])
-            found = list(threads.map(lambda image: view_fingerprints(image, views), images))
+            found = list(threads.map(lambda image: view_fingerprints(image, views), pictures.read(rows[now])))
             prints[now] = _unit(np.stack(found)[..., _quarters()[0]])
     return prints
 
@@ -141,8 +138,7 @@ def _quarters() -> tuple[np.ndarray, list[slice]]:
     the parts of fingerprints in that order."""
     down, across = parities()
     counts = [int(((down == d) & (across == a)).sum()) for d in (1, -1) for a in (1, -1)]
-    parts = [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
-    return np.lexsort((-across, -down)), parts
+    return np.lexsort((-across, -down)), [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
 
 
 def read_rows(pictures: Pictures, rows: np.ndarray) -> list[np.ndarray]:

@@ -29,10 +29,7 @@ FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
 def label_of(text: str, classes: list[str], place: str = "") -> int | None:
-    """The class of a number or a name; None for none, ungradable or empty text; FovealError for anything else.
-
-    place: the file and line of the text, for the error.
-    """
+    """The class of a number or name; None for none, ungradable or ""; else FovealError, at `place`, a file and line."""
     text = text.strip()
     if text in ("", "none", UNGRADABLE):
         return None
@@ -77,8 +74,7 @@ def unguarded(table: pd.DataFrame, file: Path, needed: Iterable[str]) -> pd.Data
 
 def read_changes(folder: Path) -> pd.DataFrame:
     """changes.csv of a set that has grown, as text: id, was, change, similarity, before, after, why."""
-    file = folder / CHANGES
-    if not file.is_file():
+    if not (file := folder / CHANGES).is_file():
         return pd.DataFrame(columns=["id", "was", "change", "similarity", "before", "after", "why"], dtype=str)
     return pd.read_csv(file, dtype=str, keep_default_na=False)
 
@@ -108,8 +104,7 @@ def apply_corrections(
     side_of = dict(zip(judged["group"], judged["split"], strict=True))
     changes = changes.assign(line=range(2, len(changes) + 2), id=[now.get(name, name) for name in changes["id"]])
     for name, steps in changes.groupby("id", sort=False):
-        if name in place_of:
-            place = place_of[name]
+        if (place := place_of.get(name)) is not None:
             label = _corrected(steps, records["label"][place], classes, file)
             records.loc[place, "label"] = pd.NA if label is None else label
             if "flags" in records:
@@ -131,9 +126,7 @@ def _corrected(steps: pd.DataFrame, label: Any, classes: list[str], file: Path) 
     now = None if pd.isna(label) else int(label)
     changes = [tuple(label_of(text, classes, f"{file}, line {line}") for text in pair)
                for line, *pair in steps[["line", "old", "new"]].to_numpy().tolist()]  # fmt: skip
-    taken = 0
-    if changes[0][0] != now:
-        taken = max((number for number, (_, new) in enumerate(changes, start=1) if new == now), default=0)
+    taken = max((n for n, (_, new) in enumerate(changes, 1) if new == now), default=0) if changes[0][0] != now else 0
     for step, (old, new) in zip(steps.iloc[taken:].itertuples(), changes[taken:], strict=True):
         if old != now:
             has = "none" if now is None else now

@@ -51,8 +51,7 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
     are alike without being copies). Pictures below 64 px and flat ones have no near duplicates.
     Returns columns `first`, `second` (rows of `pictures`; `second` of `others`, if given; within one collection first <
     second), `kind` ("exact", "near", "mirrored", "turned", "cropped"), `similarity` (0.63..1, 1 for exact), ordered by
-    rows. All exact copies of a picture are paired with the first of them; other pairs are all listed. Turned pictures
-    may also be mirrored.
+    rows. Exact copies are paired with the first of them; other pairs are all listed. Turned ones may also be mirrored.
     """
     exact = _exact(pictures.hashes, None if others is None else others.hashes)
     found = [exact.assign(kind="exact", similarity=1.0), *([_near(pictures, others)] if near else [])]
@@ -128,7 +127,6 @@ def _exact(hashes: np.ndarray, others: np.ndarray | None) -> pd.DataFrame:
 
 
 def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
-    """All confirmed candidates: first, second, kind and similarity."""
     theirs = pictures if others is None else others
     count = len(pictures.hashes) * (len(pictures.hashes) / 2 if others is None else len(others.hashes))
     threshold = CANDIDATE if count <= _MANY_PAIRS else _CANDIDATE_OF_MANY
@@ -136,24 +134,20 @@ def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
     i, j, cosine, flipped = candidates(pictures.fingerprints, prints, threshold)
     table = pd.DataFrame({"first": i, "second": j, "cosine": cosine, "kind": np.where(flipped, "mirrored", "near")})
     table["kind"] = table["kind"].astype(object)
-    near = _confirmed(table, pictures, theirs, "compare copies")
-    near = near[near["similarity"] >= CONFIRMED]
+    near = _confirmed(table, pictures, theirs, CONFIRMED, "compare copies")
     looked = view_candidates(pictures, others, threshold)
     known = pd.MultiIndex.from_frame(near[["first", "second"]])
     new = ~pd.MultiIndex.from_frame(looked[["first", "second"]]).isin(known)
-    changed = _confirmed(looked[new], pictures, theirs, "compare turned and cropped copies")
-    changed = changed[changed["similarity"] >= _CONFIRMED_VIEW].sort_values("similarity", kind="stable")
-    changed = changed.drop_duplicates(["first", "second"], keep="last")
+    changed = _confirmed(looked[new], pictures, theirs, _CONFIRMED_VIEW, "compare turned and cropped copies")
+    changed = changed.sort_values("similarity", kind="stable").drop_duplicates(["first", "second"], keep="last")
     cropped = (changed["flip"] == 0) & ~changed["view"].between(1, len(TURNED) - 1)
     changed = changed.assign(kind=np.where(cropped, "cropped", "turned"))
     return pd.concat([near, changed])[["first", "second", "kind", "similarity"]]
 
 
-def _confirmed(table: pd.DataFrame, pictures: Pictures, others: Pictures, what: str) -> pd.DataFrame:
-    """Candidates with their `similarity`: the mean of their cosine and of the agreement of their aligned pixels.
-
-    Exact copies (equal hashes) are left out, because they are known already.
-    """
+def _confirmed(table: pd.DataFrame, pictures: Pictures, others: Pictures, least: float, what: str) -> pd.DataFrame:
+    """Candidates whose `similarity`, the mean of cosine and agreement of aligned pixels, is at least `least`."""
+    # Exact copies are known already.
     first = np.asarray(pictures.hashes, dtype=object)[table["first"]]
     table = table[first != np.asarray(others.hashes, dtype=object)[table["second"]]].reset_index(drop=True)
     agreements = np.empty(len(table))
@@ -162,10 +156,10 @@ def _confirmed(table: pd.DataFrame, pictures: Pictures, others: Pictures, what: 
         for start in range(0, len(table), AT_ONCE):
             part = table.iloc[start : start + AT_ONCE]
             pixels = read_rows(pictures, part["first"].to_numpy()), read_rows(others, part["second"].to_numpy())
-            done = list(threads.map(_agreement, *pixels, part.itertuples()))
-            agreements[start : start + len(done)] = done
-            bar.advance(len(done))
-    return table.assign(similarity=np.minimum(1, (table["cosine"] + agreements) / 2))
+            agreements[start : start + len(part)] = list(threads.map(_agreement, *pixels, part.itertuples()))
+            bar.advance(len(part))
+    table = table.assign(similarity=np.minimum(1, (table["cosine"] + agreements) / 2))
+    return table[table["similarity"] >= least]
 
 
 def _agreement(a: np.ndarray, b: np.ndarray, pair: Any) -> float:

@@ -139,8 +139,7 @@ def check_moves(moves: pd.DataFrame, out: Path, accepted: bool) -> None:
     columns = ["id", "before", "after", "why"]
     rows = moves.sort_values("accept", ascending=False, kind="stable")[columns].head(20).to_numpy().tolist()
     show_table(f"moving to another part: {counted(len(moves), 'image')} of {out}", columns, rows)
-    need = moves[moves["accept"]]
-    if len(need) and not accepted:
+    if len(need := moves[moves["accept"]]) and not accepted:
         listed = "; ".join(f"{row.id} from {row.before} to {row.after}: {row.why}" for row in need.head(3).itertuples())
         fix = "correct the source, or add --accept-moves and train the graders of this set again"
         what = f"{counted(len(need), 'image')} of {out} would move to another part ({listed})"

@@ -22,8 +22,7 @@ def open_together(paths: Sequence[Path], names: Sequence[str] = ()) -> PreparedS
     if len(paths) == 1:
         return open_prepared(paths[0])
     refuse_unknown(names, joined_sources(paths, [open_prepared(path) for path in paths]), "these sets")
-    out = paths[0].parent / "+".join(prefixes(paths))
-    return open_prepared(prepare(PrepareConfig(source=tuple(paths), out=out)))
+    return open_prepared(prepare(PrepareConfig(source=tuple(paths), out=paths[0].parent / "+".join(prefixes(paths)))))
 
 
 def sources_of(prepared: PreparedSet) -> list[str]:
@@ -33,8 +32,7 @@ def sources_of(prepared: PreparedSet) -> list[str]:
 
 def check_sources(prepared: PreparedSet, names: Sequence[str]) -> None:
     """FovealError unless these sources can be held out: they exist, have labels, and others with labels remain."""
-    there = sources_of(prepared)
-    if len(there) < 2:
+    if len(there := sources_of(prepared)) < 2:
         what = f"{prepared.path} has one source only: {', '.join(there)}"
         raise FovealError("source.single", what, fix="give several prepared sets, or join them with foveal prepare")
     refuse_unknown(names, there, str(prepared.path))

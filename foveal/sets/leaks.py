@@ -35,8 +35,7 @@ CERTAIN = 0.84  # cosine of fingerprints: in Messidor-2 pixels confirm 98 of 100
 def pool_of(prepared: PreparedSet) -> pd.DataFrame:
     """Images for pre-training: training and unlabelled ones, except those of patients in validation or test."""
     pool, judged = prepared.part("train", "unlabelled"), set(prepared.part("val", "test")["group"]) - {""}
-    shared = pool["group"].isin(judged)
-    if shared.any():
+    if (shared := pool["group"].isin(judged)).any():
         left = counted(int(shared.sum()), "image")
         say(f"left out: {left} of {prepared.path} whose patients are in validation or test")
     return pool[~shared]
@@ -61,14 +60,12 @@ def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) 
     """The `records` of a prepared set that were learned from: id, split, how, other; one row per image.
 
     how: "exact", "near", "mirrored", "turned" or "cropped copy of", or "same patient as" one seen or a copy; "very much
-    like", based on fingerprints alone, where the training set no longer exists. Copies within the set itself are not
-    searched again.
+    like", based on fingerprints alone, where the training set is gone. Copies within the set are not searched again.
     """
     if not len(records) or not len(seen):
         return pd.DataFrame(columns=["id", "split", "how", "other"])
     judged = _described(prepared, records)
-    known = prepared.records.set_index("id")["sha256"]
-    elsewhere = seen[seen["id"].map(known) != seen["sha256"]]
+    elsewhere = seen[seen["id"].map(prepared.records.set_index("id")["sha256"]) != seen["sha256"]]
     near = [_near_copies(judged, elsewhere)] if len(elsewhere) else []
     first = seen.drop_duplicates("sha256").set_index("sha256")["id"]
     exact = judged.assign(how="exact copy of", other=judged["sha256"].map(first)).dropna(subset="other")
@@ -110,10 +107,8 @@ def _pictures(table: pd.DataFrame) -> Pictures:
         prepared, records = opened(path)
         return prepared.pixels(records.loc[[name]])[0]
 
-    def read(rows: np.ndarray) -> list[np.ndarray]:
-        return list(map(pixels, table["path"].iloc[rows], table["id"].iloc[rows]))
-
-    return Pictures(fingerprints=from_text(table["fingerprint"].tolist()), hashes=table["sha256"].to_numpy(), read=read)
+    return Pictures(fingerprints=from_text(table["fingerprint"].tolist()), hashes=table["sha256"].to_numpy(),
+                    read=lambda rows: list(map(pixels, table["path"].iloc[rows], table["id"].iloc[rows])))  # fmt: skip
 
 
 def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
@@ -130,8 +125,7 @@ def find_namesakes(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFr
     """Records of a patient whose number was seen in another folder or table: id, other, name, sure; one per image.
 
     sure: the number is one that a hospital gives (`OWN_NUMBER`), written alike apart from letters before it, as 004 and
-    P004, or both tables are in one folder. Others, such as 12, may be of two people. Published sets have numbers of
-    their own and are not compared.
+    P004, or both tables are in one folder. Others, such as 12, may be of two people. Published sets are not compared.
     """
     known, found = dict[str, list[tuple[str, str, str]]](), list[tuple[str, str, str, bool]]()
     for other, source, name in _local_names(seen.drop_duplicates("patient")):
@@ -220,8 +214,7 @@ def read_validation(run: Path) -> pd.DataFrame:
 def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
     """Copies across two sets: id, other, kind, similarity, and split and label on both sides; conflict 0 or 1."""
     ours, theirs = (_described(prepared, prepared.records) for prepared in (first, second))
-    pairs = find_duplicates(_pictures(ours), _pictures(theirs))
-    return describe_pairs(ours, theirs, pairs, ("split", "label"))
+    return describe_pairs(ours, theirs, find_duplicates(_pictures(ours), _pictures(theirs)), ("split", "label"))
 
 
 def shared_patients(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:

@@ -81,10 +81,7 @@ class ImageStore:
 def epoch_batches(
     count: int, batch_size: int, seed: int, epoch: int, *, drop_last: bool, windows: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Index arrays of one epoch: a permutation of 0..count-1 cut into batches.
-
-    windows: int [count], the shard of each image; images are shuffled within windows of shards.
-    """
+    """Batches of a permutation of 0..count-1, within some shards if `windows`, int [count], gives that of each."""
     generator = np.random.default_rng([seed, epoch])
     if windows is None:
         order = generator.permutation(count)

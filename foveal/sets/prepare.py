@@ -45,8 +45,7 @@ def prepare(config: PrepareConfig) -> Path:
     if config.list:
         list_cards()
         return out
-    existing = check_out(config)
-    if existing and not is_there(config):
+    if (existing := check_out(config)) and not is_there(config):
         say(f"{out} is prepared already; its source {config.source[0]} is not available here")
         return out
     with unpacked(config.source[0], out) as root:
@@ -150,7 +149,7 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None, root: Path | No
             name, source = read_source(first, config.dataset, pick(SourceOptions, config))
         source = limit_unlabelled(source, config)
         card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))
-        preparation, stamps = choose_preparation(config, card, source, existing), file_stamps(source)
+        preparation, stamps = preparation_of(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
     return Assembly(name=name, config=config, card=card, source=source, stamps=stamps, preparation=preparation,
                     scale=choose_scale(config, source, card), source_hash=source_hash(source, stamps),
@@ -207,9 +206,7 @@ def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
     return replace(source, table=source.table.iloc[keep].reset_index(drop=True), images=images)
 
 
-def choose_preparation(
-    config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None
-) -> Preparation:
+def preparation_of(config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None) -> Preparation:
     """How to prepare: by default photographs are cropped to 256 px, and arrays stay as they are."""
     side, channels, crop = 256, 3, "ellipse" if card.fundus else "none"
     if existing:  # a set that grows keeps the crop of its first pictures, also if auto meant another one then

@@ -66,8 +66,7 @@ class PreparedSet:
     @cached_property
     def columns(self) -> pd.DataFrame:
         """Other columns of the source's table, as text, by id; without columns where it had none."""
-        file = self.path / COLUMNS_FILE
-        if not file.is_file():
+        if not (file := self.path / COLUMNS_FILE).is_file():
             return pd.DataFrame(index=pd.Index([], name="id"))
         return pd.read_csv(file, dtype=str, keep_default_na=False).set_index("id")
 
@@ -110,8 +109,7 @@ def open_prepared(path: str | PathLike[str]) -> PreparedSet:
     prepared = PreparedSet(path, records, card)
     validate(records, prepared.classes, str(path))
     copies = pd.read_csv(path / "duplicates.csv", dtype=str, keep_default_na=False)
-    torn = copies[torn_copies(records, copies)]
-    if len(torn):
+    if len(torn := copies[torn_copies(records, copies)]):
         pair = f"such as {torn['id'].iloc[0]} and {torn['other'].iloc[0]}"
         raise FovealError("split.copies", f"{path}: {counted(len(torn), 'pair')} of copies in different parts, {pair}")
     for number, last in records.groupby("shard")[["row"]].max().itertuples(name=None):
@@ -151,11 +149,8 @@ def validate(records: pd.DataFrame, classes: list[str], where: str) -> None:
 
 def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     """Images, groups and images per class of each split that has images, as in card.json."""
-    parts = {split: part for split in SPLITS if len(part := records[records["split"] == split])}
-    return {
-        split: {"images": len(part), "groups": len({*part["group"]} - {""}), "per_class": per_class(part, classes)}
-        for split, part in parts.items()
-    }
+    return {split: {"images": len(part), "groups": len({*part["group"]} - {""}), "per_class": per_class(part, classes)}
+            for split in SPLITS if len(part := records[records["split"] == split])}  # fmt: skip
 
 
 def per_class(records: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
@@ -191,9 +186,8 @@ def link_kept(groups: pd.Series, ids: pd.Series) -> pd.Series:
                     for digest in hashes_of(text) & wanted:
                         owners.setdefault(digest, {})[part] = None
     known = {name: "+".join(parts) for digest, parts in owners.items() for name in (digest, *parts)}
-    names = groups.map(
-        lambda group: [known.get(part, known.get(part[part.rfind("/") + 1 :], part)) for part in group.split("+")]
-    )
+    names = groups.map(lambda group: [known.get(part, known.get(part[part.rfind("/") + 1 :], part))
+                                      for part in group.split("+")])  # fmt: skip
     return names.map(lambda parts: "+".join(dict.fromkeys("+".join(parts).split("+")))) if owners else groups
 
 

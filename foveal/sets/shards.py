@@ -133,8 +133,7 @@ class Shards:
 
 def gather(shards: Shards, shard: np.ndarray, row: np.ndarray) -> np.ndarray:
     """uint8 [n, S, S, C]: the images at (shard[k], row[k]), in this order; n at least 1."""
-    first = shards[int(shard[0])]
-    images = np.empty((len(shard), *first.shape[1:]), np.uint8)
+    images = np.empty((len(shard), *shards[int(shard[0])].shape[1:]), np.uint8)
     for position, (number, place) in enumerate(zip(shard.tolist(), row.tolist(), strict=True)):
         images[position] = shards[number][place]
     return images

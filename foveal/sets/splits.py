@@ -34,8 +34,7 @@ def decide_splits(
         records.loc[part.index[~keep], "split"] = "unlabelled"
     pool = records.index[records["split"] == "unlabelled"].to_numpy()
     if 0 < options.unlabelled < len(pool):
-        too_many = generator.permutation(pool)[options.unlabelled :]
-        records = records.drop(index=too_many.tolist()).reset_index(drop=True)
+        records = records.drop(index=generator.permutation(pool)[options.unlabelled :].tolist()).reset_index(drop=True)
     return records, left_out
 
 
@@ -59,8 +58,7 @@ def _assign_missing(records: pd.DataFrame, options: PrepareConfig, generator: np
     if undecided.any():  # images of a patient who is in a split go there
         fixed = records[records["split"].isin(("train", "val", "test")) & (records["group"] != "")]
         side = dict(zip(fixed["group"], fixed["split"], strict=True))
-        pairs = zip(records["group"], decided, strict=True)
-        decided = np.array([side.get(group, own) for group, own in pairs], dtype=object)
+        decided = np.array([*map(side.get, records["group"], decided)], dtype=object)
     else:  # where the source has no validation part, it is taken from its training part
         undecided = records["split"] == "train"
     part = records[undecided]
@@ -92,14 +90,12 @@ def assign_parts(
         np.minimum.at(fixed, codes[decided == name], number)
     shares = np.array(list(fractions.values()))
     tries = int(np.clip(GROUPS_ASSIGNED / max(1, len(table)), 1, MOST_ORDERS))
-    attempts = [_assign_once(table, shares, generator.permutation(len(table)), fixed) for _ in range(tries)]
+    attempts = [_try_order(table, shares, generator.permutation(len(table)), fixed) for _ in range(tries)]
     best = min(attempts, key=lambda attempt: attempt[1])[0]
     return np.array(list(fractions), dtype=object)[best[codes]]
 
 
-def _assign_once(
-    table: np.ndarray, shares: np.ndarray, order: np.ndarray, fixed: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _try_order(table: np.ndarray, shares: np.ndarray, order: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, float]:
     """Assign groups [G, K] to parts in `order`, large ones first; returns the part of each [G] and the final gap."""
     order = order[np.argsort(-table[order].sum(1), kind="stable")]
     chosen, known = fixed.copy(), fixed < len(shares)
@@ -122,8 +118,7 @@ def keep_labels(labels: np.ndarray, groups: np.ndarray, count: int, generator: n
     codes = group_codes(groups)
     sizes = np.bincount(codes)
     while (missing := count - int(keep.sum())) and not keep.all():
-        kept = np.bincount(codes, keep) > 0
-        change = np.where(kept, -sizes, sizes)  # of the count, if one group changes its side
+        change = np.where(np.bincount(codes, keep) > 0, -sizes, sizes)  # of the count, if one group changes its side
         after = np.abs(missing - change)
         if after.min() >= abs(missing):
             break
@@ -133,8 +128,7 @@ def keep_labels(labels: np.ndarray, groups: np.ndarray, count: int, generator: n
 
 def k_folds(labels: np.ndarray, groups: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
     """int [n]: the fold, 0 .. folds - 1, of each image; groups stay whole and every class is spread evenly."""
-    fractions = {str(number): 1 / folds for number in range(folds)}
-    return assign_parts(labels, groups, fractions, generator).astype(np.int64)
+    return assign_parts(labels, groups, {str(number): 1 / folds for number in range(folds)}, generator).astype(np.int64)
 
 
 def parts_of_groups(groups: np.ndarray, seed: int) -> np.ndarray:
