@@ -15,18 +15,18 @@ def unsureness(probabilities: np.ndarray) -> np.ndarray:
     return 1 - (ordered[:, -1] - ordered[:, -2])
 
 
-def choose(
-    number: int, probabilities: np.ndarray, features: np.ndarray, known: np.ndarray, cells: np.ndarray,
-    patients: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def choose(number: int, probabilities: np.ndarray, features: np.ndarray, known: np.ndarray, cells: np.ndarray,
+           patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Choose at most `number` of n photographs; returns their positions, int [k], and distances, in the order to grade.
 
     The distance, float [k], is 1 - cosine to the nearest photograph that was graded or chosen before. probabilities:
-    [n, K]. features: [n, D]; known: [m, D], of photographs that are graded already, or none. cells, patients: [n], any
-    values.
+    [n, K]. features: [n, D]; known: [m, D], of graded photographs, or none. cells, patients: [n], any values.
     """
-    unsure, own = unsureness(probabilities), directions(features)
-    apart = _distance(own, directions(known)) if len(known) else np.full(len(own), 1.0)
+    unsure, own, graded = unsureness(probabilities), directions(features), directions(known)
+    apart = np.ones(len(own))
+    if len(graded):
+        parts = np.array_split(own, -(-len(own) // 1000))  # a part at a time, to save memory
+        apart = np.concatenate([1 - (part @ graded.T).max(axis=1) for part in parts])
     cell, patient = (np.unique(values, return_inverse=True)[1] for values in (cells, patients))
     taken = {"cell": np.zeros(cell.max(initial=0) + 1, int), "patient": np.zeros(patient.max(initial=0) + 1, int)}
     left, positions, distance = np.ones(len(own), bool), list[int](), list[float]()
@@ -48,8 +48,3 @@ def directions(features: np.ndarray) -> np.ndarray:
     """Features [D] or [n, D] with length 1, as float32."""
     values = np.asarray(features, np.float32)
     return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
-
-
-def _distance(own: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """[n]: 1 - cosine to the nearest of `known`; both are directions."""
-    return np.concatenate([1 - (part @ known.T).max(axis=1) for part in np.array_split(own, -(-len(own) // 1000))])

@@ -24,6 +24,7 @@ import pandas as pd
 from foveal.config import build
 from foveal.console import hushed, warn
 from foveal.errors import FovealError
+from foveal.evaluate.columns import USUAL
 from foveal.evaluate.difference import check_classes
 from foveal.evaluate.evaluate import EvaluateConfig, measure_predictions
 from foveal.files import read_json, write_json, write_table
@@ -47,12 +48,9 @@ FOLDER, FILE, ABOUT = "cohorts", "predictions.csv", "cohort.json"
 MESSIDOR_HIGHEST = len(CLASSES["messidor"]) - 1
 USUAL_TABLES = ("labels.csv", "train.csv")
 DOCUMENTS = "documents"  # of foveal document
-EARLIER = (
-    "metrics.json", "label_noise.csv", "comparison.json", "changes.csv", "corrections.csv",
-    "stress.csv", "report.html",
-)  # fmt: skip
+EARLIER = ("metrics.json", "label_noise.csv", "comparison.json", "changes.csv", "corrections.csv", "stress.csv",
+           "report.html")  # fmt: skip
 PARENT = "parent.csv"  # in the folder of an adapted run: what its parent predicts for the same photographs
-COLUMNS = ("eye", "camera")  # of the records, kept in the predictions; subgroups where they differ
 
 
 def evaluate(config: EvaluateConfig) -> Path:
@@ -73,18 +71,13 @@ def folder_of(run: Path, source: Path) -> Path:
     """The folder of a cohort: the one whose cohort.json has its source, else RUN/cohorts/NAME, or NAME-2, …."""
     place = source.resolve()
     for about in sorted((run / FOLDER).glob(f"*/{ABOUT}")):
-        if _are_one(place, Path(read_json(about)["source"]).resolve()):
+        folder, table = sorted((place, Path(read_json(about)["source"]).resolve()))
+        if folder == table or (table.parent == folder and tables_at(folder) == [table]):  # its only table of labels
             return about.parent
     name, ending = place.name, place.suffix.lower()
     if ending in TABLES:
         name = place.parent.name + f"-{place.stem}" * (place.name not in USUAL_TABLES)
     return _free(run / FOLDER / (place.stem if ending == ".zip" else name), ABOUT)
-
-
-def _are_one(first: Path, second: Path) -> bool:
-    """Whether two sources are one cohort; a folder and its only table of labels are."""
-    folder, table = sorted((first, second))
-    return first == second or (table.parent == folder and tables_at(folder) == [table])
 
 
 def _free(path: Path, file: str = "") -> Path:
@@ -102,9 +95,7 @@ def _graded(config: EvaluateConfig, source: Path, runs: list[Path]) -> EvaluateC
         check_classes((runs[0], run), (read_model(runs[0])["classes"], read_model(run)["classes"]))
     sets = [cohort_set(run, source) for run in runs]
     files = [_grade(run, source, prepared) for run, prepared in zip(runs, sets, strict=True)]
-    first = pd.read_csv(files[0], dtype=str, keep_default_na=False)
-    by = config.by or tuple(name for name in COLUMNS if (first[name] != "").all() and first[name].nunique() > 1)
-    return replace(config, on=None, source=files[0], versus=tuple(files[1:]), by=by, records=sets[0].path)
+    return replace(config, on=None, source=files[0], versus=tuple(files[1:]), records=sets[0].path)
 
 
 def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
@@ -132,10 +123,8 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
                 warn(f"{what}: on the scale of Messidor-1, 0 to 3, the same numbers mean other grades")
             if scale == "icdr" and labels.max() == 1:
                 what = f"the labels in {source} are 0 and 1 at most, read as grades of the ICDR scale of {run}"
-                warn(
-                    f"{what}: no case is referable; if 1 means any, or referable, disease, "
-                    f"they are two classes (foveal prepare --scale none), and {run} cannot be measured on them"
-                )
+                two = "no case is referable; if 1 means any, or referable, disease, they are two classes"
+                warn(f"{what}: {two} (foveal prepare --scale none), and {run} cannot be measured on them")
         prepared = open_prepared(prepare(config))
     except FovealError as error:
         if "--" in error.fix:  # an option of `prepare`
@@ -199,19 +188,13 @@ def _grade(run: Path, source: Path, prepared: PreparedSet) -> Path:
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     known = prepared.records.set_index("id").loc[table["id"]]
     table["split"] = np.select([table["id"].isin(test), table["id"].isin(seen["id"])], ["test", "train"], "unlabelled")
-    for name in COLUMNS:
-        table[name] = known[name].to_numpy()
+    table[[*USUAL]] = known[[*USUAL]].to_numpy()
     write_table(file, table)
     if before not in (b"", file.read_bytes()):
-        _drop_earlier(file.parent)
+        for name in EARLIER:
+            file.with_name(name).unlink(missing_ok=True)
+        if (documents := file.with_name(DOCUMENTS)).is_dir():  # in which authors may have written
+            kept = documents.rename(_free(file.with_name(f"earlier-{DOCUMENTS}")))
+            warn(f"{documents} is about an earlier evaluation; it was renamed to {kept}")
     write_json(file.with_name(ABOUT), {"set": str(prepared.path), "source": str(source.absolute())})
     return file
-
-
-def _drop_earlier(folder: Path) -> None:
-    """Delete the results of an earlier evaluation; documents, in which authors may have written, get another name."""
-    for name in EARLIER:
-        (folder / name).unlink(missing_ok=True)
-    if (folder / DOCUMENTS).is_dir():
-        kept = (folder / DOCUMENTS).rename(_free(folder / f"earlier-{DOCUMENTS}"))
-        warn(f"{folder / DOCUMENTS} is about an earlier evaluation; it was renamed to {kept}")

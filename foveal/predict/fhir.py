@@ -35,9 +35,8 @@ def write_fhir(study: Study, model: Model, folder: Path) -> None:
 def _entry(resource: dict[str, Any]) -> dict[str, Any]:
     name, kind = resource["identifier"][0]["value"], resource["resourceType"]
     known = f"identifier={_URI}|{name}"
-    request = {"method": "PUT", "url": f"{kind}?{known}&status={STATUS}"}
-    if kind == "Device":
-        request = {"method": "POST", "url": kind, "ifNoneExist": known}
+    update = {"method": "PUT", "url": f"{kind}?{known}&status={STATUS}"}
+    request = {"method": "POST", "url": kind, "ifNoneExist": known} if kind == "Device" else update
     return {"fullUrl": name, "resource": resource, "request": request}
 
 
@@ -57,9 +56,7 @@ def _observation(eye: Eye, study: Study, model: Model, names: dict[str, str]) ->
         "category": [_concept("category", "imaging", "Imaging")],
         "code": _concept("loinc", *questions[eye.side]) if eye.side in questions else {"text": UNKNOWN_EYE},
         "bodySite": _concept("snomed", *CODES["body_sites"][eye.side]),
-        "device": {"reference": names["grader"]},
-        "derivedFrom": [_imaging_study(study)],
-        "note": [{"text": NOTICE}],
+        "device": {"reference": names["grader"]}, "derivedFrom": [_imaging_study(study)], "note": [{"text": NOTICE}],
     }  # fmt: skip
     if eye.grade is None:
         absent = _concept("absent", "unknown", "Unknown")
@@ -80,14 +77,12 @@ def _report(study: Study, names: dict[str, str]) -> dict[str, Any]:
     common = _common(study, names["report"])
     content = {"system": "urn:dicom:uid", "value": f"urn:oid:{uid_of(study.uid, study.key)}"}
     return {
-        "resourceType": "DiagnosticReport", **common,
-        "identifier": [*common["identifier"], content],
+        "resourceType": "DiagnosticReport", **common, "identifier": [*common["identifier"], content],
         "category": [_concept("section", "IMG", "Diagnostic Imaging")],
         "code": {**_concept("loinc", *CODES["report"]), "text": "Diabetic retinopathy, graded from fundus photographs"},
         "issued": datetime.now(UTC).isoformat(timespec="seconds"),
         "result": [{"reference": names[eye.side]} for eye in study.eyes],
-        "imagingStudy": [_imaging_study(study)],
-        "conclusion": conclusion(study),
+        "imagingStudy": [_imaging_study(study)], "conclusion": conclusion(study),
     }  # fmt: skip
 
 
@@ -96,11 +91,8 @@ def _common(study: Study, name: str) -> dict[str, Any]:
     patient: dict[str, Any] = {"value": str(study.source.PatientID)}
     if issuer := str(study.source.get("IssuerOfPatientID") or ""):
         patient["assigner"] = {"display": issuer}
-    common: dict[str, Any] = {
-        "identifier": [{"system": _URI, "value": name}],
-        "status": STATUS,
-        "subject": {"type": "Patient", "identifier": patient},
-    }
+    subject = {"type": "Patient", "identifier": patient}
+    common: dict[str, Any] = {"identifier": [{"system": _URI, "value": name}], "status": STATUS, "subject": subject}
     if order := str(study.source.get("AccessionNumber") or ""):
         kind = _concept("identifier", "ACSN", "Accession ID")
         common["basedOn"] = [{"type": "ServiceRequest", "identifier": {"type": kind, "value": order}}]

@@ -45,8 +45,7 @@ class Photograph:
     """One photograph to grade: a file, a member of an archive, or a picture in memory.
 
     id: its name in predictions.csv. group, eye and camera: the patient, left or right, and maker and model; "" if
-    neither a list, a header nor the name tells. pixels: of a picture in memory, uint8 [h, w, 3 or 1], or why there are
-    none.
+    neither a list, a header nor the name tells. pixels: those in memory, uint8 [h, w, 3 or 1], or why there are none.
     """
 
     id: str
@@ -159,7 +158,6 @@ def _members(archive: Path) -> Iterator[Photograph]:
 
 
 def _is_picture(archive: ZipFile, info: ZipInfo) -> bool:
-    """Whether a member has the ending of a picture or begins like one."""
     if PurePosixPath(info.filename).suffix.lower() in PICTURES:
         return True
     try:
@@ -210,15 +208,16 @@ def _listed(table: Path, names: list[str]) -> list[Path]:
     found = {name: file for name, file in ways if is_file(file)}
     missing = [name for name in names if name not in found]
     if missing and not (found and all(Path(name).is_absolute() for name in missing)):
-        found |= _searched(table, missing, bool(found))
+        pictures: list[Path] = []
+        with suppress(FovealError), hushed():  # what else is in the folder is not asked for
+            pictures = list_pictures(folder)
+        matched = Matcher(pictures, folder).match(missing, table, least=None if found else 0)
+        found |= {name: path for name, path in zip(missing, matched, strict=True) if path}
     return [found.get(name, folder / name.replace("\\", "/")) for name in names]
 
 
 def _rows_in(table: Path) -> pd.DataFrame:
-    """name, group and eye of each row of a list.
-
-    The name is from the first of LIST_COLUMNS that it has, or its only column with another usual name.
-    """
+    """name (from the first of LIST_COLUMNS, else the only other usual column), group and eye of each row of a list."""
     if table.stat().st_size == 0:
         raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
     rows = row_per_picture(read_rows(table))
@@ -235,17 +234,5 @@ def _rows_in(table: Path) -> pd.DataFrame:
         warn(f"{table}: {lost} rows have no name in '{columns[0]}' and are left out")
     rows = rows[named]
     groups, eyes = ([column for column in usual_columns(rows, what) if rows[column].any()] for what in ("group", "eye"))
-    return pd.DataFrame({
-        "name": rows[columns[0]],
-        "group": rows[groups[0]].map(lambda cell: "" if is_missing(cell) else cell) if groups else "",
-        "eye": rows[eyes[0]].map(eye_of) if eyes else "",
-    })  # fmt: skip
-
-
-def _searched(table: Path, names: list[str], others: bool) -> dict[str, Path]:
-    """The pictures below the folder of a list that its missing names mean; `others`: whether it also names files."""
-    pictures: list[Path] = []
-    with suppress(FovealError), hushed():  # what else is in the folder is not asked for
-        pictures = list_pictures(table.parent)
-    found = Matcher(pictures, table.parent).match(names, table, least=None if others else 0)
-    return {name: path for name, path in zip(names, found, strict=True) if path}
+    group = rows[groups[0]].map(lambda cell: "" if is_missing(cell) else cell) if groups else ""
+    return pd.DataFrame({"name": rows[columns[0]], "group": group, "eye": rows[eyes[0]].map(eye_of) if eyes else ""})

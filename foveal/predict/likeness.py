@@ -41,9 +41,8 @@ _LEAST_LIMIT = np.array([2.5, 2.0, 1.0, 0.5])  # of scores in spreads
 class Likeness:
     """What training photographs look like, in float32.
 
-    plain: [2, 2], median and spread of resolution and sharpness. colours, texture: [1 + k, D], the mean, then
-    directions divided by their spread. rest: [2], 1 / variance of the other directions. limits: [4]. side: pixels that
-    the network sees.
+    plain: [2, 2], median and spread of resolution and sharpness. colours, texture: [1 + k, D], mean, and directions
+    divided by their spread. rest: [2], 1 / variance of other directions. limits: [4]. side: pixels the network sees.
     """
 
     plain: np.ndarray

@@ -36,10 +36,8 @@ ARRAYS = "uint8 [h, w, 3] RGB, [h, w] grey, [n, h, w, 3] or [n, h, w]"
 TENSORS = "uint8 [3, h, w] or [n, 3, h, w]"
 
 
-def load(
-    run: str | Path, *, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None,
-    encoder: torch.nn.Module | None = None,
-) -> LoadedGrader:  # fmt: skip
+def load(run: str | Path, *, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None,
+         encoder: torch.nn.Module | None = None) -> LoadedGrader:  # fmt: skip
     """Load a grader: a run folder of `foveal train`, or a file of `foveal export`.
 
     device: auto, cpu, cuda or mps. tta: auto (as in the run), none, flips or turns. ungradable: a photograph with one

@@ -84,9 +84,7 @@ class Model(ABC):
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, K], calibrated."""
-        shares = self.answer(images).probabilities
-        assert shares is not None
-        return shares
+        return np.asarray(self.answer(images).probabilities)
 
     def nothing(self) -> Answers:
         """The answers for no images."""
@@ -151,12 +149,9 @@ class Model(ABC):
         sizes = [diameter(one.width, one.height, one.measures.get("border", np.nan)) for one in photographs]
         return self._rows(records, answers, self.second_table(answers), images, np.array(sizes))
 
-    def _rows(
-        self, records: pd.DataFrame, answers: Answers, second: pd.DataFrame | None, images: np.ndarray,
-        diameters: np.ndarray,
-    ) -> pd.DataFrame:  # fmt: skip
-        assert answers.probabilities is not None
-        table = self.table(records, answers.probabilities, extra=second)
+    def _rows(self, records: pd.DataFrame, answers: Answers, second: pd.DataFrame | None, images: np.ndarray,
+              diameters: np.ndarray) -> pd.DataFrame:  # fmt: skip
+        table = self.table(records, np.asarray(answers.probabilities), extra=second)
         if self.likeness is not None:
             table["unlike"] = self.unlike(images, diameters, answers)
         advice = records["advice"] if "advice" in records else records["flags"].str.split().map(advice_of)
@@ -181,10 +176,9 @@ class Model(ABC):
         shares = {f"{name}={value}": answers.second[:, k].astype(float).round(6) for k, value in enumerate(classes)}
         return pd.DataFrame({name: labels, **shares}, index=range(len(answers.second)))
 
-    def table(
-        self, records: pd.DataFrame, probabilities: np.ndarray, graded: tuple[np.ndarray, list[str]] | None = None,
-        extra: pd.DataFrame | None = None,
-    ) -> pd.DataFrame:  # fmt: skip
+    def table(self, records: pd.DataFrame, probabilities: np.ndarray,
+              graded: tuple[np.ndarray, list[str]] | None = None, extra: pd.DataFrame | None = None,
+              ) -> pd.DataFrame:  # fmt: skip
         """The columns id, label, p0 … pK, grade, referable, group, split, flags and, with prediction sets, set.
 
         records: column id and, if known, label, group, split and flags. graded: grades and sets to use instead of those
@@ -206,8 +200,7 @@ class Model(ABC):
         table = pd.DataFrame({
             "id": list(records["id"]), "label": pd.array(list(records.get("label", unknown)), dtype="Int64"),
             **{f"p{number}": probabilities[:, number].astype(float).round(6) for number in range(len(self.classes))},
-            "grade": pd.array(graded[0], dtype="Int64"),
-            "referable": pd.array(refers, dtype="Int64"),
+            "grade": pd.array(graded[0], dtype="Int64"), "referable": pd.array(refers, dtype="Int64"),
             **{name: list(records.get(name, [""] * len(records))) for name in ("group", "split", "flags")},
         })  # fmt: skip
         table = table.assign(set=graded[1]) if has_sets else table

@@ -75,7 +75,10 @@ def predict(config: PredictConfig) -> Path:
     containers, paths = sort_inputs(images)
     # Only once, since folders may be large and on a network.
     photographs = named_origins(list(map(with_origin, list_photographs(containers))))
-    _check_out(config.out, images)
+    if config.out.is_dir() or config.out.suffix.lower() != ".csv":
+        raise FovealError("option.value", f"--out {config.out} is not a table", expected="the path of a .csv file")
+    if config.out.exists() and any(path.exists() and path.samefile(config.out) for path in images):
+        raise FovealError("option.conflict", f"--out {config.out} is one of the inputs", fix="choose another --out")
     sets = _chosen(paths, config.split)
     model = open_model(run, config.device, config.tta)
     for prepared, _ in sets:
@@ -108,14 +111,6 @@ def predict(config: PredictConfig) -> Path:
     return config.out
 
 
-def _check_out(out: Path, images: list[Path]) -> None:
-    """FovealError if the table cannot be written, or would overwrite an input."""
-    if out.is_dir() or out.suffix.lower() != ".csv":
-        raise FovealError("option.value", f"--out {out} is not a table", expected="the path of a .csv file")
-    if out.exists() and any(path.exists() and path.samefile(out) for path in images):
-        raise FovealError("option.conflict", f"--out {out} is one of the inputs", fix="choose another --out")
-
-
 def _reports(config: PredictConfig, model: Model) -> list[tuple[Path, Report]]:
     """The folders for reports, and what writes into each; FovealError if that would fail, before anything is graded."""
     reports: list[tuple[Path, Report]] = []
@@ -144,7 +139,6 @@ def _check_reports(reports: list[tuple[Path, Report]], keys: dict[str, str]) -> 
 
 
 def _write_reports(reports: list[tuple[Path, Report]], model: Model, studies: Iterable[Study]) -> None:
-    """Write the reports of all studies, and print how many have which conclusion."""
     counts, unknown, lost = Counter[str](), 0, 0
     for study in studies:
         for folder, write in reports:

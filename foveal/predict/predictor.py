@@ -147,7 +147,6 @@ def _grader_model(run: Path) -> dict[str, Any]:
 
 
 def _members(run: Path, model: dict[str, Any], device: torch.device, given: str) -> list[Member]:
-    """The grader of a run, or those of its folds."""
     if model.get("members"):
         parts = [run / name for name in model["members"]]
         return [one for part in parts for one in _members(part, _grader_model(part), device, given)]

@@ -28,10 +28,8 @@ from foveal.predict.model import Answers, Model, Want, joined
 from foveal.predict.opened import open_model
 from foveal.sets.records import PreparedSet
 
-COLUMNS = (
-    "rank", "id", "reason", "why", "grade", "probability", "second_grade", "second_probability", "unlike", "distance",
-    "group", "eye", "camera", "source", "file", "set",
-)  # fmt: skip
+COLUMNS = ("rank", "id", "reason", "why", "grade", "probability", "second_grade", "second_probability", "unlike",
+           "distance", "group", "eye", "camera", "source", "file", "set")  # fmt: skip
 UNSURE = 0.5  # from which unsureness is named as a reason
 SHOWN = 8
 
@@ -82,7 +80,6 @@ def select(config: SelectConfig) -> pd.DataFrame:
 
 
 def _answers(model: Model, prepared: PreparedSet, records: pd.DataFrame) -> tuple[Answers, list[str]]:
-    """The probabilities and features of records, and what is unlike the training photographs."""
     want: Want = ("probabilities", "features", "texture") if model.has_features else model.wanted
     parts, unlike = [], list[str]()
     with progress_bar("photographs", len(records)) as bar:

@@ -5,6 +5,7 @@ preliminary and not verified. Its number depends on what was graded, and how.
 """
 
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,23 @@ from foveal.version import VERSION
 OURS = "99FOVEAL"  # the coding scheme of terms that have no standard code
 SERIES = 900  # number of the series of reports in a study
 # Elements of a patient and a study that a report must have, if only empty.
-_INHERITED = (
-    "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime", "AccessionNumber",
-    "ReferringPhysicianName",
-)  # fmt: skip
+_INHERITED = ("PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime", "AccessionNumber",
+              "ReferringPhysicianName")  # fmt: skip
 
 
 def write_structured(study: Study, model: Model, folder: Path) -> None:
     """Write FOLDER/STUDY.dcm."""
     evidence = [header for headers in study.headers.values() for header in headers]
-    for header in evidence:
-        for name in _INHERITED:
-            if name not in header:
-                setattr(header, name, "")
+    for header, name in product(evidence, _INHERITED):
+        if name not in header:
+            setattr(header, name, "")
+    device = sr.DeviceObserverIdentifyingAttributes(uid_of(model.key), "Foveal", "Foveal", model.name[:64])
+    observer = sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
     content = sr.MeasurementReport(
-        observation_context=_observer(model),
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        title=codes.DCM.ImagingMeasurementReport,
         procedure_reported=CodedConcept("20067007", "SCT", "Fundus photography"),
         imaging_measurements=[_group(eye, study, model) for eye in study.eyes],
-        title=codes.DCM.ImagingMeasurementReport,
     )
     _tell(content[0], codes.DCM.Conclusion, conclusion(study))
     with warnings.catch_warnings():
@@ -53,14 +53,7 @@ def write_structured(study: Study, model: Model, folder: Path) -> None:
 
 
 def _tell(container: Any, name: Any, text: str) -> None:
-    """Add a sentence to a container."""
     container.ContentSequence.append(sr.TextContentItem(name=name, value=text, relationship_type="CONTAINS"))
-
-
-def _observer(model: Model) -> Any:
-    device = sr.DeviceObserverIdentifyingAttributes(uid_of(model.key), "Foveal", "Foveal", model.name[:64])
-    context = sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
-    return sr.ObservationContext(observer_device_context=context)
 
 
 def _group(eye: Eye, study: Study, model: Model) -> Any:
@@ -77,9 +70,8 @@ def _group(eye: Eye, study: Study, model: Model) -> Any:
         source_images=[sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)
                        for header in study.headers[eye.side]],
     )  # fmt: skip
-    for comment in (eye.why if eye.grade is None else "", f"{UNLIKE}: {eye.unlike}" if eye.unlike else ""):
-        if comment:
-            _tell(group[0], codes.DCM.Comment, comment)
+    for comment in filter(None, (eye.why, f"{UNLIKE}: {eye.unlike}" if eye.unlike else "")):
+        _tell(group[0], codes.DCM.Comment, comment)
     return group
 
 

@@ -168,31 +168,23 @@ def key_of(members: Sequence[Member], model: Model, ungradable: Sequence[str]) -
 def studies_of(plan: dict[str, list[Member]], keys: dict[str, str], out: Path) -> Iterator[Study]:
     """The studies of a plan, one at a time, with the answers in the table `out`."""
     rows = pd.read_csv(out, dtype=str, keep_default_na=False, lineterminator="\n").set_index("id")
-    for uid, found in plan.items():
-        yield _study(uid, keys[uid], found, rows)
-
-
-def _study(uid: str, key: str, members: list[Member], rows: pd.DataFrame) -> Study:
-    parts = {side: [one for one in members if one.side == side] for side in (*QUESTIONS, UNKNOWN)}
-    return Study(
-        uid=uid, key=key,
-        eyes=[_eye(side, rows.loc[[one.photograph.id for one in found]]) for side, found in parts.items() if found],
-        headers={
-            side: [header_of(one.photograph.source()) for one in own if not one.lacks] for side, own in parts.items()
-        },
-    )  # fmt: skip
+    for uid, members in plan.items():
+        parts = {side: [one for one in members if one.side == side] for side in (*QUESTIONS, UNKNOWN)}
+        eyes = [_eye(side, rows.loc[[one.photograph.id for one in own]]) for side, own in parts.items() if own]
+        headers = {side: [header_of(one.photograph.source()) for one in own if not one.lacks]
+                   for side, own in parts.items()}  # fmt: skip
+        yield Study(uid=uid, key=keys[uid], eyes=eyes, headers=headers)
 
 
 def _eye(side: str, rows: pd.DataFrame) -> Eye:
     graded = rows[rows["answer"] == "graded"]
-    lost = len(rows) - len(graded)
     if not len(graded):
         why = "; ".join(sorted({f"{row.reason} {row.advice}".strip() for row in rows.itertuples()}))
-        return Eye(side=side, grade=None, referable=False, share=float("nan"), why=why, lost=lost)
+        return Eye(side, grade=None, referable=False, share=float("nan"), why=why, lost=len(rows))
     shares = graded[probability_columns(rows)[REFERABLE_FROM[SCALE] :]].astype(float).sum(axis=1)
     grade, referable = int(graded["grade"].astype(int).max()), bool((graded["referable"] == "1").any())
-    return Eye(side=side, grade=grade, referable=referable, share=float(shares.max()), why="", lost=lost,
-               unlike=", ".join(sorted(set(" ".join(graded.get("unlike", [])).split()))))  # fmt: skip
+    unlike, lost = sorted(set(" ".join(graded.get("unlike", [])).split())), len(rows) - len(graded)
+    return Eye(side, grade, referable, share=float(shares.max()), why="", unlike=", ".join(unlike), lost=lost)
 
 
 def _opened(photograph: Photograph) -> tuple[Any, str]:

@@ -39,9 +39,8 @@ class Worker:
         return self.model.table_of_photographs(list(self.model.read(photographs)))
 
 
-def tables_on_ray(
-    photographs: Iterable[Photograph], path: Path, device: str, tta: str, address: str
-) -> Iterator[pd.DataFrame]:  # fmt: skip
+def tables_on_ray(photographs: Iterable[Photograph], path: Path, device: str, tta: str,
+                  address: str) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Tables of predictions in the order of the photographs; each batch is graded by one worker."""
     with ray_cluster(address) as ray:
         gpus, cores = int(ray.cluster_resources().get("GPU", 0)), int(ray.cluster_resources().get("CPU", 1))
