@@ -16,10 +16,8 @@ from foveal.errors import FovealError
 
 SHOWN = 5  # numbers in an error
 RESTORE = "restore the database from a copy, and find out who can write to it"
-MEANING = {
-    "begin": "start of the log", "answer": "answers", "second": "silent second answers", "review": "reviews",
-    "erase": "erasures", "": "erased",
-}  # fmt: skip
+MEANING = {"begin": "start of the log", "answer": "answers", "second": "silent second answers", "review": "reviews",
+           "erase": "erasures", "": "erased"}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +81,6 @@ def audit(config: AuditConfig) -> dict[str, Any]:
 
 
 def _refuse(what: str, numbers: set[int]) -> None:
-    """FovealError if there are any numbers."""
     if numbers:
         first = ", ".join(map(str, sorted(numbers)[:SHOWN]))
         more = f", and {len(numbers) - SHOWN:,} more" if len(numbers) > SHOWN else ""

@@ -107,9 +107,7 @@ class Batcher:
         rows = self.model.rows([""] * len(batch), answers, [waiting.prepared for waiting in batch])
         rows = set_ungradable(rows, self.ungradable)
         rows = rows.astype(object).where(rows.notna(), None)
-        return [
-            Judged(row={str(key): value for key, value in row.items()},
-                   places=None if answers.maps is None else answers.maps[k],
-                   features=None if answers.features is None else answers.features[k])
-            for k, row in enumerate(rows.to_dict("records"))
-        ]  # fmt: skip
+        return [Judged(row={str(key): value for key, value in row.items()},
+                       places=None if answers.maps is None else answers.maps[k],
+                       features=None if answers.features is None else answers.features[k])
+                for k, row in enumerate(rows.to_dict("records"))]  # fmt: skip

@@ -19,31 +19,22 @@ from foveal.version import VERSION as PROGRAM
 
 WAIT = 30  # seconds for another process that writes
 # Names of libpq. With these, a server that is lost or does not answer is noticed in seconds, not in hours.
-PATIENCE = {
-    "connect_timeout": "10", "tcp_user_timeout": str(WAIT * 1000), "keepalives_idle": "10",
-    "keepalives_interval": "5", "keepalives_count": "4",
-}  # fmt: skip
+PATIENCE = {"connect_timeout": "10", "tcp_user_timeout": str(WAIT * 1000), "keepalives_idle": "10",
+            "keepalives_interval": "5", "keepalives_count": "4"}  # fmt: skip
 FORMS = "FILE, sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 LOCK = 0x466F7665616C  # our advisory lock in PostgreSQL; no other program in the same database should use it
 
 # `given` and `grade` are class numbers, empty if ungradable; `when` is UTC with a fixed width, so it sorts as text.
 REVIEWS = Table(
-    "reviews",
-    MetaData(),
-    Column("id", Integer, primary_key=True),
-    Column("image", String(64), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("given", Integer),
-    Column("grade", Integer),
-    Column("reviewer", Text, nullable=False),
-    Column("note", Text, nullable=False),
-    Column("probabilities", sql.JSON(none_as_null=True)),
-    Column("model", Text, nullable=False),
+    "reviews", MetaData(),
+    Column("id", Integer, primary_key=True), Column("image", String(64), nullable=False),
+    Column("name", Text, nullable=False), Column("given", Integer), Column("grade", Integer),
+    Column("reviewer", Text, nullable=False), Column("note", Text, nullable=False),
+    Column("probabilities", sql.JSON(none_as_null=True)), Column("model", Text, nullable=False),
     Column("when", String(25), nullable=False),
-    sql.Index("reviews_by_image", "image", "when", "id"),
-    sql.Index("reviews_by_time", "when", "id"),
+    sql.Index("reviews_by_image", "image", "when", "id"), sql.Index("reviews_by_time", "when", "id"),
     sqlite_autoincrement=True,  # never reuse an id
-)
+)  # fmt: skip
 # Of the tables; a change of them needs a new revision, and a step that upgrades databases of the older one.
 REVISION, WITHOUT_LOG = "0003", "0001"
 VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
@@ -113,9 +104,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _make_postgresql_durable_and_quick(connection: Any, _: Any) -> None:
     # Keep the administrator's settings, except `off`, which can lose commits, and 0, which waits forever.
-    settings = (("synchronous_commit", "off", "on"), ("statement_timeout", "0", str(WAIT * 1000)))
     with connection.cursor() as cursor:
-        for name, bad, good in settings:
+        for name, bad, good in (("synchronous_commit", "off", "on"), ("statement_timeout", "0", str(WAIT * 1000))):
             cursor.execute(f"SELECT set_config('{name}', '{good}', false) WHERE current_setting('{name}') = '{bad}'")
     connection.commit()
 
@@ -168,6 +158,5 @@ def make_tables(engine: Engine) -> None:
             append(connection, [{"kind": "begin", "foveal": PROGRAM, "reviews_before": before}])
         elif found != [REVISION]:
             what = f"the reviews have revision {', '.join(found)}: they were made by a newer Foveal or another program"
-            fix = "update Foveal or give another database"
-            raise FovealError("reviews.revision", what, expected=REVISION, fix=fix)
+            raise FovealError("reviews.revision", what, expected=REVISION, fix="update Foveal or give another database")
         connection.execute(VERSION.update().values(version_num=REVISION))

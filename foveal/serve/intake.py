@@ -105,10 +105,8 @@ def _check_size(size: int, most: int) -> None:
 
 
 @asynccontextmanager
-async def within(
-    seconds: float, code: str = "request.timeout", what: str = "the request was not received and answered",
-    fix: str = "try again, with fewer photographs at once",
-) -> AsyncIterator[None]:  # fmt: skip
+async def within(seconds: float, code: str = "request.timeout", what: str = "the request was not received and answered",
+                 fix: str = "try again, with fewer photographs at once") -> AsyncIterator[None]:  # fmt: skip
     """FovealError if the block takes longer."""
     try:
         async with asyncio.timeout(seconds):

@@ -62,10 +62,7 @@ class Kept:
             write_bytes(self._waiting / f"{sent.sha256}.{patient}.{eye}{ending}", data)
 
     def label(self, reviews: Reviews, digest: str) -> None:
-        """Keep a reviewed photograph for good, without a label if its reviewers disagree.
-
-        Nothing happens if it was not graded here in the last day.
-        """
+        """Keep a reviewed photograph that was graded in the last day; without a label if its reviewers disagree."""
         with self._lock:  # also while reading, or an older state could be written last
             row, found = self._rows.get(digest), next(self._waiting.glob(f"{digest}.*"), None)
             if found is not None:

@@ -18,16 +18,14 @@ from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, Tex
 from foveal.errors import FovealError
 
 LINES = Table(
-    "log",
-    MetaData(),
+    "log", MetaData(),
     Column("number", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3, …
     Column("when", String(32), nullable=False),  # UTC, ISO 8601, milliseconds
     Column("content", Text),  # JSON; null once it is erased
-    Column("digest", String(64), nullable=False),
-    Column("hash", String(64), nullable=False),
+    Column("digest", String(64), nullable=False), Column("hash", String(64), nullable=False),
     Column("image", String(64)),  # of the content, to search for; not part of the chain
     sql.Index("log_by_image", "image"),
-)
+)  # fmt: skip
 LOCK = 0x466F7665616D  # our advisory lock in PostgreSQL for appending
 START = "0" * 64  # the hash before the first line
 BATCH = 1000  # lines in memory at a time

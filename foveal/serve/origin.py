@@ -16,12 +16,8 @@ MAKE, MODEL = 271, 272  # EXIF tags
 
 
 def origin_of(sent: Sent) -> dict[str, str]:
-    """patient (a hash), eye (left or right) and camera; "" for what is in neither the file nor its name.
-
-    Only of a photograph that could be read.
-    """
-    dicom = sent_as_dicom(sent)
-    patient, eye, camera = origin_in_header(BytesIO(sent.data)) if dicom else ("", "", _camera(sent.data))
+    """patient (a hash), eye (left or right) and camera of a readable photograph; "" if neither file nor name tells."""
+    patient, eye, camera = origin_in_header(BytesIO(sent.data)) if sent_as_dicom(sent) else ("", "", _camera(sent.data))
     if not patient and not eye:
         patient, eye = patient_in(sent.name)
     return {"patient": patient, "eye": eye, "camera": camera}
@@ -45,7 +41,6 @@ def patient_in(name: str) -> tuple[str, str]:
 
 
 def _camera(data: bytes) -> str:
-    """Make and model in the EXIF block of a picture."""
     reader = reader_of(data[:START])
     try:
         exif = {} if reader is None else Image.Image.getexif(reader(BytesIO(data)))

@@ -71,8 +71,7 @@ def decision_of(opinions: Sequence[Review], lowest: int | None, refers_by: str |
     worst = max(reversed(opinions), key=badness).grade
     referable = None if worst is None or lowest is None else refers_by == "oedema" or worst >= lowest
     return {
-        "grade": worst, "referable": referable,
-        "disagreement": len({review.grade for review in opinions}) > 1,
+        "grade": worst, "referable": referable, "disagreement": len({review.grade for review in opinions}) > 1,
         "opinions": [{name: getattr(review, name) for name in ("reviewer", "grade", "when")} for review in opinions],
     }  # fmt: skip
 
@@ -153,9 +152,8 @@ class Reviews:
             raise FovealError("reviews.invalid", what, expected=f"a limit of 1 to {PAGE} and an offset of 0 or more")
         fields = (REVIEWS.c.name, REVIEWS.c.reviewer, REVIEWS.c.note)
         found = select(REVIEWS).where(or_(*(field.icontains(_storable(search), autoescape=True) for field in fields)))
-        newest = found.order_by(*NEWEST_FIRST).limit(limit).offset(offset)
         total = self._rows(select(func.count().label("total")).select_from(found.subquery()))[0]["total"]
-        return total, [Review(**row) for row in self._rows(newest)]
+        return total, [Review(**row) for row in self._rows(found.order_by(*NEWEST_FIRST).limit(limit).offset(offset))]
 
     def images(self) -> set[str]:
         """The digests of all reviewed images."""
@@ -175,8 +173,7 @@ class Reviews:
     def table(self) -> pd.DataFrame:
         """The newest review of each reviewer of each image, oldest first, as text in `TABLE`.
 
-        The id is the name of the photograph. If different images share a name, the id is `NAME (sha256 …)`, so that it
-        cannot match an image of a set by mistake.
+        The id is the photograph's name; for images that share one, `NAME (sha256 …)`, to match no image by mistake.
         """
         rows = self._newest([REVIEWS.c.image, REVIEWER])
         images = Counter(name for name, _ in {(row["name"], row["image"]) for row in rows})
@@ -251,10 +248,9 @@ Text = Annotated[str, AfterValidator(_storable)]
 Needed = Annotated[Text, AfterValidator(_not_blank)]
 NO_GRADE = f'null or "{UNGRADABLE}": the photograph is ungradable'
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
 _GRADE = {"type": "integer", "minimum": 0, "exclusiveMaximum": CLASSES}
 WORD: dict[str, Any] = {"anyOf": [_GRADE, {"const": UNGRADABLE, "type": "string"}, {"type": "null"}]}
+Grade = Annotated[int | None, Field(ge=0, lt=CLASSES, json_schema_extra=WORD)]
 
 
 class ReviewFields(BaseModel):
@@ -264,12 +260,8 @@ class ReviewFields(BaseModel):
 
     image: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the photograph's bytes")
     name: Needed = Field(min_length=1, max_length=LIMITS["name"], description="name of the photograph")
-    given: int | None = Field(
-        ge=0, lt=CLASSES, description=f"the grade of the model; {NO_GRADE}", json_schema_extra=WORD
-    )
-    grade: int | None = Field(
-        ge=0, lt=CLASSES, description=f"the grade of the reviewer; {NO_GRADE}", json_schema_extra=WORD
-    )
+    given: Grade = Field(description=f"the grade of the model; {NO_GRADE}")
+    grade: Grade = Field(description=f"the grade of the reviewer; {NO_GRADE}")
     reviewer: Needed = Field(min_length=1, max_length=LIMITS["reviewer"])
     note: Text = Field("", max_length=LIMITS["note"])
     probabilities: list[Share] | None = Field(
@@ -329,18 +321,15 @@ class Store:
     async def reviewed(self, answers: list[dict[str, Any]], about: dict[str, Any]) -> list[dict[str, Any]]:
         """The answers, each with `review`, the newest of its photograph, and `decision`, from all reviews; or None.
 
-        about: the model. A review of a grader with another number of classes counts as none: the same grade may mean
-        something else.
+        about: the model. A review of a grader with another number of classes counts as none: its grades may differ.
         """
         if self._reviews is None:
             return [answer | {"review": None, "decision": None} for answer in answers]
         found = await self.run(Reviews.of_images, [answer["sha256"] for answer in answers], threads=self._log)
         classes, told = len(about["classes"]), []
         for answer in answers:
-            fits = [
-                review for review in found.get(answer["sha256"], [])
-                if len(review.probabilities or [0] * classes) == classes and (review.grade or 0) < classes
-            ]  # fmt: skip
+            fits = [one for one in found.get(answer["sha256"], [])
+                    if len(one.probabilities or [0] * classes) == classes and (one.grade or 0) < classes]  # fmt: skip
             decision = decision_of(fits, about["referable_from"], answer["refers_by"])
             told.append(answer | {"review": asdict(fits[-1]) if fits else None, "decision": decision})
         return told

@@ -26,8 +26,7 @@ class Second:
     """The second grader, its thread and its unfinished comparisons; for use in the event loop."""
 
     def __init__(self, model: Model, ungradable: tuple[str, ...], limits: Limits, counters: Counters) -> None:
-        self.model, self.counters = model, counters
-        self._most_pixels = limits.megapixels * 10**6
+        self.model, self.counters, self._most_pixels = model, counters, limits.megapixels * 10**6
         # Its passes are not those that /metrics times.
         self._batcher = Batcher(model, ungradable, replace(limits, queue=WAITING), Counters())
         self._thread = ThreadPoolExecutor(1, "decode second")

@@ -117,8 +117,8 @@ def describe(model: Model, config: ServeConfig, limits: Limits) -> dict[str, Any
     record = model.about["record"] if isinstance(model, Exported) else record_of(config.run)
     kind = "exported" if isinstance(model, Exported) else "run"
     return {
-        "name": model.name, "key": model.key, "kind": kind,
-        "classes": model.classes, "scale": model.scale, "referable_from": referable_from(model.scale),
+        "name": model.name, "key": model.key, "kind": kind, "classes": model.classes, "scale": model.scale,
+        "referable_from": referable_from(model.scale),
         **({} if model.readout.referral is None else {"referral": asdict(model.readout.referral)}),
         "reads": {"side": model.preparation.size}, "overlay": model.has_maps,
         "maps_failed": kind == "run" and failed_maps(config.run, SHOWN), "similar": config.cases is not None,

@@ -43,9 +43,8 @@ PICTURE_SIDE = 1600  # px: longest side of a picture that is sent back
 SIMILAR = 4  # similar cases in an answer
 MOST_CASES = 4000  # to search: their features are computed when the server starts
 CASE_SIDE = 224  # px of a thumbnail
-NOT_READ = (
-    "grade", "grade_name", "probabilities", "referable", "refers_by", "set", "coverage", "unlike", "width", "height",
-)  # fmt: skip
+NOT_READ = ("grade", "grade_name", "probabilities", "referable", "refers_by", "set", "coverage", "unlike", "width",
+            "height")  # fmt: skip
 READABLE = f"a file that other programs can open, in one of these formats: {KNOWN}"
 Found = TypeVar("Found")
 
@@ -53,9 +52,8 @@ Found = TypeVar("Found")
 class Work:
     """A model, the threads that decode and the batcher that grades; `close` stops them."""
 
-    def __init__(
-        self, model: Model, config: ServeConfig, limits: Limits, cases: "Cases | None", second: Model | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, model: Model, config: ServeConfig, limits: Limits, cases: "Cases | None",
+                 second: Model | None) -> None:  # fmt: skip
         self.model, self.config, self.limits, self.cases = model, config, limits, cases
         self.counters = Counters()
         self.kept = None if config.keep_images is None else Kept(config.keep_images, model.classes)
@@ -139,18 +137,15 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
     row, classes, members = judged.row, model.classes, str(judged.row.get("set") or "").split()
     grade = None if row["grade"] is None else int(row["grade"])
     answer = {
-        "name": sent.name, "sha256": sent.sha256,
-        "answer": row["answer"], "reason": row["reason"], "advice": row["advice"],
+        "name": sent.name, "sha256": sent.sha256, **{name: row[name] for name in ("answer", "reason", "advice")},
         "grade": grade, "grade_name": None if grade is None else classes[grade],
         "probabilities": [row[f"p{number}"] for number in range(len(classes))],
         "referable": None if row["referable"] is None else bool(row["referable"]),
         "refers_by": _refers_by(model, row),
         "set": [int(member) for member in members] or None,
         "coverage": model.readout.coverage if members else None,
-        "flags": [
-            {"name": word, "meaning": FLAGS[word], "sides": list(prepared.sides) if word == "cut-off" else []}
-            for word in prepared.flags
-        ],
+        "flags": [{"name": word, "meaning": FLAGS[word], "sides": list(prepared.sides) if word == "cut-off" else []}
+                  for word in prepared.flags],
         "unlike": None if model.likeness is None else row["unlike"].split(),
         "width": prepared.width, "height": prepared.height,
     }  # fmt: skip
@@ -186,7 +181,6 @@ def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    """The picture with its longest side at most `PICTURE_SIDE`."""
     factor = PICTURE_SIDE / max(pixels.shape[:2])
     return pixels if factor >= 1 else cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
@@ -204,11 +198,9 @@ class Cases(NamedTuple):
         order = np.argsort(-cosines, kind="stable")[:SIMILAR]
         chosen = self.records.iloc[order]
         found = zip(chosen["id"], chosen["label"], cosines[order], self.prepared.pixels(chosen), strict=True)
-        return [
-            {"id": str(name), "grade": int(grade), "grade_name": self.prepared.classes[grade],
-             "similarity": round(float(cosine), 4), "picture": embedded(pixels, CASE_SIDE)}
-            for name, grade, cosine, pixels in found
-        ]  # fmt: skip
+        return [{"id": str(name), "grade": int(grade), "grade_name": self.prepared.classes[grade],
+                 "similarity": round(float(cosine), 4), "picture": embedded(pixels, CASE_SIDE)}
+                for name, grade, cosine, pixels in found]  # fmt: skip
 
 
 def open_cases(path: Path, model: Model) -> Cases:

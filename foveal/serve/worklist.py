@@ -16,9 +16,7 @@ from foveal.errors import FovealError
 from foveal.sets.records import open_prepared
 
 NEEDED = ("rank", "id", "reason", "file", "set")
-REASON = (
-    "reason", "why", "grade", "probability", "second_grade", "second_probability", "unlike", "camera", "source"
-)  # fmt: skip
+REASON = ("reason", "why", "grade", "probability", "second_grade", "second_probability", "unlike", "camera", "source")
 
 
 class Worklist:
@@ -31,11 +29,9 @@ class Worklist:
 
     def listed(self, reviewed: set[str]) -> list[dict[str, Any]]:
         """rank, name, sha256, whether it is in `reviewed`, and `REASON` as text, of all photographs in order."""
-        return [
-            {"rank": rank, "name": self.name(rank), "sha256": self._digest(rank),
-             "reviewed": self._digest(rank) in reviewed, **{name: row.get(name, "") for name in REASON}}
-            for rank, row in enumerate(self.rows, 1)
-        ]  # fmt: skip
+        return [{"rank": rank, "name": self.name(rank), "sha256": self._digest(rank),
+                 "reviewed": self._digest(rank) in reviewed, **{name: row.get(name, "") for name in REASON}}
+                for rank, row in enumerate(self.rows, 1)]  # fmt: skip
 
     def name(self, rank: int) -> str:
         """The name of the photograph with this rank, from 1."""
