@@ -66,13 +66,16 @@ def adapt(config: AdaptConfig) -> Path:
     run, source = config.run.resolve(), config.to.resolve()
     out = run.with_name(f"{run.name}-{(source.parent if source.is_file() else source).name}")
     model = read_model(run)
-    _check(config, out, model)
+    if "parent" in model:
+        raise FovealError("run.adapted", f"{config.run} is an adapted run", fix=f"adapt its parent, {model['parent']}")
+    before = out / "provenance.json"
+    if not is_free(out) and not (before.is_file() and "adapted" in read_json(before)):
+        raise FovealError("output.exists", f"{out} exists and is not an adapted run", fix="move it away")
     prepared = cohort_set(run, config.to, graded=not config.prevalence)
     records = _usable(config, prepared)
     predictor = Predictor(run, choose_device("auto"))
     answers = predictor.raw_answers_of(prepared, records)
-    assert answers.probabilities is not None
-    raw, home = answers.probabilities.astype(float), predictor.readout
+    raw, home = np.asarray(answers.probabilities, float), predictor.readout
     extra = predictor.second_table(answers, prepared, records)
     if config.prevalence:
         fitted, about = _by_shares(run, home, raw, predictor.classes)
@@ -94,22 +97,13 @@ def adapt(config: AdaptConfig) -> Path:
     write_json(out / "provenance.json", read_json(run / "provenance.json") | {"parent": str(run), "adapted": made})
     write_json(out / FILE, json_ready(about | {"photographs": len(learned)}))
     known = records.assign(split=records["split"].where(records["split"].isin(("test", "unlabelled")), "val"))
-    before = read(home, raw)
-    write_table(out / PARENT, predictor.table(known, before[0], (before[1], home.sets(*before)), extra))
+    at_home = read(home, raw)
+    write_table(out / PARENT, predictor.table(known, at_home[0], (at_home[1], home.sets(*at_home)), extra))
     predictor.readout = fitted
     write_table(out / "predictions.csv", predictor.table(known, graded[0], (graded[1], sets), extra))
     say(f"adapted run: {out}")
     say(f"next: foveal evaluate {out}" if records["label"].notna().any() else f"next: foveal predict {out} …")
     return out
-
-
-def _check(config: AdaptConfig, out: Path, model: dict[str, Any]) -> None:
-    """FovealError for a run that cannot be adapted, or a folder that holds something else."""
-    if "parent" in model:
-        raise FovealError("run.adapted", f"{config.run} is an adapted run", fix=f"adapt its parent, {model['parent']}")
-    about = out / "provenance.json"
-    if not is_free(out) and not (about.is_file() and "adapted" in read_json(about)):
-        raise FovealError("output.exists", f"{out} exists and is not an adapted run", fix="move it away")
 
 
 def _usable(config: AdaptConfig, prepared: PreparedSet) -> pd.DataFrame:
