@@ -24,7 +24,7 @@ def save(state: Mapping[str, Any], path: Path) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; only tensors and plain values are unpickled."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FovealError("checkpoint.missing", f"{path} does not exist") from None
     except OSError as error:
@@ -32,7 +32,6 @@ def load(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch's own message may advise users to trust the file
         fix = "delete it to start training again, or choose another --out"
         raise FovealError("checkpoint.damaged", f"{path} is damaged or is not a checkpoint", fix=fix) from error
-    return state
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

@@ -2,8 +2,7 @@
 
     foveal VERB … [--config FILE.toml] [--quiet] [--debug]
 
-A verb's options are the fields of the dataclass that its function takes. Exit codes: 0 success, 1 failure, 2 wrong
-use, 130 interrupted.
+A verb's options are the fields of a dataclass. Exit codes: 0 success, 1 failure, 2 wrong use, 130 interrupted.
 """
 
 import difflib
@@ -99,7 +98,6 @@ def overview() -> str:
 
 
 def _fail(error: Exception, code: int) -> int:
-    """Print an error on stderr, with separate lines for what was expected and how to fix it."""
     if not isinstance(error, FovealError):
         words = str(error) or type(error).__name__
         kind, what, fix = "internal.error", words, "run it again with --debug to see where it happened"

@@ -29,6 +29,7 @@ from foveal.errors import FovealError
 from foveal.given import Given
 
 T = TypeVar("T")
+_warn_once = cache(warn)  # since the file of a run is read several times
 
 # What became of the options of version 0.1, whose files are still read.
 EARLIER: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("version_0_1.toml").read_text("utf-8"))
@@ -41,11 +42,8 @@ def field_names(cls: type) -> list[str]:
 
 def tables_of(cls: type) -> dict[str, type]:
     """The fields of `cls` that are dataclasses themselves, and their classes."""
-    return {
-        name: hint
-        for name, hint in typing.get_type_hints(cls).items()
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint)
-    }
+    hints = typing.get_type_hints(cls).items()
+    return {name: hint for name, hint in hints if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
 
 
 def check_keys(cls: type, keys: Iterable[str], where: str) -> None:
@@ -104,7 +102,6 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _finite(config: T) -> T:
-    """The config itself; FovealError if one of its numbers is infinite or nan."""
     for name, value in flat(vars(config)).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise FovealError("option.value", f"{flag(name)} is {value}", expected="a finite number")
@@ -112,7 +109,6 @@ def _finite(config: T) -> T:
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Convert a value from TOML or Python to the type of its field; FovealError if that is impossible."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, Given):
         return value
@@ -131,10 +127,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     else:
         if hint is Path and isinstance(value, str | os.PathLike):
             value = Path(value)
-        elif hint is str and isinstance(value, os.PathLike):
-            value = os.fspath(value)
         elif hint is float and type(value) is int:
             value = float(value)
+        elif hint is str and isinstance(value, os.PathLike):
+            value = os.fspath(value)
         fits, expected = isinstance(value, hint) and (hint is bool or not isinstance(value, bool)), hint.__name__
     if not fits:
         raise FovealError("option.value", f"{where} is {value!r}", expected=expected)
@@ -144,8 +140,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 def check(config: object, name: str, fits: bool, expected: str) -> None:
     """FovealError unless `fits`, for the option `name`, such as batch_size or simclr.temperature."""
     if not fits:
-        value = operator.attrgetter(name)(config)
-        raise FovealError("option.value", f"{flag(name)} is {value}", expected=expected)
+        raise FovealError("option.value", f"{flag(name)} is {operator.attrgetter(name)(config)}", expected=expected)
 
 
 def check_paths(paths: Sequence[Path], usage: str, needed: str) -> None:
@@ -228,8 +223,7 @@ def read_toml(path: Path, verb: str) -> dict[str, Any]:
             what = f"--config {path} has no section [{verb}]"
             raise FovealError("config.verb", what, expected=f"it has {', '.join(values)}")
         return dict(values[verb])
-    written_for = values.pop("verb", verb)
-    if written_for != verb:
+    if (written_for := values.pop("verb", verb)) != verb:
         raise FovealError("config.verb", f"--config {path} is for foveal {written_for}, not for foveal {verb}")
     return values
 
@@ -244,21 +238,14 @@ def read_options(path: Path, verb: str, cls: type) -> dict[str, Any]:
     values = {renamed.get(name, name): value for name, value in read_toml(path, verb).items()}
     method = values.get("method", "simclr")
     movable = set(EARLIER["moved"].get(verb, {}).get(method, ()))
-    moved = {name: values.pop(name) for name in movable & values.keys() - names}
-    if moved:
+    if moved := {name: values.pop(name) for name in movable & values.keys() - names}:
         values[method] = moved | values.get(method, {})
     gone = set(EARLIER["retired"].get(verb, ()))
-    retired = {name: values.pop(name) for name in sorted(gone & values.keys() - names)}
-    if retired:
+    if retired := {name: values.pop(name) for name in sorted(gone & values.keys() - names)}:
         listed = ", ".join(f"{name} = {value}" for name, value in retired.items())
         _warn_once(f"{path}: ignored options that no longer exist: {listed}")
     check_keys(cls, values, str(path))
     return values
-
-
-@cache
-def _warn_once(message: str) -> None:
-    warn(message)  # cached, since the file of a run is read several times
 
 
 def to_toml(verb: str, config: Any) -> str:

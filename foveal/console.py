@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 30
+SHOWN_AS: dict[str, str] = {}  # of a path, what is printed in its place
 # A notebook says that it is a terminal, but shows neither bars nor colours well.
 _NOTEBOOK = "ipykernel" in sys.modules
 # A pipe, log or notebook has no width: tables must not wrap there at 80 characters.
@@ -22,9 +23,6 @@ _console = Console(
     highlight=False, force_jupyter=False, force_terminal=False if _NOTEBOOK else None,
     width=None if sys.stdout.isatty() and not _NOTEBOOK else 140,
 )  # fmt: skip
-
-
-SHOWN_AS: dict[str, str] = {}  # of a path, what is printed in its place
 
 
 def is_first_process() -> bool:
@@ -81,9 +79,8 @@ class Bar:
         self.terminal = terminal
         if terminal is not None:
             self.task = terminal.add_task(label, total=total, completed=int(done), note="", unit=unit)
-        self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
+        self.label, self.total, self.unit, self.note, self.done, self.first = label, total, unit, "", done, done
         self.began = self.said = time.monotonic()
-        self.note = ""
 
     def advance(self, amount: float = 1, note: str | None = None, *, line: bool = False) -> None:
         """Advance by `amount`, and replace the note if one is given. line: print a line now, if there is no bar."""
@@ -105,11 +102,8 @@ class Bar:
 
 
 class _Rate(ProgressColumn):
-    """Units per second, once a speed is known."""
-
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        unit = task.fields["unit"]
+        speed, unit = task.finished_speed or task.speed, task.fields["unit"]
         return Text("" if speed is None or not unit else f"{speed:,.0f} {unit}/s", style="cyan")
 
 

@@ -30,8 +30,7 @@ def choose_device(name: str) -> torch.device:
         raise FovealError("option.value", f"--device {name} is unknown", expected="auto, cpu, cuda or mps")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present[name]:
+    if not {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[name]:
         raise FovealError("device.missing", f"--device {name}: no such GPU is visible", fix="use --device auto or cpu")
     if name == "cpu":
         keep_freed_memory()
@@ -78,8 +77,7 @@ def lost_process_explained(out: Path) -> Iterator[None]:
             raise
         what = f"another process of this run has ended ({words.splitlines()[0].rpartition('] ')[2][:160]})"
         resumes = f", which resumes from the checkpoint in {out}" if (out / "checkpoint.pt").is_file() else ""
-        fix = f"run the same command again{resumes}"
-        raise FovealError("training.process_lost", what, fix=fix) from error
+        raise FovealError("training.process_lost", what, fix=f"run the same command again{resumes}") from error
 
 
 def barrier() -> None:
@@ -130,8 +128,7 @@ def gather(part: Tensor) -> Tensor:
     DistributedDataParallel averages gradients over processes. With the summing backward here, the average of
     per-process losses over gathered columns has the gradient of the loss of the whole batch.
     """
-    gathered: Tensor = _Gather.apply(part) if together() else part
-    return gathered
+    return _Gather.apply(part) if together() else part
 
 
 def mean_over_processes(value: Tensor) -> Tensor:

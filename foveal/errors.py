@@ -3,8 +3,7 @@
     raise FovealError("run.not_a_run", f"{path} is not a run folder", fix="give the --out of pretrain or train")
 
 A code is `subject.problem`, in lower case; it stays the same when the wording changes. The command line prints it, the
-web service answers with it, and tests check it. `FovealError` is a ValueError, so that callers need not know the class
-to catch it.
+web service answers with it, and tests check it. The error is a ValueError, so callers need not know its class.
 """
 
 import importlib.util
@@ -15,8 +14,7 @@ class FovealError(ValueError):
     """An error that the user can fix.
 
     code: `subject.problem`, such as `weights.mismatch`. what: what happened, with the file, option or value it is
-    about. expected: what would have been valid. fix: what to do, beginning with a verb. The texts do not end with a
-    full stop.
+    about. expected: what would have been valid. fix: what to do, beginning with a verb. No full stop at the end.
     """
 
     def __init__(self, code: str, what: str, *, expected: str = "", fix: str = "") -> None:

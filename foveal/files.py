@@ -24,7 +24,6 @@ from foveal.errors import FovealError
 if TYPE_CHECKING:
     import pandas as pd
 
-
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_SPACE_WORDS = ("No space left", "os error 28", "failed writing file", "unexpected pos")  # of torch and safetensors
 
@@ -129,6 +128,12 @@ def read_json(path: Path) -> dict[str, Any]:
 def whole_lines(path: Path) -> list[str]:
     """The complete lines of a file that grows line by line, oldest first; none if the file does not exist."""
     return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+
+
+def add_line(path: Path, line: str) -> None:
+    """Append one line to a file that grows line by line."""
+    with telling_full(path), path.open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
 
 
 def is_free(path: Path) -> bool:

@@ -6,19 +6,15 @@ and each new block must be mapped again page by page. On two cores this took hal
 given back there (benchmarks/memory.py).
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import psutil
-
-if TYPE_CHECKING:
-    import torch
+import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
 
@@ -28,8 +24,6 @@ def bf16_support(device: torch.device) -> Literal["matrix", "vector", "none"]:
 
     On a CPU, the limit in ONEDNN_MAX_CPU_ISA counts. Apple's GPUs count as "none", because they are untested.
     """
-    import torch
-
     if device.type == "cuda":
         return "matrix" if torch.cuda.is_bf16_supported(including_emulation=False) else "none"
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
@@ -45,15 +39,11 @@ def bf16_support(device: torch.device) -> Literal["matrix", "vector", "none"]:
 
 def in_precision(precision: str, device: torch.device) -> torch.autocast:
     """A block in which networks compute in bf16 if `precision` is bf16, and in their own precision otherwise."""
-    import torch
-
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def wait_for(device: torch.device) -> None:
     """Wait until the device has done all work; measure times only after this."""
-    import torch
-
     if device.type != "cpu":
         torch.accelerator.synchronize()
 
@@ -76,8 +66,6 @@ def free_memory() -> int:
 
 def free_on(device: torch.device) -> int:
     """Bytes that a process can allocate on a device, after it gives back memory that it keeps but does not use."""
-    import torch
-
     give_back_memory()
     if device.type != "cuda":
         return free_memory() // processes_here()
@@ -85,9 +73,9 @@ def free_on(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0])
 
 
-def held_memory() -> int:
-    """Bytes that this process uses now."""
-    return int(psutil.Process().memory_info().rss)
+def held_on(device: torch.device) -> int:
+    """Bytes that this process uses on a device now."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
 def reset_peak_memory() -> None:

@@ -113,10 +113,8 @@ def help_of(verb: str, line: str, cls: type, width: int | None = None) -> str:
 
 def _lines(option: Option, width: int) -> str:
     notes = ["|".join(option.choices)] if option.choices else []
-    if option.default == "required":
-        notes.append("required")
-    elif option.default not in ("", "no"):
-        notes.append(f"default {option.default}")
+    if option.default not in ("", "no"):
+        notes.append("required" if option.default == "required" else f"default {option.default}")
     if option.default == "yes":
         notes = [f"default; {option.name.replace('--', '--no-', 1)} turns it off"]
     text = option.text.rstrip(".") + (f" ({', '.join(notes)})" if notes else "")

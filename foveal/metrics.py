@@ -1,8 +1,7 @@
 """Metrics of graded images, from confusion matrices and ranks; numpy only.
 
 A confusion matrix [..., K, K] counts true (row) by given (column) class. Every metric takes any number of leading
-dimensions, so that all bootstrap resamples are one call. Where a metric has no value (no image of a class, say) the
-result is nan.
+dimensions, so that all bootstrap resamples are one call. A metric without a value (no image of a class, say) is nan.
 """
 
 import numpy as np
@@ -66,8 +65,7 @@ def recall(confusion: ArrayLike) -> np.ndarray:
 
 def f1(confusion: ArrayLike) -> np.ndarray:
     """[..., K]: the harmonic mean of precision and recall; nan for a class that is neither true nor given."""
-    right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return _ratio(2 * right, np.sum(confusion, -1) + np.sum(confusion, -2))
+    return _ratio(2 * np.diagonal(confusion, axis1=-2, axis2=-1), np.sum(confusion, -1) + np.sum(confusion, -2))
 
 
 def macro_f1(confusion: ArrayLike) -> np.ndarray:
@@ -105,12 +103,10 @@ def _kappa(confusion: ArrayLike, weights: np.ndarray) -> np.ndarray:
     """1 - observed disagreement / disagreement expected by chance, given how often each class is true and given."""
     total = np.sum(confusion, (-2, -1))
     expected = np.sum(confusion, -1)[..., :, None] * np.sum(confusion, -2)[..., None, :]
-    observed = (weights * confusion).sum((-2, -1))
-    return 1 - _ratio(observed * total, (weights * expected).sum((-2, -1)))
+    return 1 - _ratio((weights * confusion).sum((-2, -1)) * total, (weights * expected).sum((-2, -1)))
 
 
 def _mean_of_present(values: np.ndarray) -> np.ndarray:
-    """Mean over the last dimension, without nan."""
     present = ~np.isnan(values)
     return _ratio(np.where(present, values, 0).sum(-1), present.sum(-1))
 

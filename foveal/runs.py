@@ -19,16 +19,7 @@ from typing import Any
 from foveal.config import flat, plain, read_options, read_toml, to_toml
 from foveal.console import is_first_process, say, warn
 from foveal.errors import FovealError
-from foveal.files import (
-    is_free,
-    read_json,
-    remove_unfinished,
-    sha256_of,
-    telling_full,
-    whole_lines,
-    write_json,
-    write_text,
-)
+from foveal.files import add_line, is_free, read_json, remove_unfinished, sha256_of, whole_lines, write_json, write_text
 from foveal.given import Given
 from foveal.tracking import Tracker, open_trackers
 
@@ -45,16 +36,14 @@ class Run:
 
     def __init__(self, path: Path, trackers: Sequence[Tracker] = (), functions: Sequence[Any] = ()) -> None:
         self.path, self.trackers, self.functions = path, trackers, functions
-        self.checkpoint = path / "checkpoint.pt"
-        self.metrics_file = path / "metrics.jsonl"
+        self.checkpoint, self.metrics_file = path / "checkpoint.pt", path / "metrics.jsonl"
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to metrics.jsonl (first process only); send it to trackers and functions."""
         # Nine significant digits: more than float32 holds, so that a resumed run can be compared exactly.
         rounded = {key: float(f"{v:.9g}") if isinstance(v, float) else v for key, v in row.items()}
         if is_first_process():
-            with telling_full(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(rounded) + "\n")
+            add_line(self.metrics_file, json.dumps(rounded))
         for tracker in self.trackers:
             tracker.log(row)
         for function in self.functions:
@@ -128,8 +117,7 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
     if check_out(out, verb, config, free) and (out / "provenance.json").is_file():
         known = read_json(out / "provenance.json")
         before = known["data"]
-        changed = [name for name, content in data.items() if before.get(name, content) != content]
-        if changed:
+        if changed := [name for name, content in data.items() if before.get(name, content) != content]:
             what = f"{', '.join(changed)} has changed since the run {out} began"
             raise FovealError("run.data_changed", what, fix="choose another --out")
         if not data.keys() <= before.keys():  # sets that were added later must not change either

@@ -22,9 +22,8 @@ def signatures() -> dict[str, Signature]:
 def _signature(node: ast.FunctionDef) -> Signature:
     given = node.args
     plain = [None] * (len(given.args) - len(given.defaults)) + given.defaults
-    found = [
-        _parameter(each, Parameter.POSITIONAL_OR_KEYWORD, value) for each, value in zip(given.args, plain, strict=True)
-    ]
+    first = zip(given.args, plain, strict=True)
+    found = [_parameter(each, Parameter.POSITIONAL_OR_KEYWORD, value) for each, value in first]
     found += [_parameter(given.vararg, Parameter.VAR_POSITIONAL, None)] if given.vararg else []
     named = zip(given.kwonlyargs, given.kw_defaults, strict=True)
     found += [_parameter(each, Parameter.KEYWORD_ONLY, value) for each, value in named]

@@ -45,9 +45,8 @@ VERBS = {
     "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
     "probe": ("compare.probe", "compare.probe", "measure how well frozen features predict the labels, in minutes"),
     "train": ("train.train", "train.options", "train a grader: fine-tune, or a linear probe with --freeze"),
-    "pseudolabel": (
-        "compare.pseudolabel", "compare.pseudolabel", "grade ungraded images, and train again with the confident ones"
-    ),
+    "pseudolabel": ("compare.pseudolabel", "compare.pseudolabel",
+                    "grade ungraded images, and train again with the confident ones"),
     "compare": ("compare.compare", "compare.options", "compare starting weights, to see whether pre-training helped"),
     "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
     "embed": ("predict.embed", "predict.embed", "write a vector for each photograph, for other programs"),
@@ -74,8 +73,7 @@ for _function, _options, _ in VERBS.values():
 
 def options_of(verb: str) -> type:
     """The dataclass of a verb's options."""
-    options: type = getattr(importlib.import_module(f"foveal.{VERBS[verb][1]}"), f"{verb.capitalize()}Config")
-    return options
+    return getattr(importlib.import_module(f"foveal.{VERBS[verb][1]}"), f"{verb.capitalize()}Config")
 
 
 def has_option(verb: str, flag: str) -> bool:
@@ -88,8 +86,7 @@ def has_option(verb: str, flag: str) -> bool:
 
 def function_of(verb: str) -> Callable[..., Any]:
     """The function of a verb, which takes its options."""
-    function: Callable[..., Any] = getattr(importlib.import_module(f"foveal.{VERBS[verb][0]}"), verb)
-    return function
+    return getattr(importlib.import_module(f"foveal.{VERBS[verb][0]}"), verb)
 
 
 def _call(verb: str, options: Mapping[str, Any], network: nn.Module | None = None, **given: Any) -> Any:
@@ -103,9 +100,8 @@ def _call(verb: str, options: Mapping[str, Any], network: nn.Module | None = Non
 
 def _given(options: Mapping[str, Any], **objects: Any) -> dict[str, Any]:
     """The options with those of `objects` that are not None; what is not a name becomes an object with a name."""
-    named: dict[str, Any] = {
-        key: value if isinstance(value, str) else Given(value) for key, value in objects.items() if value is not None
-    }
+    objects = {key: value for key, value in objects.items() if value is not None}
+    named: dict[str, Any] = {key: value if isinstance(value, str) else Given(value) for key, value in objects.items()}
     if "tracker" in named:
         if not callable(getattr(named["tracker"], "given", None)):
             raise FovealError("option.value", f"tracker={named['tracker']}", expected="a function of a dictionary")

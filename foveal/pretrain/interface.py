@@ -71,10 +71,8 @@ class SlowTarget(TwoViews):
 
     def __init__(self, encoder: nn.Module, projection: nn.Module, prediction: nn.Module, momentum: float) -> None:
         super().__init__(encoder, projection)
-        self.prediction = prediction
-        self.target_encoder = target_of(encoder)
-        self.target_projection = target_of(projection)
-        self.momentum = momentum
+        self.prediction, self.momentum = prediction, momentum
+        self.target_encoder, self.target_projection = target_of(encoder), target_of(projection)
 
     def forward(self, view1: Tensor, view2: Tensor) -> Parts:
         """Two views [B, C, s, s] of the same images -> predictions q1, q2 and targets t1, t2 [B, d]."""

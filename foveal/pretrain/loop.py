@@ -136,7 +136,6 @@ def _write_views(file: Path, feed: Feed) -> None:
 
 
 def _preview(config: PretrainConfig, parts: list[tuple[PreparedSet, pd.DataFrame]]) -> Path:
-    """Write OUT-views.jpg, a sheet of random views of a few images of the pool."""
     spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, parts[0][0].channels))
     file = config.out.with_name(f"{config.out.name}-views.jpg")
     file.parent.mkdir(parents=True, exist_ok=True)

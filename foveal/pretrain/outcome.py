@@ -62,8 +62,7 @@ def examine(built: Built, feed: Feed, images: int = HEALTH_IMAGES) -> dict[str, 
     """`health.look` at the features and embeddings of 512 images of the pool, always the same ones.
 
     Features are those of whole images in evaluation mode, in float32: rounding would hide a collapse. Embeddings are
-    those of random views as in training: in a short run the running statistics lag behind and make a good network look
-    collapsed.
+    those of random views as in training: in a short run, running statistics lag behind, and a good one looks collapsed.
     """
     config = feed.config
     chosen = epoch_batches(len(feed.store), images, config.seed, 0, drop_last=False)[0]

@@ -18,15 +18,7 @@ from foveal.budget import MOST_MEASURED, SHARE_MEASURED, most_epochs, seconds_of
 from foveal.console import Bar, duration, is_first_process, progress_bar, say
 from foveal.distributed import from_first_process
 from foveal.errors import FovealError
-from foveal.hardware import (
-    free_on,
-    give_back_memory,
-    held_memory,
-    in_precision,
-    peak_memory,
-    reset_peak_memory,
-    wait_for,
-)
+from foveal.hardware import free_on, give_back_memory, held_on, in_precision, peak_memory, reset_peak_memory, wait_for
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.page.render import print_template
 from foveal.page.words import counted
@@ -78,7 +70,7 @@ def rehearse(built: Built, feed: Feed, probe: probing.Probe | None = None) -> Re
     seconds = min(MOST_MEASURED, SHARE_MEASURED * (math.inf if config.budget is None else seconds_of(config.budget)))
     give_back_memory()  # what was tried before must not count
     on_gpu = feed.device.type == "cuda"
-    held = torch.cuda.memory_allocated(feed.device) if on_gpu else held_memory()
+    held = held_on(feed.device)
     began = time.monotonic()
     with progress_bar("measuring", 2 * seconds, "s") as bar:
         images = share if on_gpu or config.compile == "yes" else min(share, 2)  # another size would be compiled again
@@ -119,8 +111,7 @@ def _of_size(feed: Feed, images: int) -> Feed:
     """The feed with so many images in a step, in two micro-batches at least where there are any."""
     config = replace(feed.config, batch_size=images * feed.world)
     if config.micro_batch != "whole":
-        micro = "whole" if images < 4 else str(min(int(config.micro_batch), images // 2))
-        config = replace(config, micro_batch=micro)
+        config = replace(config, micro_batch="whole" if images < 4 else str(min(int(config.micro_batch), images // 2)))
     return replace(feed, config=config)
 
 
@@ -167,8 +158,8 @@ def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, lear
     features = torch.randn(len(fewer.labels), feature_size(encoder), device=feed.device)
     began = time.perf_counter()
     probing.rows_of(fewer, probing.judge(fewer, features), None)
-    judging = (time.perf_counter() - began) * len(probe.labels) / len(fewer.labels)
-    return looking, len(probe.labels) * each + judging
+    judging = (time.perf_counter() - began) / len(fewer.labels)
+    return looking, len(probe.labels) * (each + judging)
 
 
 def epochs_between_looks(epochs: int, asked: int) -> int:
@@ -183,8 +174,7 @@ def looks_in(epochs: int, every: int) -> int:
 
 def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -> float:
     """Seconds of a run of so many epochs of the pool, with its looks."""
-    looking = looks_in(epochs, every) * rehearsal.look
-    return epochs * images / rehearsal.images_per_second + looking + rehearsal.besides
+    return epochs * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look + rehearsal.besides
 
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
@@ -198,8 +188,7 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
 def show_plan(feed: Feed, why: dict[str, str], rehearsal: Rehearsal) -> None:
     """Print what was chosen, and the time and memory that the run will take."""
     config, every, images, fitting = feed.config, feed.config.probe_every, feed.steps * feed.config.batch_size, {}
-    free = free_on(feed.device)  # first, because it gives back what is only kept
-    available = free + (torch.cuda.memory_allocated(feed.device) if feed.device.type == "cuda" else held_memory())
+    available = free_on(feed.device) + held_on(feed.device)  # in this order: the first gives back what is only kept
     for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
         with suppress(FovealError):  # less than one
             fitting[label] = epochs_within(seconds, rehearsal, images, every)

@@ -142,5 +142,4 @@ def record(run: Path, epoch: int, probe: Probe, features: Tensor) -> None:
 def helped(run: Path) -> list[dict[str, Any]]:
     """The rows of the last probe, with the difference from the start; [] if the run had no probe."""
     table = pd.read_csv(run / "probe.csv") if (run / START).is_file() else pd.DataFrame({"epoch": []})
-    rows = table[table["epoch"] == table["epoch"].max()]
-    return [] if "answer" not in table else rows.to_dict("records")
+    return [] if "answer" not in table else table[table["epoch"] == table["epoch"].max()].to_dict("records")

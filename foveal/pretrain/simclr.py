@@ -22,17 +22,15 @@ class SimCLR(TwoViews):
 
     def __init__(self, encoder: nn.Module, features: int, options: SimCLROptions) -> None:
         super().__init__(encoder, ProjectionHead(features, options.projection_hidden, options.projection_size))
-        self.options = options
-        self.contrast = Contrast(options.temperature, options.same_group)
+        self.options, self.contrast = options, Contrast(options.temperature, options.same_group)
 
     def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
         """NT-Xent of z1, z2; identity: of patients, where groups are masked or attract each other."""
         z1, z2 = parts
         facts, options = facts_of(z1, z2), self.options
-        loss = ntxent(z1, z2, options.temperature, identity, options.same_group)
         if options.same_group != "ignore" and identity is not None:  # the bounds depend on who is in the batch
             facts["loss_floor"], facts["loss_chance"] = group_bounds(identity, options.temperature, options.same_group)
-        return loss, facts
+        return ntxent(z1, z2, options.temperature, identity, options.same_group), facts
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
         """The lowest loss possible for N pairs, and that of equal vectors; None if a batch has its own (groups)."""

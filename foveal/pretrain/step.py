@@ -4,8 +4,7 @@ The gradients are those of the whole batch at once or, where it does not fit, by
 https://arxiv.org/abs/2101.06983): embed the batch in micro-batches without keeping what the backward pass needs, take
 the loss of all embeddings and its gradient with respect to them, then embed every micro-batch again and give each its
 part of that gradient. This needs the memory of one micro-batch and a third more time. The gradient is that of the whole
-batch, except that BatchNorm takes the statistics of a micro-batch; its running statistics change in the second pass
-only.
+batch, except that BatchNorm takes the statistics of a micro-batch; only the second pass changes its running ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from foveal.pretrain.simclr import MoCoV3, SimCLR, SupCon
 from foveal.pretrain.without_negatives import BYOL, DINO, BarlowTwins, SimSiam, VICReg
 from foveal.schedule import build_optimiser, parameter_groups
 
-Views = tuple[Tensor, Tensor]
+Pairs = Sequence[tuple[Tensor, Tensor]]
 METHODS: dict[str, Any] = {"simclr": SimCLR, "supcon": SupCon, "byol": BYOL, "simsiam": SimSiam, "mocov3": MoCoV3,
                            "barlow_twins": BarlowTwins, "vicreg": VICReg, "dino": DINO}  # fmt: skip
 ROW = {"step", "epoch", "loss", "learning_rate", "images_per_second", "data_wait", "effective_rank", "verdict"}
@@ -65,11 +64,10 @@ def build(config: PretrainConfig, channels: int, encoder: nn.Module, device: tor
     encoders = [child for name, child in method.named_children() if name in ("encoder", "target_encoder")]
     still = [norm for each in encoders for norm in freeze_stages(each, config.freeze_stages)]
     groups = parameter_groups(method, config.weight_decay, learning_rate_scales(encoder, config.layer_decay))
-    optimiser = build_optimiser(config.optimiser, groups, config.learning_rate)
     trained = DistributedDataParallel(method) if world > 1 else method
     if config.compile == "yes":
         method.encoder.compile()
-    return Built(method, trained, optimiser, still)
+    return Built(method, trained, build_optimiser(config.optimiser, groups, config.learning_rate), still)
 
 
 def build_method(config: PretrainConfig, channels: int, encoder: nn.Module | None = None) -> Any:
@@ -83,9 +81,7 @@ def build_method(config: PretrainConfig, channels: int, encoder: nn.Module | Non
     return method.to(memory_format=torch.channels_last)
 
 
-def gradients(
-    trained: nn.Module, method: Any, views: Sequence[Views], identity: Tensor | None, autocast: Any, seed: int
-) -> Loss:
+def gradients(trained: nn.Module, method: Any, views: Pairs, identity: Tensor | None, autocast: Any, seed: int) -> Loss:
     """Add the gradients of the loss of the whole batch to the parameters; returns (loss, facts), detached.
 
     trained: the method, or the method under DistributedDataParallel. views: one pair [B, C, s, s] for the whole batch,
@@ -101,9 +97,7 @@ def gradients(
     return loss.detach(), facts
 
 
-def _cached(
-    trained: nn.Module, method: Any, views: Sequence[Views], identity: Tensor | None, autocast: Any, seed: int
-) -> Loss:
+def _cached(trained: nn.Module, method: Any, views: Pairs, identity: Tensor | None, autocast: Any, seed: int) -> Loss:
     embedded = []
     with torch.no_grad(), running_statistics_still(method), autocast:
         for number, pair in enumerate(views):

@@ -69,8 +69,7 @@ class Training:
     def resume(self) -> bool:
         """Load the last checkpoint, if there is one; True if the run is finished."""
         file = self.run.checkpoint
-        state = decided_by_first(lambda: checkpoint.load(file) if file.exists() else None)
-        if state is not None:
+        if (state := decided_by_first(lambda: checkpoint.load(file) if file.exists() else None)) is not None:
             checkpoint.load_strict(self.method, state["method"], str(file))
             self.built.optimiser.load_state_dict(state["optimiser"])
             self.step, self.log_every = state["step"], state.get("log_every", self.log_every)
@@ -88,8 +87,7 @@ class Training:
                 self._epoch(epoch, bar)
                 if self._looks(epoch + 1):  # before the checkpoint, so that a kill in between loses no probe
                     self.judge(epoch + 1)
-                last = epoch + 1 == self.config.epochs
-                if last or SAVE_SHARE * (time.perf_counter() - self.saved_at) > self.saving:
+                if epoch + 1 == self.config.epochs or SAVE_SHARE * (time.perf_counter() - self.saved_at) > self.saving:
                     self.save()
                 barrier()
 

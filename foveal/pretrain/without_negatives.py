@@ -96,8 +96,7 @@ class DINO(SlowTarget):
     """DINO (Caron et al. 2021, https://arxiv.org/abs/2104.14294), with two global views and no small ones.
 
     The teacher is a slow average of encoder and head, without gradient, centred and sharpened; parts are cosines with
-    prototypes [B, K]. The loss is a cross-entropy. That of uniform distributions, log K, is also that of a collapse: no
-    bounds.
+    prototypes [B, K]. The loss is a cross-entropy. For uniform distributions it is log K, as in a collapse: no bounds.
     """
 
     HIDDEN, SIZE = 2048, 256  # appendix C
