@@ -61,8 +61,7 @@ class Judged:
         with torch.inference_mode():
             outputs = grader.head(features).float().cpu()
             probabilities = grader.logits(outputs).softmax(1)
-            targets = one_hot(torch.from_numpy(self.labels), grader.classes)
-            cost = task.loss.cost(outputs, targets, weights)
+            cost = task.loss.cost(outputs, one_hot(torch.from_numpy(self.labels), grader.classes), weights)
             refuse_divergence(float(cost), probabilities, "validation", epoch)
             self.probabilities = probabilities.numpy()
             self.grades = decide(self.probabilities, task.decision)
@@ -117,10 +116,9 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     objective = Objective(task, learned, grader)
 
     # Resume
-    state: dict[str, Any] = {"epoch": 0, "best": None}
     saved = decided_by_first(lambda: checkpoint.load(run.checkpoint) if run.checkpoint.exists() else None)
+    state: dict[str, Any] = saved or {"epoch": 0, "best": None}
     if saved is not None:
-        state = saved
         checkpoint.load_strict(grader, state["grader"], str(run.checkpoint))
         built.optimiser.load_state_dict(state["optimiser"])
         if average is not None:
@@ -195,8 +193,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             # Best is the epoch with the highest figure, then the lowest validation loss; without validation, the last.
             figure = "val_kappa" if task.ordered else "val_accuracy"
             score = from_first_process((float(epoch + 1), 0.0) if judged is None else (row[figure], -row["val_loss"]))
-            better = state["best"] is None or score > tuple(state["best"]["score"])
-            if better:
+            if better := state["best"] is None or score > tuple(state["best"]["score"]):
                 state["best"] = {"epoch": epoch + 1, "score": list(score)}
                 weights = weights_to_keep(built.judged, scale)
                 kept = {"grader": weights, "epoch": epoch + 1, "input": plain(task.spec)}  # predict checks the input
@@ -221,8 +218,7 @@ def standardised(task: Task, built: Built, store: ImageStore, judged: Judged | N
     features = encode(built.grader.encoder, store, task.spec, task.device)
     centre, spread = mean_and_spread(features)
     if judged is not None:
-        held_out = encode(built.grader.encoder, judged.store, task.spec, task.device)
-        judged.features = (held_out - centre) / spread
+        judged.features = (encode(built.grader.encoder, judged.store, task.spec, task.device) - centre) / spread
     return (centre, spread), (features - centre) / spread
 
 

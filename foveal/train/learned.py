@@ -62,12 +62,10 @@ def learned_from(
         there = f"{counted(len(records), 'labelled training image')} and classes: {records['label'].nunique()}"
         fix = "prepare a data source with labels of at least two classes"
         raise FovealError("set.too_few_classes", f"{prepared.path} has {there}", expected="at least 2 classes", fix=fix)
-    absent = [name for k, name in enumerate(prepared.classes) if k not in set(records["label"])]
-    if absent:
+    if absent := [name for k, name in enumerate(prepared.classes) if k not in set(records["label"])]:
         warn(f"there are no training images of {', '.join(absent)}: the grader cannot learn to recognise this class")
     labels, size = records["label"].to_numpy(np.int64), len(prepared.classes)
-    own = one_hot(torch.from_numpy(labels), size)
-    targets = [own, *(torch.tensor(rows) for _, _, rows in pseudo)]
+    targets = [one_hot(torch.from_numpy(labels), size), *(torch.tensor(rows) for _, _, rows in pseudo)]
     grades = np.concatenate([labels, *(rows.argmax(1) for _, _, rows in pseudo)])
     codes, names = (None, ()) if second is None else second_labels(prepared, records, second)
     if codes is not None:
@@ -79,8 +77,7 @@ def learned_from(
 def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(labels int64 [n], -1 if unknown, and class names) of a column of columns.csv, or of `oedema`."""
     values = prepared.columns
-    oedema = oedema_of(values) if column == OEDEMA else None
-    if oedema is not None:
+    if column == OEDEMA and (oedema := oedema_of(values)) is not None:
         values = values.assign(**{OEDEMA: oedema})
     if column not in values:
         expected = f"one of: {', '.join(map(str, values.columns)) or 'no columns'}"
@@ -96,8 +93,7 @@ def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> 
 def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
     """Pseudo-labelled images, set by set; FovealError if the table is damaged or does not fit the sets."""
     table = read_table(file)
-    columns = probability_columns(table)
-    if len(columns) != len(prepared.classes):
+    if len(columns := probability_columns(table)) != len(prepared.classes):
         what = f"{file} has {len(columns)} classes, but {prepared.path} has {len(prepared.classes)}"
         raise FovealError("table.other_classes", what)
     check_targets(file, table, prepared.classes)
@@ -110,8 +106,7 @@ def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
         chosen = records.loc[known["id"]].reset_index(drop=True)
         if len(known) < len(rows) or (chosen["sha256"].to_numpy() != known["sha256"].to_numpy()).any():
             raise FovealError("set.changed", f"images of {path} have changed since {file} was written", fix=AGAIN)
-        graded = chosen[chosen["split"] != "unlabelled"]
-        if len(graded):
+        if len(graded := chosen[chosen["split"] != "unlabelled"]):
             first = f"{graded['id'].iloc[0]} ({graded['split'].iloc[0]})"
             what = f"{path} already has grades of {counted(len(graded), 'image')} of {file}; the first is {first}"
             raise FovealError("label.graded", what, expected="ungraded images only", fix=AGAIN)

@@ -76,7 +76,7 @@ def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int, trained:
     predictor = Predictor(run.path, task.device, encoder=task.config.encoder)
     checkpoint.save_weights(predictor.grader.encoder, run.path / FINISHED)
     write_json(run.path / "model.json", read_model(run.path) | {"best_epoch": best_epoch})
-    keep_likeness(run, predictor, task.prepared, trained, judged[judged["split"] == "val"])
+    keep_likeness(run, task, predictor, trained, judged[judged["split"] == "val"])
     if not len(judged):
         warn("there are no validation or test images: the last epoch was kept, and its quality is unknown")
         return
@@ -90,14 +90,10 @@ def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int, trained:
     say(f"next: foveal evaluate {run.path}")
 
 
-def keep_likeness(
-    run: Run, predictor: Predictor, prepared: PreparedSet, trained: pd.DataFrame, held: pd.DataFrame
-) -> None:
+def keep_likeness(run: Run, task: Task, predictor: Predictor, trained: pd.DataFrame, held: pd.DataFrame) -> None:
     """Write RUN/likeness.npz, with limits from `held`, or from half of the training photographs if it is too small."""
-    trained, held = (
-        records.iloc[np.linspace(0, len(records) - 1, min(len(records), MOST_IMAGES)).astype(int)]
-        for records in (trained, held)
-    )
+    few = [np.linspace(0, len(each) - 1, min(len(each), MOST_IMAGES)).astype(int) for each in (trained, held)]
+    trained, held = trained.iloc[few[0]], held.iloc[few[1]]
     if len(held) < LEAST_HELD:
         trained, held = trained.iloc[::2], trained.iloc[1::2]
     if len(held) < LEAST_HELD:
@@ -105,8 +101,8 @@ def keep_likeness(
     side, found = predictor.input.image_size, list[np.ndarray]()
     for records in (trained, held):
         looks, answers = [], []
-        for part, images in predictor.images_of(prepared, records):
-            looks.append(looks_of(images, diameters_of(part, prepared.measures), side))
+        for part, images in predictor.images_of(task.prepared, records):
+            looks.append(looks_of(images, diameters_of(part, task.prepared.measures), side))
             answers.append(predictor.answer(images, ("texture",)))
         texture = joined(answers).texture
         assert texture is not None
@@ -137,8 +133,7 @@ def write_predictions(run: Run, task: Task, predictor: Predictor, judged: pd.Dat
         probabilities[val], grades[val], sets[val] = crossed(
             lambda chosen: fit_readout(own[chosen], known[chosen], options, groups[chosen], least=1), own, parts
         )
-    least = least_sensitivity(config.refer_at)
-    if least is not None:
+    if (least := least_sensitivity(config.refer_at)) is not None:
         lowest = referable_from(predictor.scale)
         assert lowest is not None  # checked before training
         positive = (labels >= lowest) | (False if extra is None else labelled_oedema(extra))

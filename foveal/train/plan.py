@@ -29,8 +29,7 @@ def within_budget(task: Task, learned: Learned, judged: int, graded: int, began:
 
     judged, graded: images of the validation part, and of all parts to grade at the end. Folds share the time.
     """
-    config = task.config
-    if config.budget is None:
+    if (config := task.config).budget is None:
         return task
     with apart():  # the first process measures by itself
         epochs = decided_by_first(lambda: _most_epochs(task, learned, judged, graded, began))
@@ -49,9 +48,7 @@ def _most_epochs(task: Task, learned: Learned, judged: int, graded: int, began: 
     return most_epochs(seconds, needed, shortest, words)
 
 
-def seconds_of_run(
-    config: TrainConfig, images: tuple[int, int, int], epochs: int, step: float, forward: float
-) -> float:
+def seconds_of_run(config: TrainConfig, images: tuple[int, ...], epochs: int, step: float, forward: float) -> float:
     """Seconds of a run. step, forward: of an image in a step, and in a pass of the encoder without gradients.
 
     images: those that one grader learns from, those judged after each epoch, and those graded at the end.

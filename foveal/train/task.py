@@ -85,8 +85,7 @@ def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device:
     pixels = torch.zeros(2, channels, config.image_size, config.image_size)
     autocast = in_precision(config.precision, torch.device("cpu"))
     each = PEAK * kept_bytes(encoder.train(), (pixels.to(memory_format=torch.channels_last),), autocast)
-    room = max(0, free - bytes_of_learning(encoder))
-    if images * each <= room:
+    if images * each <= (room := max(0, free - bytes_of_learning(encoder))):
         return
     fitting, size = int(room / each), int(config.image_size * (room / each / images) ** 0.5) // 32 * 32
     fixes = [f"choose --micro-batch {fitting}, or --batch-size {fitting}"] if fitting >= MIN_BATCH else []
@@ -119,11 +118,9 @@ def resolved(config: TrainConfig, prepared: PreparedSet, device: torch.device) -
 
 
 def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
-    """Resolve the loss, and the class weights and cutoffs that depend on it."""
     graded = prepared.card["task"] == "grading"
     name = ("ordinal" if graded else "cross_entropy") if config.loss == "auto" else config.loss
-    loss = LOSSES[name]
-    if loss.ordered and not graded:
+    if (loss := LOSSES[name]).ordered and not graded:
         what = f"--loss {name} needs ordered grades, but the classes of {prepared.path} have no order"
         raise FovealError("option.conflict", what, fix="leave out --loss")
     weights, cutoffs, most_probable = config.class_weights, config.cutoffs, loss.decision == "most_probable"

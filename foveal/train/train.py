@@ -61,8 +61,7 @@ def _train(config: TrainConfig, device: torch.device, rank: int) -> Path:
     records = prepared.part("train", "val") if config.folds else prepared.part("train")
     pseudo = read_pseudo(config.pseudo_labels, prepared) if config.pseudo_labels else []
     learned = learned_from(prepared, records, pseudo, config.second)
-    fits = config.batch_size <= len(learned)
-    check(config, "batch_size", fits, f"at most {len(learned)}, the training images")
+    check(config, "batch_size", config.batch_size <= len(learned), f"at most {len(learned)}, the training images")
     if config.patience and not len(prepared.part("val")):
         what = f"--patience {config.patience} needs validation images, but there are none"
         raise FovealError("option.conflict", what, fix="leave out --patience")
@@ -72,8 +71,7 @@ def _train(config: TrainConfig, device: torch.device, rank: int) -> Path:
         check_abroad(config, whole, abroad, learned, before)
     if config.folds:
         folds_of(records, config.folds, config.seed)  # refuses too many folds before anything is written
-    least = least_sensitivity(config.refer_at)
-    if least is not None:
+    if (least := least_sensitivity(config.refer_at)) is not None:
         judged = records if config.folds else prepared.part("val")
         check_referral(least, referable_from(prepared.card["scale"]), judged["label"].dropna().to_numpy(np.int64))
     config = decided_by_first(lambda: remembered(config))
@@ -117,8 +115,7 @@ def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, be
     teachers += ["the graders that assigned the pseudo-labels"] if config.pseudo_labels else []
     where = f"the training images of {' and '.join(teachers)}"
     refuse_seen(prepared, before, where, config.allow_leaks, judged)
-    own = learned.parts[1:] if config.folds else learned.parts
-    if own:
+    if own := learned.parts[1:] if config.folds else learned.parts:
         where = "the pseudo-labelled images" if config.folds else "the training part"
         refuse_seen(prepared, seen_of(own), where, config.allow_leaks, judged)
 
@@ -128,8 +125,7 @@ def check_abroad(
 ) -> None:
     """FovealError if images of the sources held out (`abroad`), copies of them or their patients are learned from."""
     for pool, records in learned.parts[1:]:
-        known = records["source"].isin(config.hold_out)
-        if known.any():
+        if (known := records["source"].isin(config.hold_out)).any():
             what = f"{int(known.sum())} pseudo-labelled images of {pool.path} are from a source that is held out"
             raise FovealError("leak.source", what, fix="make the pseudo-labels again with a grader that held it out")
     prepared, records = learned.parts[0]
@@ -141,8 +137,7 @@ def check_abroad(
 def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     """int [n]: the fold that holds out each image, with whole groups; FovealError if there are fewer groups."""
     labels, groups = records["label"].to_numpy(np.int64), records["group"].to_numpy()
-    count = int(group_codes(groups).max()) + 1
-    if count < folds:
+    if (count := int(group_codes(groups).max()) + 1) < folds:
         raise FovealError("option.value", f"--folds is {folds}", expected=f"at most {count}, the groups of the images")
     return k_folds(labels, groups, folds, np.random.default_rng(seed))
 
@@ -186,12 +181,11 @@ def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray)
     test = task.with_abroad(task.prepared.part("test"))
     predictor = Predictor(run.path, task.device, encoder=task.config.encoder)
     answers = predictor.raw_answers_of(task.prepared, test)
-    judged = pd.concat([records.assign(split="val"), test])
     extra = pd.DataFrame({"fold": [*(fold_of + 1), *[""] * len(test)]})
     if (second := predictor.second_table(answers, task.prepared, test)) is not None:
         extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
     raw = np.concatenate([raw, answers.probabilities])
-    write_predictions(run, task, predictor, judged, raw, fold_of, extra)
+    write_predictions(run, task, predictor, pd.concat([records.assign(split="val"), test]), raw, fold_of, extra)
     show_folds(read_predictions(run.path / FILE), len(task.prepared.classes))
     say(f"out-of-fold predictions of {len(records):,} images: {run.path / FILE}")
     say(f"next: foveal evaluate {run.path}{' --split val' if len(test) else ''}")
