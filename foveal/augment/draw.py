@@ -142,8 +142,7 @@ def _candidates(recipe: Recipe, batch: int, source: int, generator: Generator) -
     narrow, wide = recipe.crop_aspect
     cropped = uniform((batch, 1), 0, 1, generator) < recipe.crop_probability
     area = np.where(cropped, uniform((batch, TRIES), *recipe.crop_area, generator), 1.0)
-    aspect = np.exp(uniform((batch, TRIES), math.log(narrow), math.log(wide), generator))
-    aspect = np.where(cropped, aspect, 1.0)
+    aspect = np.where(cropped, np.exp(uniform((batch, TRIES), math.log(narrow), math.log(wide), generator)), 1.0)
     place = uniform((2, batch, TRIES), 0, 1, generator)
     sides = np.sqrt(np.stack([area * aspect, area / aspect])) * source
     if recipe.rotation > 0:

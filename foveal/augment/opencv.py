@@ -161,7 +161,6 @@ def _light(view: ndarray, light: ndarray) -> ndarray:
 
 def _jpeg(view: ndarray, quality: int) -> ndarray:
     bgr = view if view.ndim == 2 else cv2.cvtColor(view, cv2.COLOR_RGB2BGR)
-    code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    decoded = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_UNCHANGED)
     assert decoded is not None
     return decoded if view.ndim == 2 else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)

@@ -102,8 +102,7 @@ def _bands(sigma: Tensor, size: int) -> Tensor:
     weights = weights / (2 * weights.sum(1, keepdim=True) - 1)  # [B, s] by distance; both sides together sum to 1
     past = (weights.sum(1, keepdim=True) - weights.cumsum(1))[:, :, None]  # beyond that distance, on one side
     place = torch.arange(size, device=sigma.device)
-    bands = weights[:, (place[:, None] - place).abs()]
-    return bands + past * (place == 0) + past.flip(1) * (place == size - 1)
+    return weights[:, (place[:, None] - place).abs()] + past * (place == 0) + past.flip(1) * (place == size - 1)
 
 
 def _cut_out(views: Tensor, cutout: Tensor) -> Tensor:
@@ -133,10 +132,10 @@ def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
     inner_x, inner_y = x.clamp(left, right), y.clamp(upper, lower)
     grid_x, grid_y = (2 * inner_x + 1) / source - 1, (2 * (inner_y + top) + 1) / atlas.shape[2] - 1
     views = F.grid_sample(atlas, torch.stack([grid_x, grid_y], -1), padding_mode="border", align_corners=False)
-    if plan.edge == "black":
-        covered = (1 - (x - inner_x).abs()).clamp_min(0) * (1 - (y - inner_y).abs()).clamp_min(0)
-        views = views * covered[:, None]
-    return views
+    if plan.edge != "black":
+        return views
+    covered = (1 - (x - inner_x).abs()).clamp_min(0) * (1 - (y - inner_y).abs()).clamp_min(0)
+    return views * covered[:, None]
 
 
 def _shrink(pixels: Tensor, side: int) -> Tensor:
@@ -189,8 +188,7 @@ def _code(planes: Tensor, steps: Tensor) -> Tensor:
     cosines = _cosines(size + short, planes.device)
     step = steps.repeat(1, 1, (size + short) // 8, (size + short) // 8)
     waves = cosines @ (padded @ cosines.T)
-    coded = cosines.T @ (((waves / step).round() * step) @ cosines)
-    return coded[:, :, :size, :size].round().clamp(-128, 127)
+    return (cosines.T @ (((waves / step).round() * step) @ cosines))[:, :, :size, :size].round().clamp(-128, 127)
 
 
 def _cosines(size: int, device: torch.device) -> Tensor:

@@ -139,7 +139,6 @@ def write_view_sheet(file: Path, originals: ndarray, recipes: Sequence[View], si
 
 
 def _lay_out(columns: list[tuple[str, ndarray, int]], cell: int) -> Image.Image:
-    """Arrange columns of pictures of `cell` pixels, each under its name."""
     step = cell + GAP
     width = GAP + sum(space + step for _, _, space in columns)
     sheet = Image.new("RGB", (width, HEAD + len(columns[0][1]) * step), "white")

@@ -60,8 +60,7 @@ def focal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: flo
     ``- sum_k t_k (1 - p_k)^gamma log p_k``, with gamma 2 (Lin et al. 2017, eq. 4).
     """
     logs = at_least_float32(logits, targets.shape).log_softmax(1)
-    wanted = smoothed(targets, label_smoothing)
-    return _mean(-(wanted * (1 - logs.exp()).pow(GAMMA) * logs).sum(1), targets, weights)
+    return _mean(-(smoothed(targets, label_smoothing) * (1 - logs.exp()).pow(GAMMA) * logs).sum(1), targets, weights)
 
 
 def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -81,8 +80,7 @@ def corn(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """
     outputs, above = at_least_float32(outputs, (len(targets), targets.shape[-1] - 1)), exceeds(targets)
     asked = torch.cat([torch.ones_like(above[:, :1]), above[:, :-1]], dim=1)
-    costs = -(above * F.logsigmoid(outputs) + (asked - above) * F.logsigmoid(-outputs)).sum(1)
-    return _mean(costs, targets, weights)
+    return _mean(-(above * F.logsigmoid(outputs) + (asked - above) * F.logsigmoid(-outputs)).sum(1), targets, weights)
 
 
 def corn_logits(outputs: Tensor) -> Tensor:

@@ -112,5 +112,4 @@ def group_bounds(identity: Tensor, temperature: float, same_group: SameGroup) ->
     own = torch.searchsorted(groups, identity, right=True) - torch.searchsorted(groups, identity)
     strangers = 2 * (len(groups) - own).float()
     further = 2 * len(groups) - 2 - strangers if same_group == "positive" else torch.zeros_like(strangers)
-    lowest = torch.log1p(further + strangers * math.exp(-2 / temperature))
-    return lowest.mean(), torch.log1p(further + strangers).mean()
+    return torch.log1p(further + strangers * math.exp(-2 / temperature)).mean(), torch.log1p(further + strangers).mean()

@@ -27,8 +27,7 @@ def dino(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float, t
     check_positive(temperature=temperature, teacher_temperature=teacher_temperature)
     with torch.autocast(student.device.type, enabled=False):
         wanted = ((at_least_float32(teacher.detach(), student.shape) - centre) / teacher_temperature).softmax(1)
-        found = (at_least_float32(student) / temperature).log_softmax(1)
-        return -(wanted * found).sum(1).mean()
+        return -(wanted * (at_least_float32(student) / temperature).log_softmax(1)).sum(1).mean()
 
 
 @torch.no_grad()
@@ -47,8 +46,7 @@ def barlow_twins(z1: Tensor, z2: Tensor, redundancy: float) -> Tensor:
         a, b = (F.batch_norm(gather(at_least_float32(z, z1.shape)), None, None, training=True) for z in (z1, z2))
         correlation = a.T @ b / len(a)  # [D, D]
         diagonal = correlation.diagonal()
-        others = correlation.square().sum() - diagonal.square().sum()
-        return (1 - diagonal).square().sum() + redundancy * others
+        return (1 - diagonal).square().sum() + redundancy * (correlation.square().sum() - diagonal.square().sum())
 
 
 def vicreg(

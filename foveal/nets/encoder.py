@@ -3,7 +3,6 @@
 A program can give a network of its own in place of a name (`foveal.given`).
 A transformer NAME:avg averages its patches instead of taking the class token, as fine-tuned MAE and RETFound do, and
 NAME:1e-12 has that epsilon in its layer norms, as those of Hugging Face have.
-
 The first stages can be frozen or learn more slowly; stage 0 is the stem.
 """
 
@@ -241,8 +240,7 @@ def feature_size(encoder: Any) -> int:
 def stage_of_parameters(encoder: Any) -> dict[str, int]:
     """Parameter name -> number of its stage, 0 for the stem; one of Foveal's own networks has a stage per layer."""
     if type(encoder) in OWN.values():
-        layers = list(encoder._modules)
-        return {name: layers.index(name.partition(".")[0]) for name, _ in encoder.named_parameters()}
+        return {name: list(encoder._modules).index(name.partition(".")[0]) for name, _ in encoder.named_parameters()}
     try:
         return group_parameters(encoder, encoder.group_matcher(coarse=True), reverse=True)
     except (AttributeError, AssertionError) as error:

@@ -24,10 +24,9 @@ from foveal.checkpoint import other_shapes
 from foveal.errors import FovealError
 from foveal.given import PREFIX
 from foveal.nets.encoder import AVERAGE, create_encoder, timm_card, timm_name
-from foveal.nets.layouts import HEADS, Found, State, counted, current_name
+from foveal.nets.layouts import COUNTER, HEADS, Found, State, counted, current_name
 
 MOST_SECONDS = 10  # to look for a network among all of timm's
-COUNTER = "num_batches_tracked"
 CLASSIFIER = re.compile(r"(fc|_fc|classifier|head\.classifier)\.")
 SMALL = 32  # px: an image size at which a ResNet gets a 3x3 stem
 STEM = re.compile(r"(patch_embed\.proj|conv1(\.0)?|_?conv_stem|stem\.(0|conv)|\w+\.0\.0)\.weight")
@@ -50,8 +49,7 @@ def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[st
     classifier = [key for key in found.state if layout.ordered and CLASSIFIER.match(key) and key not in own]
     state = {key: value for key, value in found.state.items() if key not in classifier}
     state = layout.convert(state, list(own))
-    card = timm_card(name)
-    listed = "|".join(map(re.escape, np.atleast_1d(getattr(card, "classifier", None) or "fc")))
+    listed = "|".join(map(re.escape, np.atleast_1d(getattr(timm_card(name), "classifier", None) or "fc")))
     heads = re.compile(rf"({HEADS}|{listed})(\..*)?")
     heads_here = [key for key in state if key not in own and key != "mask_token" and heads.fullmatch(key)]
     state = {key: value for key, value in state.items() if key not in heads_here}
@@ -98,8 +96,7 @@ def with_own_stem(state: State, own: Mapping[str, Tensor]) -> tuple[State, list[
 
 def _by_timm(state: State, encoder: nn.Module) -> State:
     """What timm's own conversion for this kind of network makes of the weights; resizes positions and patches."""
-    convert = getattr(sys.modules[type(encoder).__module__], "checkpoint_filter_fn", None)
-    if convert is None:
+    if (convert := getattr(sys.modules[type(encoder).__module__], "checkpoint_filter_fn", None)) is None:
         return state
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -211,8 +208,7 @@ def _grid(tokens: int) -> int:
 
 def _candidates(state: State, side: int) -> list[str]:
     keys = "\n".join(state)
-    norms = [value for key, value in state.items() if re.fullmatch(r"blocks\.\d+\.norm[12]\.weight", key)]
-    if norms:
+    if norms := [value for key, value in state.items() if re.fullmatch(r"blocks\.\d+\.norm[12]\.weight", key)]:
         width = _KNOWN["widths"].get(str(norms[0].shape[0]), "base")
         pooled = AVERAGE * ("fc_norm.weight" in state)
         return [name.format(width) + pooled for name in _KNOWN["vits"] if f"patch{side or ''}" in name]
@@ -227,6 +223,5 @@ def _candidates(state: State, side: int) -> list[str]:
 
 @cache
 def _blueprint(name: str, channels: int, size: int) -> nn.Module:
-    """An encoder without memory for weights."""
     with torch.device("meta"):
         return create_encoder(name, channels, size)

@@ -27,8 +27,7 @@ def unreachable(name: str) -> str:
     else:
         address = card.url
         here = (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(address).path).name).is_file()
-    usable = here or (not constants.HF_HUB_OFFLINE and is_reachable(address))
-    return "" if usable else str(urlsplit(address).hostname)
+    return "" if here or (not constants.HF_HUB_OFFLINE and is_reachable(address)) else str(urlsplit(address).hostname)
 
 
 def is_reachable(address: str) -> bool:

@@ -84,8 +84,7 @@ SYNCHRONISED = {plain: type(f"Synchronised{plain.__name__}", (_Synchronised, pla
 def synchronise(module: nn.Module) -> None:
     """Take the training statistics of every batch normalisation over all processes."""
     for layer in module.modules():
-        fitting = [new for plain, new in SYNCHRONISED.items() if isinstance(layer, plain)]
-        if fitting:
+        if fitting := [new for plain, new in SYNCHRONISED.items() if isinstance(layer, plain)]:
             layer.__class__ = fitting[0]
 
 

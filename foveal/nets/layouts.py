@@ -29,6 +29,7 @@ NORMALISATIONS = {"imagenet": IMAGENET, "half": HALF, "clip": CLIP, "unit": UNIT
 
 # Where the state is in a checkpoint, after running averages and teachers.
 BRANCHES = ("state_dict", "model", "resnet")
+COUNTER = "num_batches_tracked"  # of batch norm; files before 2019 have none
 DEEPEST = 4  # mappings within each other
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|_fsdp_wrapped_module\.)+")
 _KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
@@ -41,9 +42,7 @@ PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 ORDER = {name: place for place, name in enumerate(_KNOWN["order"])}
 QKV = [[f"attention.attention.{name}" for name in ("query", "key", "value")], [f"attention.{n}_proj" for n in "qkv"]]
 # First parts of keys that stand before an encoder's own; where averages are beside it, these are taken.
-AVERAGES = re.compile(
-    r"(?!.*(head|proj|predict|classifier))((teacher|target|ema)(_\w+)?|\w+_ema(_\w+)?|averaged?_model)"
-)
+AVERAGES = re.compile(r"(?!.*(head|proj|predict|classifier))((teacher|target|(\w+_)?ema)(_\w+)?|averaged?_model)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +136,6 @@ def _refuse_values(state: State, source: str) -> None:
 
 
 def _names_in(contents: Any, config: Mapping[str, Any] | None) -> list[str]:
-    """The networks of timm that the config.json beside a file and the file itself name."""
     places = [config, contents, *(contents.values() if isinstance(contents, Mapping) else ())]
     inside = [place for place in places if isinstance(place, Mapping)]
     names = [name for place in inside for key in _KNOWN["names"] if isinstance(name := place.get(key), str)]
@@ -161,8 +159,7 @@ def _branch_of(contents: Any, path: str) -> tuple[str, State]:
     others = [name for name in others if len(others) == 1 or WRAPPED.fullmatch(name)]
     others = [] if any("." in key for key in own) else others
     for name in (*filter(AVERAGES.fullmatch, inner), *BRANCHES, *others):
-        found = _branch_of(inner.get(name), f"{path}.{name}" if path else name)
-        if found[1]:
+        if (found := _branch_of(inner.get(name), f"{path}.{name}" if path else name))[1]:
             return found
     return path, own
 
@@ -242,16 +239,14 @@ def _by_order(state: State, own: list[str]) -> State:
     """Weights in the order of their layers, under timm's keys in the same order. Unchanged if the kinds differ."""
     ordered = sorted(state, key=lambda key: [int(part) if part.isdigit() else ORDER.get(part, -1)
                                             for part in key.split(".")])  # fmt: skip
-    counters = "num_batches_tracked"
-    if not any(key.endswith(counters) for key in ordered):  # files before 2019 have none
-        own = [key for key in own if not key.endswith(counters)]
+    if not any(key.endswith(COUNTER) for key in ordered):
+        own = [key for key in own if not key.endswith(COUNTER)]
     if [key.rpartition(".")[2] for key in ordered] != [key.rpartition(".")[2] for key in own]:
         return state
     return {mine: state[key] for mine, key in zip(own, ordered, strict=True)}
 
 
 def _layout(facts: dict[str, Any]) -> Layout:
-    """A layout as layouts.toml has it."""
     rules = tuple((pattern, new) for name in facts.get("rules", ()) for pattern, new in _KNOWN["rules"][name])
     beside = "|".join([*facts["beside"], *_KNOWN["text"]]) if "beside" in facts else BESIDE
     normalisation = NORMALISATIONS[facts.get("normalisation", "imagenet")]

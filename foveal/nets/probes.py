@@ -36,8 +36,7 @@ def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: in
     directions, parts = unit(known), []
     for part in asked.split(ROWS):
         weight, index = (unit(part).to(directions.dtype) @ directions.T).topk(min(count, len(known)), dim=1)
-        votes = weight.new_zeros(len(part), classes)
-        parts.append(votes.scatter_add_(1, labels[index], (weight / TEMPERATURE).exp()))
+        parts.append(weight.new_zeros(len(part), classes).scatter_add_(1, labels[index], (weight / TEMPERATURE).exp()))
     return torch.cat(parts)
 
 

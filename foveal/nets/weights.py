@@ -1,7 +1,6 @@
 """Weights for an encoder: random, from ImageNet, from a run folder or from a file; and their running averages.
 
-`load_encoder_weights` is the only function to load them; every key must match. `foveal weights FILE` tells what a file
-holds.
+Only `load_encoder_weights` loads them; every key must match. `foveal weights FILE` tells what a file holds.
 """
 
 import contextlib
