@@ -109,8 +109,7 @@ def ungraded(sets: Sequence[PreparedSet], run: Path) -> Pool:
     pool, held_out = [], read_model(run).get("held_out", [])
     for prepared in sets:
         records = pool_of(prepared)
-        taken = (records["split"] == "unlabelled") & ~records["source"].isin(held_out)
-        records = records[taken].reset_index(drop=True)
+        records = records[(records["split"] == "unlabelled") & ~records["source"].isin(held_out)].reset_index(drop=True)
         if len(records):
             pool.append((prepared, records))
         elif prepared is not sets[0] or len(sets) == 1:
@@ -155,8 +154,7 @@ def label(config: PseudolabelConfig, teacher: Path, pool: Pool, number: int, dev
         table = table.join(pd.DataFrame(targets.astype(float).round(6)).add_prefix("p"))
         table = table.assign(score=scores.astype(float).round(6), round=number, model=str(teacher))
         tables.append(table[chosen(grades, scores, config)])
-    found = pd.concat(tables, ignore_index=True)
-    if not len(found):
+    if not len(found := pd.concat(tables, ignore_index=True)):
         what = f"{teacher} is not confident enough about any unlabelled image"
         raise FovealError("label.none_sure", what, fix="lower --threshold or use --top-share")
     return found.sort_values(["grade", "score", "id"], ascending=[True, False, True], ignore_index=True)

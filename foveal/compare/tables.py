@@ -117,8 +117,7 @@ def tabulate(judge: Judge, sides: Sequence[Sides], cells: Sequence[Cell], abroad
                 row |= {"learned": learned.get(trained)}
                 row |= {"trained_on": trained, "tested_on": tested} if abroad else {}
                 row |= {"metric": name, **figure.columns}
-                first = baseline.setdefault((how, labels, name, trained, tested), figure)
-                if first is not figure:
+                if (first := baseline.setdefault((how, labels, name, trained, tested), figure)) is not figure:
                     row |= figure.minus(first, "difference", "answer")
                 if trained != ALL:
                     row |= figure.minus(figures[ALL, tested], "gap", "gap_answer")
