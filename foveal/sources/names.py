@@ -302,7 +302,7 @@ def name_classes(
         fix = f"{meant}rename them, empty them, or give --scale none"
         raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
     if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers or scottish))):
-        order = ", ".join(f"{value} = {grade}" for value, grade in sorted(grades.items(), key=lambda item: item[1]))
+        order = ", ".join(f"{value} = {grade}" for value, grade in sorted(grades.items(), key=lambda item: item[::-1]))
         note = f"the labels {', '.join(sorted(values))}" if numbers else order
         note += f" are on the {'ICDR' if meant == 'icdr' else scale} scale"
         absent = [name for grade, name in enumerate(names) if grade not in grades.values()]
