@@ -235,7 +235,9 @@ def _read_stem(
     if match and not re.search(r"\d", match["patient"]) and (match["field"] or match["eye"] in "LRlr"):
         match = None  # scan_R2 may be anything
     if match := match or _EYE_FIRST.fullmatch(stem):
-        return patient or _FIELD_BEFORE.sub("", match["patient"]), eye_of(match["eye"])
+        bare = _FIELD_BEFORE.sub("", match["patient"])
+        nobody = is_wrapper(bare) and not re.search(r"\d", bare)  # IMG_OD
+        return patient or bare * (not nobody), eye_of(match["eye"])
     sides = [eye_of(folder) for folder in folders if re.fullmatch(_SIDE, folder, re.IGNORECASE)]
     return patient, sides[-1] if sides else ""
 

@@ -54,6 +54,7 @@ def labels(source):
         ),
         (("DR0/L1", "DR4/R2"), "", ("left", "right")),
         (("left/0/a", "right/3/b"), "", ("left", "right")),
+        (("IMG_OD", "Image_OS", "photo_left"), "", ("right", "left", "left")),
         (("17_Left_Eye", "17_right_fundus", "17_LE"), "17", ("left", "right", "left")),
         (("scan_R2", "IM0001"), "", ("", "")),
         (("x00_r90", "x01_r180"), "", ("", "")),
