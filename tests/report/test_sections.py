@@ -294,6 +294,8 @@ def test_what_changed_since_an_older_grader_is_on_the_page(write_grader, tmp_pat
         assert f"{entry['differences'][name]['value']:+.3f}" in shown, name
     for name in ("newly_referred", "no_longer_referred"):
         assert f"<td>{entry['changed'][name]['patients']}</td>" in shown
+    rows = re.findall("<tr.*?</tr>", shown[shown.rindex("<table") :], re.DOTALL)
+    assert len(rows) == 3 and {len(re.findall("<t[hd][ >]", row)) for row in rows} == {3}
 
 
 def test_the_row_of_all_images_has_the_rates_of_the_rule_in_use(full_run):
