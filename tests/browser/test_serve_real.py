@@ -170,6 +170,11 @@ def test_the_worklist_is_opened_in_its_order_with_reasons(page):
     expect(other.locator(f"{PHOTOGRAPHS} .review-mark.done")).to_have_count(1)
     other.close()
     third = page.context.browser.new_page(base_url=page.url)
+    late = "const get = fetch; const wait = () => new Promise((go) => setTimeout(go, 1500));"
+    late += (
+        "window.fetch = async (...a) => { if (`${a[0]}`.endsWith('worklist')) await wait(); return get(...a); };"
+    )
+    third.add_init_script(late)  # the worklist is not known yet when a review is opened
     third.goto("/#reviews")
     third.locator("#review-rows button").first.click()
     expect(third.locator("#stage")).to_be_visible()

@@ -193,9 +193,9 @@ async function start() {
     drawList();
     drawNextAfter();
   });
-  reviews.begin(model, (one) => {
+  reviews.begin(model, async (one) => {
     const result = results.find256(one.image);
-    if (result === null && !worklist.reopen(one.image)) return false;
+    if (result === null && !(await worklist.reopen(one.image))) return false;
     location.hash = "#photographs";
     if (result === null) wanted = one.image;
     else go(result);

@@ -10,18 +10,18 @@ let model = null;
 let page = { total: 0, reviews: [] };
 let offset = 0;
 let problem = null;
-let open = () => null;
+let open = async () => false;
 const search = find("reviews-search");
 
-/** `onOpen(review)` opens a reviewed photograph; false if it is not on the page. */
+/** `onOpen(review)` opens a reviewed photograph; it resolves to false if it is not on the page. */
 export function begin(given, onOpen) {
   model = given;
   open = onOpen;
 }
 
 /** Open the photograph of a review, or say what must be dropped again. */
-function show256(review) {
-  if (!open(review)) announce(find("reviews-status"), say("reviews.absent", { name: review.name }));
+async function show256(review) {
+  if (!(await open(review))) announce(find("reviews-status"), say("reviews.absent", { name: review.name }));
 }
 
 const nameOf = (grade) => (grade === null || grade === undefined ? say("class.ungradable") : className(model.classes[grade] ?? grade));

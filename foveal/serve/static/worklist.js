@@ -11,6 +11,7 @@ let rows = []; // in order: {rank, name, sha256, reviewed} and columns of the wo
 let count = 0;
 let told = null; // what the button says meanwhile
 let add = () => null;
+let loading = null; // until the photographs of the worklist are known
 
 /** The row of a photograph; undefined if it is not from the worklist. */
 export const rowOf = (sha256) => rows.find((row) => row.sha256 === sha256);
@@ -69,7 +70,8 @@ async function open() {
 }
 
 /** Fetch one photograph again; false if the worklist does not have it. */
-export function reopen(sha256) {
+export async function reopen(sha256) {
+  await loading;
   if (!holds(sha256)) return false;
   if (opening.has(sha256)) return true;
   opening.add(sha256);
@@ -85,7 +87,8 @@ export async function begin(model, give, onReady) {
   add = give;
   find("open-worklist").onclick = open;
   if (count === 0) return;
-  await load().catch(() => null);
+  loading = load().catch(() => null);
+  await loading;
   draw();
   onReady();
 }
