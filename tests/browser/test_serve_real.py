@@ -171,9 +171,7 @@ def test_the_worklist_is_opened_in_its_order_with_reasons(page):
     other.close()
     third = page.context.browser.new_page(base_url=page.url)
     late = "const get = fetch; const wait = () => new Promise((go) => setTimeout(go, 1500));"
-    late += (
-        "window.fetch = async (...a) => { if (`${a[0]}`.endsWith('worklist')) await wait(); return get(...a); };"
-    )
+    late += "window.fetch = async (...a) => { if (`${a[0]}`.endsWith('worklist')) await wait(); return get(...a); };"
     third.add_init_script(late)  # the worklist is not known yet when a review is opened
     third.goto("/#reviews")
     third.locator("#review-rows button").first.click()
