@@ -363,7 +363,7 @@ def test_torchrun_starts_the_same_run(pretrain, phantom_set, tmp_path):
 def kill_at_a_random_step(running, run):
     """Wait for some rows and a random while more, then kill -9 every process; returns the last step that was logged."""
     rows = random.SystemRandom().randrange(1, 8)
-    wait_for(lambda: len(read_metrics(run)) >= rows or running.ended)
+    wait_for(lambda: ((run / "metrics.jsonl").is_file() and len(read_metrics(run)) >= rows) or running.ended)
     time.sleep(random.SystemRandom().uniform(0, 0.05))
     assert not running.ended, "the run ended before it could be killed"
     running.kill()
