@@ -75,7 +75,8 @@ def adapt(config: AdaptConfig) -> Path:
     records = _usable(config, prepared)
     predictor = Predictor(run, choose_device("auto"))
     answers = predictor.raw_answers_of(prepared, records)
-    raw, home = np.asarray(answers.probabilities, float), predictor.readout
+    assert answers.probabilities is not None
+    raw, home = answers.probabilities.astype(float), predictor.readout
     extra = predictor.second_table(answers, prepared, records)
     if config.prevalence:
         fitted, about = _by_shares(run, home, raw, predictor.classes)

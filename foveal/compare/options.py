@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from foveal.config import check, check_numbers
+from foveal.config import check
 from foveal.errors import FovealError
 from foveal.train.options import MOST_FOLDS
 
@@ -58,7 +58,8 @@ class CompareConfig:
         for name in ("init", "how", "labels"):
             values = getattr(self, name)
             check(self, name, 0 < len(set(values)) == len(values), "at least one value, all different")
-        check_numbers(self, {"seeds": 1, "epochs": 1}, (), (), ())
+        for name in ("seeds", "epochs"):
+            check(self, name, getattr(self, name) >= 1, "1 or more")
         check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         for given in self.labels:
             share_of(given, 1000)

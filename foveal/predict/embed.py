@@ -55,9 +55,10 @@ class EmbedConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        ending = ".csv" if self.out is None else self.out.suffix.lower()
-        check(self, "out", ending in ENDINGS, f"a file that ends in {', '.join(ENDINGS)}")
-        if ending == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        if self.out is None:
+            return
+        check(self, "out", self.out.suffix.lower() in ENDINGS, f"a file that ends in {', '.join(ENDINGS)}")
+        if self.out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             fix = "pip install 'foveal[parquet]', or choose an --out that ends in .csv"
             raise FovealError("package.missing", f"--out {self.out} needs the package pyarrow", fix=fix)
 

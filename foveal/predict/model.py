@@ -84,7 +84,9 @@ class Model(ABC):
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, K], calibrated."""
-        return np.asarray(self.answer(images).probabilities)
+        shares = self.answer(images).probabilities
+        assert shares is not None
+        return shares
 
     def nothing(self) -> Answers:
         """The answers for no images."""
@@ -151,7 +153,8 @@ class Model(ABC):
 
     def _rows(self, records: pd.DataFrame, answers: Answers, second: pd.DataFrame | None, images: np.ndarray,
               diameters: np.ndarray) -> pd.DataFrame:  # fmt: skip
-        table = self.table(records, np.asarray(answers.probabilities), extra=second)
+        assert answers.probabilities is not None
+        table = self.table(records, answers.probabilities, extra=second)
         if self.likeness is not None:
             table["unlike"] = self.unlike(images, diameters, answers)
         advice = records["advice"] if "advice" in records else records["flags"].str.split().map(advice_of)

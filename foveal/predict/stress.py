@@ -111,7 +111,8 @@ def _grade(models: Mapping[int, Model], chosen: pd.DataFrame, pixels: np.ndarray
     for fold, model in models.items():
         own = chosen[chosen["fold"] == fold]
         answers = model.answer(pixels[own.index])
-        rows = model.table(own[["id"]], np.asarray(answers.probabilities), extra=model.second_table(answers))
+        assert answers.probabilities is not None
+        rows = model.table(own[["id"]], answers.probabilities, extra=model.second_table(answers))
         tasks = [name for name in map(str, rows) if "=" in name]
         parts.append(rows[["id", *probability_columns(rows), "grade", "referable", *tasks]].set_index(own.index))
     return pd.concat(parts).sort_index()

@@ -173,8 +173,11 @@ class Evidence:
         return file if file.is_relative_to(folder) and file.is_file() else None
 
 
-def read_evidence(run: Path) -> Evidence:
-    """Read a run folder, and evaluate its predictions if needed; FovealError if it is not one, or damaged."""
+def read_evidence(run: Path, *, graded: bool = True) -> Evidence:
+    """Read a run folder; FovealError if it is not one, or damaged.
+
+    graded: with predictions and metrics, which are made if they are missing.
+    """
     if not is_run(run):
         what = f"{run} is not a run folder: it has no config.toml"
         raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")
@@ -188,7 +191,7 @@ def read_evidence(run: Path) -> Evidence:
         raise FovealError("run.not_a_run", f"{run} is a folder of foveal {verb}", fix="give a run of pretrain or train")
     if verb == "train" and options.get("data"):
         options["data"] = set_of(options)
-    predictions, result = _read_predictions(run)
+    predictions, result = _read_predictions(run) if graded else (None, None)
     found: dict[str, Any] = {name: read_table(run / file, needed, by) for name, (file, needed, by) in TABLES.items()}
     found |= {name: read_json(run / file) if (run / file).is_file() else {} for name, file in DOCUMENTS.items()}
     probe = pd.read_csv(run / "probe.csv") if (run / "probe.csv").is_file() else None
@@ -236,11 +239,11 @@ def confusion_of(rows: pd.DataFrame) -> list[list[int]]:
 
 
 def forebears(evidence: Evidence) -> list[Evidence]:
-    """The runs whose weights this one started from, most recent first, if their folders still exist."""
+    """The runs whose weights this one started from, most recent first and not evaluated, if their folders exist."""
     found = {evidence.path.resolve(): evidence}
     folder = evidence.starting_run
     while folder is not None and folder not in found and is_run(folder):
-        found[folder] = read_evidence(folder)
+        found[folder] = read_evidence(folder, graded=False)
         folder = found[folder].starting_run
     return list(found.values())[1:]
 

@@ -88,8 +88,8 @@ def open_prepared(path: str | PathLike[str]) -> PreparedSet:
     path = Path(path)
     for name in ("records.csv", "card.json", "measures.csv", "duplicates.csv", "images"):
         if not (path / name).exists():
-            what = f"{path} is not a complete prepared set: it has no {name}"
-            raise FovealError("set.incomplete", what, fix="make one with foveal prepare")
+            there = f"is not a complete prepared set: it has no {name}" if path.exists() else "does not exist"
+            raise FovealError("set.incomplete", f"{path} {there}", fix="make one with foveal prepare")
     card = read_json(path / "card.json")
     if "identity" not in card:
         raise FovealError("set.outdated", f"{path} was made by an older version of Foveal", fix="prepare it again")

@@ -124,6 +124,15 @@ def test_pretraining_of_the_starting_run_is_shown(tmp_path, monkeypatch, write_g
     assert [run.name for run in forebears(read_evidence(Path("work/runs/grader")))] == ["pre"]
 
 
+def test_a_grader_to_start_from_is_named_and_not_evaluated(tmp_path, write_grader, page_of):
+    old = write_grader(tmp_path / "old")
+    (old / "metrics.json").unlink(missing_ok=True)
+    run = write_grader(tmp_path / "new", init=str(old))
+    assert page_of(run)
+    (start,) = forebears(read_evidence(run))
+    assert (start.name, start.verb, start.result) == ("old", "train", None) and not (old / "metrics.json").exists()
+
+
 def test_a_starting_run_that_is_gone_is_a_limit(tmp_path, write_grader):
     run = read_evidence(write_grader(tmp_path / "grader", init="pre"))
     assert "pretraining" not in [section.name for section in sections([run])]

@@ -35,6 +35,9 @@ def test_patients_stay_on_one_side_and_hidden_labels_are_gone(phantom_set):
 def test_open_prepared_refuses_other_folders_and_old_sets(refuses, tmp_path, phantom_set):
     with refuses("set.incomplete", tmp_path, "records.csv"):
         open_prepared(tmp_path)
+    with refuses("set.incomplete", tmp_path / "absent") as caught:
+        open_prepared(tmp_path / "absent")
+    assert "records.csv" not in str(caught.value)  # which is not what is missing
     shutil.copytree(phantom_set, tmp_path / "set")
     card = json.loads((tmp_path / "set" / "card.json").read_text())
     (tmp_path / "set" / "card.json").write_text(json.dumps({key: card[key] for key in card if key != "identity"}))
