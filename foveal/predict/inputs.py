@@ -32,7 +32,8 @@ from foveal.fundus.dicom import origin_in_header
 from foveal.fundus.header import NO_DICOM, START, is_picture
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher, is_file
-from foveal.sources.names import eye_of, is_missing, patients_and_eyes
+from foveal.sources.names import eye_of, is_missing
+from foveal.sources.patients import patients_and_eyes
 from foveal.sources.source import HIDDEN, PICTURES, READ, TABLES, UNREAD, list_pictures, say_left_out, without_ending
 from foveal.sources.tables import read_rows
 

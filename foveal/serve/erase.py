@@ -62,7 +62,7 @@ def erase(config: EraseConfig) -> dict[str, int]:
     from foveal.serve.kept import forget
     from foveal.serve.origin import patient_in
     from foveal.serve.reviews import existing
-    from foveal.sources.names import hashes_of
+    from foveal.sources.patients import hashes_of
 
     folder = None if config.keep_images == Path("none") else config.keep_images
     if folder is not None and not folder.is_dir():

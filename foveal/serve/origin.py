@@ -9,7 +9,7 @@ from PIL import Image
 from foveal.fundus.dicom import camera_name, number_and_date, origin_in_header
 from foveal.fundus.header import COMPLAINTS, START, is_dicom, reader_of
 from foveal.serve.intake import Sent
-from foveal.sources.names import patients_and_eyes
+from foveal.sources.patients import patients_and_eyes
 from foveal.sources.source import without_ending
 
 MAKE, MODEL = 271, 272  # EXIF tags

@@ -19,7 +19,7 @@ from foveal.page.words import counted
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import apply_corrections, later_names, read_changes, read_corrections
 from foveal.sets.shards import Shards, gather
-from foveal.sources.names import hashes_of, patients_and_eyes
+from foveal.sources.patients import hashes_of, patients_and_eyes
 from foveal.sources.source import SPLITS
 
 HASHED = "(?:name|dicom)-[0-9a-f]{16}"  # the patient of a photograph that a server kept

@@ -10,7 +10,9 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources import names as words
+from foveal.sources.classes import name_classes
 from foveal.sources.labels import check_grades, without_masks
+from foveal.sources.patients import names_note, patients_and_eyes
 from foveal.sources.source import Layout, Source, SourceOptions, list_files, make_table, picture_ids
 from foveal.sources.tables import known_table
 
@@ -27,8 +29,8 @@ class Folder(Layout[Path], name="folder"):
         everything, unread = list_files(root)
         files = without_masks(root, everything)
         paths, ids = [path.relative_to(root) for path in files], picture_ids(files, root)
-        patients, eyes = words.patients_and_eyes(ids)
-        told = words.names_note(ids, patients, eyes)
+        patients, eyes = patients_and_eyes(ids)
+        told = names_note(ids, patients, eyes)
         splits, names = read_levels([path.parts[:-1] for path in paths], options.scale)
         flags = ["ungradable" if words.UNGRADABLE.search(name) else "" for name in names]
         names = ["" if flag or words.is_missing(name) else name for name, flag in zip(names, flags, strict=True)]
@@ -42,7 +44,7 @@ class Folder(Layout[Path], name="folder"):
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"
             return Source(root=root, table=table, classes=(), task="none", notes=(pool, told, unused))
         check_grades([name for name in names if name], root, options.scale)
-        numbers, classes, scale, note = words.name_classes(set(counts), options.scale)
+        numbers, classes, scale, note = name_classes(set(counts), options.scale)
         if scale == "none" and options.scale != "none":
             check_shape(root, counts)
         labels = pd.Series([numbers[name] if name else None for name in names], dtype="Int64")
@@ -78,7 +80,7 @@ def are_grades(names: Sequence[str], scale: str) -> bool:
     plain = map(words.plain_number, names)
     named = {name for name in plain if not words.is_missing(name) and not words.UNGRADABLE.search(name)}
     try:
-        return words.name_classes(named, scale if scale in ("icdr", "messidor") else "auto")[2] != "none"
+        return name_classes(named, scale if scale in ("icdr", "messidor") else "auto")[2] != "none"
     except FovealError:
         return False
 

@@ -15,7 +15,8 @@ from foveal.page.words import counted
 from foveal.sources.arrays import array_source
 from foveal.sources.cards import CLASSES, Card
 from foveal.sources.folder import TASKS
-from foveal.sources.names import is_missing, names_note, patients_and_eyes, plain_number
+from foveal.sources.names import is_missing, plain_number
+from foveal.sources.patients import names_note, patients_and_eyes
 from foveal.sources.source import PICTURES, Source, without_ending
 
 CARD = Card(title="images of a Python program", task="auto")

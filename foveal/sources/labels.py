@@ -13,7 +13,8 @@ from foveal.page.words import counted
 from foveal.sources.cards import ICDR
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher
-from foveal.sources.names import MASKS, UNGRADABLE, grade_of, is_missing, patients_and_eyes, plain_label
+from foveal.sources.names import MASKS, UNGRADABLE, grade_of, is_missing, plain_label
+from foveal.sources.patients import patients_and_eyes
 from foveal.sources.source import Source, list_files, make_table, picture_ids, without_ending
 from foveal.sources.tables import has_labels, keep_columns, read_rows
 

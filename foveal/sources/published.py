@@ -7,7 +7,8 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.sources.labels import Labelled, check_cells, graded, label_rows
-from foveal.sources.names import is_missing, patients_and_eyes, plain_number
+from foveal.sources.names import is_missing, plain_number
+from foveal.sources.patients import patients_and_eyes
 from foveal.sources.source import Layout, Source, SourceOptions, locate, without_ending
 from foveal.sources.tables import find_table, has_columns, read_rows, read_table
 

@@ -16,10 +16,12 @@ from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources import names as words
 from foveal.sources.cards import CLASSES
+from foveal.sources.classes import name_classes
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.folder import TASKS, parts_note
 from foveal.sources.labels import Labelled, add_pictures, pool_note, read_labels
 from foveal.sources.matching import Matcher, is_file
+from foveal.sources.patients import names_note, patients_and_eyes
 from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_files, make_table, without_ending
 from foveal.sources.tables import choose_column, keep_columns, known_set, read_rows, tables_at
 
@@ -51,7 +53,7 @@ class Table(Layout[list[Path]], name="table"):
         rows = pd.concat([part.rows[["text", "place"]] for part in parts])
         counts = Counter(filter(None, rows["text"]))
         places = rows.groupby("text")["place"].agg(list).to_dict()
-        numbers, classes, scale, note = words.name_classes(set(counts), options.scale, places)
+        numbers, classes, scale, note = name_classes(set(counts), options.scale, places)
         if scale == "none" and options.scale != "none" and len(counts) > 10 and median(counts.values()) <= 2:
             what = f"{found[0]} has {len(counts)} labels in {counts.total()} rows, such as {next(iter(counts))}"
             raise FovealError("label.classes", what, fix="give --label-column, or --scale none if they are classes")
@@ -61,7 +63,7 @@ class Table(Layout[list[Path]], name="table"):
         table, pool = add_pictures(folder, parts, pictures, tables if options.unlabelled >= 0 else [])
         named = table.index < len(table) - pool
         # A picture that no table names has the patient whom the table gives to equal names, such as 17_left.
-        pairs = list(zip(words.patients_and_eyes(list(table["id"][named]))[0], table["group"][named], strict=True))
+        pairs = list(zip(patients_and_eyes(list(table["id"][named]))[0], table["group"][named], strict=True))
         given, by_names = {name: group for name, group in pairs if name and group}, all(a == b for a, b in pairs)
         table.loc[~named, "group"] = [given.get(name, name if by_names else "") for name in table["group"][~named]]
         ungradable = int((table["flags"][named] == "ungradable").sum())
@@ -120,7 +122,7 @@ def _part(
     names = Matcher(pictures, place).relative(list(rows[image]))
     ids = [(part / without_ending(name)).as_posix() for name in names]
     text, flags = read_labels(rows[label] if label else pd.Series("", rows.index), file, options.scale)
-    patients, eyes = words.patients_and_eyes(ids, [path.with_suffix("").as_posix() for path in pictures])
+    patients, eyes = patients_and_eyes(ids, [path.with_suffix("").as_posix() for path in pictures])
     about = {"images": image, "labels": label, "patients": group, "eyes": eye}
     notes = [f"{what} from column '{column}'" for what, column in about.items() if column in plain]
     if made := [repr(column) for column in plain if column not in rows]:
@@ -136,7 +138,7 @@ def _part(
         if joined := sorted({pair for pair in zip(cells, patients, strict=True) if pair[0] != pair[1]}):
             first = " and ".join(joined[0][::-1])
             warn(f"{file}: patients written in two ways count as one: {first} ({len(joined)} in all)")
-    elif told := words.names_note(ids, patients, eyes):
+    elif told := names_note(ids, patients, eyes):
         notes.append(told)
     if (unread := _part_column(rows)) and not split:
         notes.append(f"column '{unread}' names parts but is not used; --split-column {unread} uses it")

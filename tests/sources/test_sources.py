@@ -14,7 +14,7 @@ import foveal
 from foveal.readout.scales import REFERABLE_FROM
 from foveal.sets.records import open_prepared
 from foveal.sources.cards import CARDS, ICDR
-from foveal.sources.names import patients_and_eyes
+from foveal.sources.patients import patients_and_eyes
 from foveal.sources.registry import SOURCES, DatasetName, list_cards, read_source
 from foveal.sources.source import SourceOptions, merge_classes
 

@@ -10,8 +10,10 @@ import pytest
 
 from foveal.predict.cohort import cohort_set
 from foveal.sources.cards import ICDR
+from foveal.sources.classes import name_classes
 from foveal.sources.matching import Matcher
-from foveal.sources.names import grade_of, name_classes, part_of, patients_and_eyes
+from foveal.sources.names import grade_of, part_of
+from foveal.sources.patients import patients_and_eyes
 from foveal.sources.registry import SOURCES, read_source
 from foveal.sources.source import SourceOptions
 from foveal.sources.tables import has_columns, read_rows

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.sources.names import names_note, patients_and_eyes
+from foveal.sources.patients import names_note, patients_and_eyes
 from foveal.sources.registry import read_source
 from foveal.sources.source import SourceOptions
 
