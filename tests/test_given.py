@@ -158,6 +158,10 @@ def test_images_that_are_none_are_refused(refuses):
         given_source(Given((np.stack([grey, grey]), [0, 1, 0])), "auto")
     with refuses("source.no_pictures"):
         given_source(Given([]), "auto")
+    with refuses("source.arrays", "same, same"):
+        named = Turned()
+        named.classes = ["same", "same"]
+        given_source(Given(named), "auto")
     assert given_source(Given([grey, grey]), "auto").table["label"].isna().all()
     assert given_source(Given([(grey, 0), (grey, None)]), "icdr").task == "grading"
 
@@ -180,7 +184,7 @@ def test_patients_of_a_program(refuses):
     assert table["group"].tolist() == ["17", "17", "18", "18"] and set(table["eye"]) == {"left", "right"}
     with refuses("table.duplicate_image", "x/17_left"):
         given_source(Given((images, None, names[:1] * 4)), "auto")
-    for wrong in ([1, 2, 3], [{}, 1, 2, 3]):
+    for wrong in ([1, 2, 3], [{}, 1, 2, 3], [0.5, 1, 2, 3]):
         with refuses("source.arrays"):
             given_source(Given((images, None, wrong)), "auto")
 
@@ -257,11 +261,10 @@ def test_views_that_are_none_are_refused(wrong, tmp_path, refuses):
         foveal.pretrain(Turned(), out=tmp_path / "run", encoder="small_conv", views=wrong, preview=True, image_size=16)
 
 
-def test_a_method_that_is_none_is_refused(tmp_path, refuses):
+@pytest.mark.parametrize("wrong", [lambda encoder, features: encoder, nn.Linear, lambda encoder: encoder])
+def test_a_method_that_is_none_is_refused(wrong, tmp_path, refuses):
     with refuses("method.object"):
-        foveal.pretrain(
-            Turned(), out=tmp_path / "run", method=lambda encoder, features: encoder, encoder=Net(), **SHORT
-        )
+        foveal.pretrain(Turned(), out=tmp_path / "run", method=wrong, encoder=Net(), **SHORT)
 
 
 class Unread:

@@ -15,6 +15,7 @@ import pandas as pd
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
 from foveal.fundus.preparation import at_size
+from foveal.page.words import counted
 from foveal.runs import read_model
 from foveal.sets.joined import prefixes
 from foveal.sets.leaks import compare_sets, find_seen, read_seen
@@ -79,8 +80,9 @@ def choose(paths: Sequence[Path], split: str = "all") -> Images:
     parts = [_part_of(sets, number, name, split, main) for number, name in enumerate(prefixes(paths))]
     table = pd.concat(parts, ignore_index=True)
     if len(table) < FEWEST:
-        what = f"the part '{split}' has {len(table)} images"
-        raise FovealError("set.too_small", what, expected=f"at least {FEWEST}", fix="choose another --split")
+        fix = "choose another --split" if split != "all" else ""
+        what = f"there are {counted(len(table), 'image')}" + f" in the part '{split}'" * (split != "all")
+        raise FovealError("set.too_small", what, expected=f"at least {FEWEST}", fix=fix)
     table, of = table.assign(unit=_units(table, sets)), len(table)
     if of > MOST:
         table = table.sample(MOST, random_state=SEED).sort_index(ignore_index=True)

@@ -39,8 +39,8 @@ def paired_difference(
     first: pd.DataFrame, second: pd.DataFrame, referable_from: int | None = None, resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Quadratic kappa and accuracy of `second` minus those of `first`; with a lowest referable class, also sensitivity
-    and specificity of referral, each grader by its own rule, and referable AUC.
+    """Quadratic kappa (if labels differ) and accuracy of `second` minus those of `first`; with a lowest referable
+    class, also sensitivity and specificity of referral, each grader by its own rule, and referable AUC.
 
     Uses the labelled images that both tables contain. Returns n, name -> value, low, high, answer, and `mcnemar`.
     FovealError for different classes, different labels or fewer than 2 common images.
@@ -49,7 +49,7 @@ def paired_difference(
     labels, resampling = pairs["label"].to_numpy(np.int64), Resampling(group_codes(pairs["group"]), resamples, seed)
     given = [pairs[column].to_numpy(np.int64) for column in ("grade", "grade_second")]
     result: dict[str, Any] = {"n": len(pairs)}
-    for metric in (metrics.quadratic_kappa, metrics.accuracy):
+    for metric in (metrics.quadratic_kappa, metrics.accuracy)[len(np.unique(labels)) < 2 :]:
         before, after = (resampling.graded(metric, labels, grades, classes) for grades in given)
         result[metric.__name__] = difference(before, after, resampling)
     if referable_from is not None and 0 < referable_from < classes:
@@ -154,6 +154,7 @@ def compare_with(
     check_classes(runs, (probability_columns(new), probability_columns(old)))
     cut = scale.cuts.get("referable")
     pair = paired_difference(old, new, cut)
+    first = "quadratic_kappa" if scale.ordered and "quadratic_kappa" in pair else "accuracy"
     misses_more = pair.get("sensitivity", {}).get("answer") == "worse"
     both = sorted(set(new["id"]) & set(old["id"]))
     new, old = (table.set_index("id").loc[both] for table in (new, old))
@@ -164,7 +165,7 @@ def compare_with(
     sentence = f"{runs[0]} compared with {runs[1]}: {describe(pair)}"
     entry = {"run": str(runs[0]), "versus": str(runs[1]), "sentence": sentence, "n": pair.pop("n"),
              "mcnemar": pair.pop("mcnemar"), "differences": pair,
-             "verdict": "worse" if misses_more else pair["quadratic_kappa" if scale.ordered else "accuracy"]["answer"],
+             "verdict": "worse" if misses_more else pair[first]["answer"],
              "changed": _counts(new, old, cut), "record": records}  # fmt: skip
     return entry, changes.assign(versus=str(runs[1]))
 
@@ -188,6 +189,7 @@ def _counts(new: pd.DataFrame, old: pd.DataFrame, cut: int | None) -> dict[str, 
     if cut is None:
         return found
     groups = new["group"].fillna("").to_numpy()
+    found["of"] = "patient" if (groups != "").all() else "photograph" if (groups == "").all() else "case"
     photographs = {"now": calls_of(new, cut), "before": calls_of(old, cut), "ill": severity(new, cut)[1]}
     people = pd.DataFrame(photographs).groupby(np.where(groups != "", groups, new.index)).any()
     changed = {"newly_referred": people["now"] & ~people["before"],

@@ -45,6 +45,8 @@ class Resampling:
 
     def __init__(self, units: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> None:
         names, self.units = np.unique(np.asarray(units), return_inverse=True)
+        if not len(names):
+            raise FovealError("option.value", "units is empty", expected="the group of each image")
         groups, generator = len(names), np.random.default_rng(seed)
         self.weights = np.empty((groups, resamples), np.float32)
         for start in range(0, resamples, 50):  # draws take 8 bytes per group, so not all at once

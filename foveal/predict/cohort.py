@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.config import build
-from foveal.console import hushed, warn
+from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.evaluate.columns import USUAL
 from foveal.evaluate.difference import check_classes
@@ -37,7 +37,7 @@ from foveal.runs import read_model
 from foveal.sets.corrections import UNGRADABLE
 from foveal.sets.leaks import find_namesakes, find_seen, read_seen, read_validation
 from foveal.sets.options import PrepareConfig
-from foveal.sets.prepare import prepare, read
+from foveal.sets.prepare import check_out, is_there, prepare_from, read
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sources.archive import unpacked
 from foveal.sources.cards import CLASSES
@@ -112,20 +112,17 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
         "scale": scale if scale in CLASSES else "auto",  # 0-3 in a table may be on several scales
     }  # fmt: skip
     config = build(PrepareConfig, asked, "prepare")
+    existing = check_out(config)
+    if existing and not is_there(config):
+        return open_prepared(config.out)
+    only = graded and not (existing and "unlabelled" in existing["counts"])  # `select` may have prepared the others
     try:
-        if graded:
-            with hushed(), unpacked(source, config.out) as root:  # prepare says the same
-                found = read(config, None, root)  # labels are checked before anything is decoded
-            labels = found.source.table["label"]
-            _check_labels(run, source, labels, list(found.source.classes), found.scale)
-            if scale == "icdr" and labels.max() == MESSIDOR_HIGHEST:
-                what = f"the highest grade in {source} is {MESSIDOR_HIGHEST}, read on the ICDR scale of {run}"
-                warn(f"{what}: on the scale of Messidor-1, 0 to 3, the same numbers mean other grades")
-            if scale == "icdr" and labels.max() == 1:
-                what = f"the labels in {source} are 0 and 1 at most, read as grades of the ICDR scale of {run}"
-                two = "no case is referable; if 1 means any, or referable, disease, they are two classes"
-                warn(f"{what}: {two} (foveal prepare --scale none), and {run} cannot be measured on them")
-        prepared = open_prepared(prepare(config))
+        with unpacked(source, config.out) as root:
+            found = read(config, existing, root, graded=only)
+            if graded:  # before anything is decoded
+                _check_labels(run, source, found.source.table["label"], list(found.source.classes), found.scale)
+                _warn_of_scales(run, source, scale, found.source.table["label"].max())
+            prepared = open_prepared(prepare_from(found, existing))
     except FovealError as error:
         if "--" in error.fix:  # an option of `prepare`
             error.fix = f"{error.fix}, in foveal prepare {source} --out DATA; then give DATA in place of {source}"
@@ -142,6 +139,17 @@ def _check_labels(run: Path, source: Path, labels: pd.Series, classes: list[str]
     if (classes, scale) != (model["classes"], model["scale"]):
         what, expected = f"{source} has the scale '{scale}' ({', '.join(classes)})", f"'{model['scale']}', as {run}"
         raise FovealError("set.scales", what, expected=expected)
+
+
+def _warn_of_scales(run: Path, source: Path, scale: str, highest: int) -> None:
+    """Warn if grades on the ICDR scale may be meant on another one."""
+    if scale == "icdr" and highest == MESSIDOR_HIGHEST:
+        what = f"the highest grade in {source} is {MESSIDOR_HIGHEST}, read on the ICDR scale of {run}"
+        warn(f"{what}: on the scale of Messidor-1, 0 to 3, the same numbers mean other grades")
+    if scale == "icdr" and highest == 1:
+        what = f"the labels in {source} are 0 and 1 at most, read as grades of the ICDR scale of {run}"
+        two = "no case is referable; if 1 means any, or referable, disease, they are two classes"
+        warn(f"{what}: {two} (foveal prepare --scale none), and {run} cannot be measured on them")
 
 
 def unlearned(run: Path, source: Path, prepared: PreparedSet, records: pd.DataFrame) -> pd.Series:

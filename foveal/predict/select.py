@@ -125,9 +125,11 @@ def _path_of(prepared: PreparedSet, file: str) -> str:
 
 def _reason(row: Any, classes: list[str]) -> str:
     """The words in `why` as a sentence; the page has its own."""
-    first, second = classes[row.grade], classes[row.second_grade]
+    first = classes[row.grade]
+    found = [(row.probability, first), (row.second_probability, classes[row.second_grade])]
+    likely, other = (f"{name} ({share:.2f})" for share, name in sorted(found, key=lambda each: -each[0]))
     sentences = {
-        "unsure": f"unsure between {first} ({row.probability:.2f}) and {second} ({row.second_probability:.2f})",
+        "unsure": f"unsure between {likely} and {other}",
         "unlike": f"unlike the training photographs in {listed(row.unlike.split())}",
         "even": f"to cover cameras and grades evenly: {row.camera or row.source}, {first}",
     }

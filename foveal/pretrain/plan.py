@@ -32,7 +32,8 @@ from foveal.pretrain.step import Built, build, gradients
 from foveal.schedule import set_learning_rate
 from foveal.sets.loader import prefetch
 
-STEPS = 4  # at least so many should fit into that time, one of them to warm up
+STEPS = 5  # so many should fit into that time, some of them to warm up
+GROWTH = 1.5  # from one number of images to the next: an image takes less time in larger steps
 ENOUGH = 6  # more images in the larger of two steps, from whose peaks of memory the need of an image follows
 JUDGED = 1000  # features that a probe is timed with
 FORWARD_SECONDS = 2.0
@@ -75,22 +76,30 @@ def rehearse(built: Built, feed: Feed, probe: probing.Probe | None = None) -> Re
     with progress_bar("measuring", 2 * seconds, "s") as bar:
         images = share if on_gpu or config.compile == "yes" else min(share, 2)  # another size would be compiled again
         reset_peak_memory()
-        taken, besides, waited = _steps(built, _of_size(feed, images), 0.0, bar)
+        taken, *_ = _steps(built, _of_size(feed, images), 0.0, bar)
         peaks = {images: peak_memory()}
-        left = from_first_process((time.monotonic() if on_gpu else began) + 2 * seconds - time.monotonic())
-        most = min(share, int(images * seconds / STEPS / taken))  # as many as fit, were they as slow each as so few
-        if most >= 2 * images or taken < left:
-            images = max(images, _in_parts(config, most))
-            taken, besides, waited = _steps(built, _of_size(feed, images), min(seconds, left), bar)
+        began = time.monotonic() if on_gpu else began
+        while (more := _in_parts(config, _as_many(images, share, began + 2 * seconds, taken))) >= GROWTH * images:
+            images = more
+            taken, *_ = _steps(built, _of_size(feed, images), 0.0, bar)
             peaks[_at_once(_of_size(feed, images))] = peak_memory()
+        give_back_memory()  # as after a look at the embeddings
+        left = from_first_process(min(seconds, began + 2 * seconds - time.monotonic()))
+        taken, besides, waited, refilled = _steps(built, _of_size(feed, images), left, bar)
     a_batch = from_first_process(besides + (taken - besides) * share / images)
     memory = held + step_memory(feed)(_at_once(feed), share)
     (few, least), (many, most) = min(peaks.items()), max(peaks.items())
     if many >= few + ENOUGH and most > least and not on_gpu:  # what was seen is surer than what was counted
         memory = most + (most - least) / (many - few) * (_at_once(feed) - many)
     look, probed = map(from_first_process, _seconds_of_look(built, feed, probe, taken / images))
+    refilled *= share / images
     looked, ends = (look + probed, probed) if config.probe is not None else (look, 2 * probed)
-    return Rehearsal(config.batch_size / a_batch, waited, memory, looked, ends)
+    return Rehearsal(config.batch_size / a_batch, waited, memory, looked + refilled, ends + refilled)
+
+
+def _as_many(images: int, share: int, until: float, taken: float) -> int:
+    """Images of a step, of which some fit into the time that is left, if `images` take so long."""
+    return min(share, int(images * from_first_process(until - time.monotonic()) / STEPS / taken))
 
 
 def _at_once(feed: Feed) -> int:
@@ -115,8 +124,9 @@ def _of_size(feed: Feed, images: int) -> Feed:
     return replace(feed, config=config)
 
 
-def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> tuple[float, float, float]:
-    """Seconds of a step, of what does not depend on the images, and the share of waiting; at least two steps."""
+def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> tuple[float, float, float, float]:
+    """Seconds of a step, of what does not depend on the images, the share of waiting, and by how many seconds the first
+    step is slower than the others, because memory is new to it; at least two steps."""
     device, autocast = feed.device, in_precision(feed.config.precision, feed.device)
     endless = chain.from_iterable(feed.epoch(epoch) for epoch in count())
     views, rows, more = iter(prefetch(endless)), [], True
@@ -139,7 +149,8 @@ def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> tuple[float, f
         more = from_first_process(len(rows) < 2 or sum(row[0] for row in rows) + rows[-1][0] < seconds)
     views.close()  # type: ignore[attr-defined]
     total, besides, waited = (float(column) for column in np.mean(rows[1:], axis=0))
-    return from_first_process(total), besides, waited / total
+    total = from_first_process(total)
+    return total, besides, waited / total, from_first_process(max(0.0, rows[0][0] - total))
 
 
 def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, learning: float) -> tuple[float, float]:

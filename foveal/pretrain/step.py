@@ -75,7 +75,13 @@ def build_method(config: PretrainConfig, channels: int, encoder: nn.Module | Non
     encoder = create_encoder(config.encoder, channels, config.image_size) if encoder is None else encoder
     quicken_depthwise(encoder)
     options = [getattr(config, config.method)] if hasattr(config, config.method) else []
-    method = method_of(config.method)(encoder, feature_size(encoder), *options)
+    try:
+        method = method_of(config.method)(encoder, feature_size(encoder), *options)
+    except TypeError as error:
+        if not isinstance(config.method, Given):
+            raise
+        what = f"method={config.method} does not take an encoder and the number of its features ({error})"
+        raise FovealError("method.object", what, expected=METHOD) from error
     if not isinstance(method, TwoViews):
         raise FovealError("method.object", f"method={config.method} gives a {type(method).__name__}", expected=METHOD)
     return method.to(memory_format=torch.channels_last)

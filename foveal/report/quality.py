@@ -48,7 +48,7 @@ def versus(findings: Sequence[Finding]) -> dict[str, Any] | None:
             new, old = (one["record"][side]["figures"] for side in ("new", "old"))
             rows = [[titles[name], old[name], new[name], apart] for name, apart in one["differences"].items()]
             people = [[name.replace("_", " ").capitalize(), *counts.values()]
-                      for name, counts in one["changed"].items() if name != "grades"]  # fmt: skip
+                      for name, counts in one["changed"].items() if isinstance(counts, dict)]  # fmt: skip
             names = {"new": Path(one["run"]).name, "old": Path(one["versus"]).name}
             entries.append({**one, **names, "rows": rows, "people": people})
     return {"entries": entries} if entries else None

@@ -22,7 +22,7 @@ from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.given import Given
 from foveal.page.words import counted
 from foveal.runs import sole_writer
-from foveal.sets import joined
+from foveal.sets import corrections, joined
 from foveal.sets.assemble import Assembly, assemble, report, say_patients
 from foveal.sets.growth import check_growth, check_moved
 from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
@@ -133,8 +133,13 @@ def is_there(config: PrepareConfig) -> bool:
     return any(is_drawn(path) or path.exists() for path in config.source)
 
 
-def read(config: PrepareConfig, existing: dict[str, Any] | None, root: Path | None = None) -> Assembly:
-    """The contents of the source and its preparation; existing: the card of the set; root: the files of an archive."""
+def read(
+    config: PrepareConfig, existing: dict[str, Any] | None, root: Path | None = None, *, graded: bool = False
+) -> Assembly:
+    """The contents of the source and its preparation; existing: the card of the set; root: the files of an archive.
+
+    graded: only photographs with a grade, or that readers called ungradable.
+    """
     first = root or config.source[0]
     if is_joined(config):
         name, card, source, preparation, stamps = joined.load(config.source)
@@ -147,7 +152,7 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None, root: Path | No
             say(f"images of this program: {source.notes[0]}")
         else:
             name, source = read_source(first, config.dataset, pick(SourceOptions, config))
-        source = limit_unlabelled(source, config)
+        source = only_graded(source) if graded else limit_unlabelled(source, config)
         card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))
         preparation, stamps = preparation_of(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
@@ -201,9 +206,19 @@ def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
     if not 0 < config.unlabelled < len(pool):
         return source
     dropped = np.random.default_rng([config.seed, 1]).permutation(pool)[config.unlabelled :]
-    keep = np.setdiff1d(np.arange(len(source.table)), dropped)
-    images = None if source.images is None else source.images[keep]
-    return replace(source, table=source.table.iloc[keep].reset_index(drop=True), images=images)
+    return _rows_of(source, np.setdiff1d(np.arange(len(source.table)), dropped))
+
+
+def only_graded(source: Source) -> Source:
+    """The source without the images that have no label, except those that readers called ungradable."""
+    words = source.table["flags"].str.split()
+    ungradable = words.map(lambda flags: corrections.UNGRADABLE in flags)
+    return _rows_of(source, np.flatnonzero(source.table["label"].notna() | ungradable))
+
+
+def _rows_of(source: Source, rows: np.ndarray) -> Source:
+    images = None if source.images is None else source.images[rows]
+    return replace(source, table=source.table.iloc[rows].reset_index(drop=True), images=images)
 
 
 def preparation_of(config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None) -> Preparation:

@@ -95,6 +95,14 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant(first, second):
     assert found["mid_p"] == pytest.approx(1 if first == second else expected - seen, abs=1e-12)
 
 
+def test_where_all_labels_are_equal_accuracy_decides_and_kappa_is_not_compared(predictions, tmp_path):
+    new, old = (predictions(40, 0.8, seed=seed).assign(label=0, group="") for seed in (1, 2))
+    new["grade"] = 0
+    found, _ = compare_with(new, old, (tmp_path / "new", tmp_path / "old"), Scale(names=list("01234"), ordered=True))
+    assert set(found["differences"]) == {"accuracy"}
+    assert found["verdict"] == found["differences"]["accuracy"]["answer"] == "better"
+
+
 def test_what_is_hard_for_both_cancels(predictions):
     # The second is the first with ten errors mended: a paired interval sees it, two apart would overlap.
     first = predictions(300, 0.7, seed=1)

@@ -168,7 +168,7 @@ def test_what_changed_for_whom(tmp_path, predictions, write):
     foveal.evaluate(tmp_path / "new", versus=[tmp_path / "old"])
     one = json.loads((tmp_path / "new" / "comparison.json").read_text())[0]
     assert one["changed"] == {
-        "grades": 7, "newly_referred": {"patients": 2, "with_disease": 1},
+        "grades": 7, "of": "patient", "newly_referred": {"patients": 2, "with_disease": 1},
         "no_longer_referred": {"patients": 1, "with_disease": 1},
     }  # fmt: skip
     record = one["record"]["old"]

@@ -197,6 +197,11 @@ def test_a_share_of_other_values_is_refused(refuses):
             resampling.mean(wrong, is_share=True)
 
 
+def test_no_images_have_no_interval(refuses):
+    with refuses("option.value", "units"):
+        Resampling([])
+
+
 @pytest.mark.parametrize("units", [[471_103, 5, 9, 5], [-1, -3, -2, -3], ["d", "a", "b", "a"]])
 def test_units_may_have_any_numbers_or_names(units):
     resampling = Resampling(units, 50)

@@ -39,6 +39,8 @@ def test_small_images_get_a_stem_that_keeps_their_resolution():
         ("resnet18 ", 64, ("resnet18,",)),
         ("nothing.like.it", 64, ("small_conv",)),
         ("resnet18.wild", 64, ("--encoder resnet18.wild", "64 px")),
+        ("resnet18:avg", 64, ("--encoder resnet18:avg", "resnet18")),
+        ("vit_tiny_patch16_224:max", 64, ("--encoder vit_tiny_patch16_224:max", ":avg")),
         ("small_conv", 12, ("--image-size 12", 16)),
         ("nest_tiny", 100, ("--encoder nest_tiny", "100 px", "128 or 224")),
         ("botnet26t_256", 100, ("--encoder botnet26t_256", "100 px", "128 or 256")),

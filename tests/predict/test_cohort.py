@@ -49,7 +49,7 @@ def test_a_table_of_photographs_is_graded_and_judged_in_one_step(run, clinic):
     found = read_json(foveal.evaluate(run, on=clinic / "labels.csv"))
     folder = folder_of(run, clinic / "labels.csv")
     table = pd.read_csv(folder / "predictions.csv", dtype={"id": str, "group": str})
-    assert folder == run / "cohorts" / clinic.name and len(table) == 42
+    assert folder == run / "cohorts" / clinic.name and len(table) == 41
     assert (table["split"] == "test").sum() == 41 and set(table["eye"]) == {"left", "right"}
     assert found["about"]["images"] == 41 and found["about"]["groups"] == 20
     assert found["about"]["classes"] == own["about"]["classes"]
@@ -59,6 +59,22 @@ def test_a_table_of_photographs_is_graded_and_judged_in_one_step(run, clinic):
     assert chosen <= {"val"}  # those of the run
     again = foveal.evaluate(run, on=clinic, out=folder / "again.json")  # the folder with the table is the same cohort
     assert read_json(again)["metrics"]["accuracy"] == found["metrics"]["accuracy"]
+
+
+def test_photographs_without_a_grade_are_neither_prepared_nor_graded(run, clinic, tmp_path):
+    few, table = tmp_path / "few", pd.read_csv(clinic / "labels.csv", dtype=str, keep_default_na=False)
+    shutil.copytree(clinic / "photos", few / "photos")
+    table.loc[3, "diagnosis"] = "ungradable"
+    table[:20].to_csv(few / "labels.csv", index=False)
+    foveal.evaluate(run, on=few / "labels.csv")
+    listed = set(table["id_code"][:20])
+    assert set(open_prepared(folder_of(run, few) / "set").records["id"].str.removeprefix("photos/")) == listed
+    worklist = foveal.select(few, run=run, number=5, out=tmp_path / "worklist.csv")  # the others join the set here
+    assert not set(worklist["id"].str.removeprefix("photos/")) & listed
+    found = read_json(foveal.evaluate(run, on=few))
+    assert found["about"]["images"] == 19
+    shutil.rmtree(few)
+    assert read_json(foveal.evaluate(run, on=few))["about"]["images"] == 19
 
 
 def test_two_archives_in_one_folder_are_two_cohorts(tmp_path):

@@ -1,5 +1,6 @@
 """Which photographs to grade next: unsure, far from what is known, spread over patients and cells; the worklist."""
 
+import re
 import shutil
 
 import cv2
@@ -93,6 +94,9 @@ def test_the_worklist_names_ungraded_photographs_with_reasons(worklist, run, cli
     given = [row[f"p{row['grade']}"] for _, row in graded.iterrows()]
     assert told[:, 1] == pytest.approx(np.array(given), abs=2e-4)
     assert (table["grade"] != table["second_grade"]).all()
+    for reason in table["reason"]:
+        shares = re.findall(r"\((\d\.\d+)\)", reason)
+        assert shares == sorted(shares, reverse=True)
 
 
 def test_a_folder_of_ungraded_photographs_is_enough(run, clinic, tmp_path):
