@@ -115,10 +115,9 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
     existing = check_out(config)
     if existing and not is_there(config):
         return open_prepared(config.out)
-    only = graded and not (existing and "unlabelled" in existing["counts"])  # `select` may have prepared the others
     try:
         with unpacked(source, config.out) as root:
-            found = read(config, existing, root, graded=only)
+            found = read(config, existing, root, named=graded)  # `select` may have prepared the others
             if graded:  # before anything is decoded
                 _check_labels(run, source, found.source.table["label"], list(found.source.classes), found.scale)
                 _warn_of_scales(run, source, scale, found.source.table["label"].max())

@@ -22,7 +22,7 @@ from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.given import Given
 from foveal.page.words import counted
 from foveal.runs import sole_writer
-from foveal.sets import corrections, joined
+from foveal.sets import joined
 from foveal.sets.assemble import Assembly, assemble, report, say_patients
 from foveal.sets.growth import check_growth, check_moved
 from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
@@ -134,11 +134,11 @@ def is_there(config: PrepareConfig) -> bool:
 
 
 def read(
-    config: PrepareConfig, existing: dict[str, Any] | None, root: Path | None = None, *, graded: bool = False
+    config: PrepareConfig, existing: dict[str, Any] | None, root: Path | None = None, *, named: bool = False
 ) -> Assembly:
     """The contents of the source and its preparation; existing: the card of the set; root: the files of an archive.
 
-    graded: only photographs with a grade, or that readers called ungradable.
+    named: only pictures that the table of labels names, if there is one.
     """
     first = root or config.source[0]
     if is_joined(config):
@@ -152,7 +152,9 @@ def read(
             say(f"images of this program: {source.notes[0]}")
         else:
             name, source = read_source(first, config.dataset, pick(SourceOptions, config))
-        source = only_graded(source) if graded else limit_unlabelled(source, config)
+        if named:
+            source = only_named(source, set(open_prepared(config.out).records["id"]) if existing else set())
+        source = limit_unlabelled(source, config)
         card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))
         preparation, stamps = preparation_of(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
@@ -206,19 +208,15 @@ def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
     if not 0 < config.unlabelled < len(pool):
         return source
     dropped = np.random.default_rng([config.seed, 1]).permutation(pool)[config.unlabelled :]
-    return _rows_of(source, np.setdiff1d(np.arange(len(source.table)), dropped))
+    keep = np.setdiff1d(np.arange(len(source.table)), dropped)
+    images = None if source.images is None else source.images[keep]
+    return replace(source, table=source.table.iloc[keep].reset_index(drop=True), images=images)
 
 
-def only_graded(source: Source) -> Source:
-    """The source without the images that have no label, except those that readers called ungradable."""
-    words = source.table["flags"].str.split()
-    ungradable = words.map(lambda flags: corrections.UNGRADABLE in flags)
-    return _rows_of(source, np.flatnonzero(source.table["label"].notna() | ungradable))
-
-
-def _rows_of(source: Source, rows: np.ndarray) -> Source:
-    images = None if source.images is None else source.images[rows]
-    return replace(source, table=source.table.iloc[rows].reset_index(drop=True), images=images)
+def only_named(source: Source, known: set[str]) -> Source:
+    """The source without the pictures that its table does not name, unless the set already has some of them."""
+    pool = source.table["id"].iloc[len(source.table) - source.pool :]
+    return source if known & set(pool) else replace(source, table=source.table.drop(index=pool.index), pool=0)
 
 
 def preparation_of(config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None) -> Preparation:

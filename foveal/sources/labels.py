@@ -108,7 +108,8 @@ def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICD
     flagged = "; ".join(f"{counted(count, 'photograph')} with the flag {flag}" for flag, count in flags.items())
     without = int(table["label"].isna().sum()) - int(flags.get("ungradable", 0)) - pool
     lacking = f"{counted(without, 'row')} without a label" if without else ""
-    return Source(root=root, table=table, classes=classes, notes=(grades, *notes, flagged, lacking, pool_note(pool)))
+    told = grades, *notes, flagged, lacking, pool_note(pool)
+    return Source(root=root, table=table, classes=classes, notes=told, pool=pool)
 
 
 def _check_unread(root: Path, used: Sequence[Path], left: Sequence[Path], tables: Iterable[Path]) -> None:

@@ -64,6 +64,7 @@ class Source:
     task: str | None = None
     notes: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()  # which of group and eye are from a column, not from names
+    pool: int = 0  # rows at the end of pictures that no table names
 
 
 class Layout(ABC, Generic[Found]):

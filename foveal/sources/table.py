@@ -70,7 +70,7 @@ class Table(Layout[list[Path]], name="table"):
         lacks = ((int(table["label"][named].isna().sum()) - ungradable, "without a label"), (ungradable, "ungradable"))
         lacking = "; ".join(f"{counted(count, 'row')} {what}" for count, what in lacks if count)
         notes = (*used, note, lacking, parts_note(list(table["split"])), pool_note(pool))
-        return Source(root=folder, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes,
+        return Source(root=folder, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes, pool=pool,
                       given=frozenset[str]().union(*(part.given for part in parts)))  # fmt: skip
 
 

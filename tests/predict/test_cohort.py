@@ -49,7 +49,7 @@ def test_a_table_of_photographs_is_graded_and_judged_in_one_step(run, clinic):
     found = read_json(foveal.evaluate(run, on=clinic / "labels.csv"))
     folder = folder_of(run, clinic / "labels.csv")
     table = pd.read_csv(folder / "predictions.csv", dtype={"id": str, "group": str})
-    assert folder == run / "cohorts" / clinic.name and len(table) == 41
+    assert folder == run / "cohorts" / clinic.name and len(table) == 42
     assert (table["split"] == "test").sum() == 41 and set(table["eye"]) == {"left", "right"}
     assert found["about"]["images"] == 41 and found["about"]["groups"] == 20
     assert found["about"]["classes"] == own["about"]["classes"]
@@ -61,7 +61,7 @@ def test_a_table_of_photographs_is_graded_and_judged_in_one_step(run, clinic):
     assert read_json(again)["metrics"]["accuracy"] == found["metrics"]["accuracy"]
 
 
-def test_photographs_without_a_grade_are_neither_prepared_nor_graded(run, clinic, tmp_path):
+def test_photographs_that_the_table_does_not_name_are_neither_prepared_nor_graded(run, clinic, tmp_path):
     few, table = tmp_path / "few", pd.read_csv(clinic / "labels.csv", dtype=str, keep_default_na=False)
     shutil.copytree(clinic / "photos", few / "photos")
     table.loc[3, "diagnosis"] = "ungradable"
