@@ -134,12 +134,12 @@ def measure_predictions(
     chosen_on = before[apart].reset_index(drop=True)
     frozen = None if referral is None else referral.threshold
     points, note = operating_points(table, chosen_on, scale, resampling, config.prevalence, frozen)
-    ungraded = read_ungraded(file)
+    ungraded, unlabelled = read_ungraded(file), everything[everything["label"].isna()]
     if alter is not None:
         alter(table)
     size = model.get("preparation", {}).get("size")
     further = {
-        "patients": measure_patients(table, ungraded, scale, config.prevalence),
+        "patients": measure_patients(table, ungraded, scale, config.prevalence, unlabelled=unlabelled),
         "eyes": measure_patients(table, ungraded, scale, config.prevalence, each="eye"), "sources": sources,
         "stress": stress.measure_stress(file.with_name(stress.FILE), table, scale, {"seed": SEED, "size": size}),
     }  # fmt: skip

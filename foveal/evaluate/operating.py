@@ -30,7 +30,7 @@ IN_USE = "in use"
 REFERABLE = "referable"
 NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
 RATES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
-COPIES = r"(?:^|/)copies-"  # groups of copies of one photograph, whose patient is unknown
+SEVERAL = r"(?:^|/)copies-|\+"  # groups of copies of one photograph, of an unknown patient or of several
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows bool [n]; scores and truth to choose their threshold on
 
@@ -178,8 +178,9 @@ def _predictive(sensitivity: np.ndarray, specificity: np.ndarray, share: Any) ->
 
 
 def measure_patients(
-    table: pd.DataFrame, ungraded: pd.DataFrame, scale: Scale, prevalence: float | None, each: str = "patient"
-) -> dict[str, Any]:
+    table: pd.DataFrame, ungraded: pd.DataFrame, scale: Scale, prevalence: float | None, each: str = "patient",
+    unlabelled: pd.DataFrame | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Sensitivity, specificity, PPV and NPV of referral per patient; {} without real patients or a referral cutoff.
 
     each: "eye" counts eyes of known side instead; {} without a column `eye`. table: labelled rows with a grade.
@@ -188,13 +189,13 @@ def measure_patients(
     photograph is labelled with it, and is referred if any gradable photograph is. If none is, and an eye has no
     gradable photograph, the patient is `insufficient`; a photograph of an unknown eye counts as an eye of its own, as
     in the reports of `predict`. `insufficient_positive` of these have the disease; of `insufficient_unknown` it is not
-    known, because an eye has no label.
+    known, because an eye has no label. unlabelled: graded rows without a label. They count for the referral of patients
+    in `table`; of patients `without_label`, whose other eyes are not ill, the truth is unknown, so they are left out.
     """
     cut = scale.cuts.get("referable")
     if cut is None or (each == "eye" and "eye" not in table):
         return {}
-    flags = table["flags"].fillna("") if "flags" in table else pd.Series("", index=table.index)
-    gradable = ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
+    gradable = _gradable(table)
     columns, unseen = ["id", "group", "eye"], ungraded[ungraded["split"].isin(table["split"])]
     # --by eye joined the eyes to graded photographs only
     seen, unseen = (part if "eye" in part else part.assign(eye="") for part in (table, unseen))
@@ -206,7 +207,7 @@ def measure_patients(
     ])  # fmt: skip
     names = rows["group"].fillna("").astype(str)
     coarse = [is_coarse(str(name), group) for name, group in zip(rows["id"], names, strict=True)]
-    known = rows[(names != "") & ~names.str.contains(COPIES) & ~np.array(coarse, bool)]
+    known = rows[(names != "") & ~names.str.contains(SEVERAL) & ~np.array(coarse, bool)]
     if not known["group"].duplicated().any():  # each photograph is its own group
         return {}
     unit, known = ["group"] if each == "patient" else ["group", "eye"], known.assign(eye=known["eye"].fillna(""))
@@ -217,7 +218,15 @@ def measure_patients(
     if each == "patient":
         units["gradable"] &= units["called"] | ~units.index.isin(without["gradable"])
         units["told"] &= ~units.index.isin(without["told"])
-    judged = units[units["gradable"]]
+    open_ = pd.Series(False, units.index)
+    if each == "patient" and unlabelled is not None:
+        silent = unlabelled[unlabelled["group"].isin(known["group"]) & _gradable(unlabelled)]
+        silent = silent if "eye" in silent else silent.assign(eye="")
+        told = pd.MultiIndex.from_frame(known.loc[known["told"] & (known["eye"] != ""), ["group", "eye"]])
+        new = ~pd.MultiIndex.from_frame(silent[["group", "eye"]].fillna("")).isin(told)
+        units["called"] |= units.index.isin(silent["group"][calls_of(silent, cut)])
+        open_ = units["gradable"] & ~units["ill"] & units.index.isin(silent["group"][new])
+    judged = units[units["gradable"] & ~open_]
     if not len(judged):
         return {}
     resampling = Resampling(group_codes(judged.index.get_level_values("group").to_numpy().astype(str)))
@@ -225,5 +234,10 @@ def measure_patients(
     lost = units[~units["gradable"]]
     return {f"{each}s": len(units), "photographs": len(known), "ungradable": int((~known["gradable"]).sum()),
             "insufficient": len(lost), "insufficient_positive": int(lost["ill"].sum()),
-            "insufficient_unknown": int((~lost["ill"] & ~lost["told"]).sum()),
+            "insufficient_unknown": int((~lost["ill"] & ~lost["told"]).sum()), "without_label": int(open_.sum()),
             "unknown_patient": len(rows) - len(known), **judge(called, ill, resampling, prevalence)}  # fmt: skip
+
+
+def _gradable(table: pd.DataFrame) -> np.ndarray:
+    flags = table["flags"].fillna("") if "flags" in table else pd.Series("", index=table.index)
+    return ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)

@@ -36,13 +36,13 @@ from foveal.predict.stress import write_stress
 from foveal.runs import read_model
 from foveal.sets.corrections import UNGRADABLE
 from foveal.sets.leaks import find_namesakes, find_seen, read_seen, read_validation
-from foveal.sets.options import PrepareConfig
+from foveal.sets.options import ALL, PrepareConfig
 from foveal.sets.prepare import check_out, is_there, prepare_from, read
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sources.archive import unpacked
 from foveal.sources.cards import CLASSES
 from foveal.sources.source import TABLES
-from foveal.sources.tables import tables_at
+from foveal.sources.tables import has_labels, tables_at
 
 FOLDER, FILE, ABOUT = "cohorts", "predictions.csv", "cohort.json"
 MESSIDOR_HIGHEST = len(CLASSES["messidor"]) - 1
@@ -112,6 +112,8 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
         "scale": scale if scale in CLASSES else "auto",  # 0-3 in a table may be on several scales
     }  # fmt: skip
     config = build(PrepareConfig, asked, "prepare")
+    if not graded and (tables := tables_at(source)) and not any(map(has_labels, tables)):
+        config = replace(config, unlabelled=ALL)  # a table of photographs that nobody has graded
     existing = check_out(config)
     if existing and not is_there(config):
         return open_prepared(config.out)

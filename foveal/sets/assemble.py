@@ -48,6 +48,7 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     anything is written, if images would move to another part, or if corrections disagree with the new labels.
     """
     source, config, photographs = assembly.source, assembly.config, assembly.card.fundus
+    classes = list(source.classes)
     facts, shards = read_facts(folder / "images"), Shards(folder / "images")
     records = source.table.merge(facts, on="file", how="left", validate="m:1", suffixes=("_source", ""))
     records["flags"] = (records.pop("flags_source") + " " + records["flags"]).str.strip()
@@ -73,7 +74,7 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     others = records[kept].rename(columns=lambda name: name.removeprefix(KEPT))
     camera = others[named[0]].fillna("") if (named := usual_columns(others, "camera")) else ""
     records = records.assign(source=records.get("source", ""), camera=camera)
-    validate(records, list(source.classes), str(source.root))
+    validate(records, classes, str(source.root))
     measured = [name for name in facts.columns if name not in FACTS and name != "shard"]
     tables = {"measures.csv": records[["id", *measured, "fingerprint"]]}
     if kept:
@@ -85,7 +86,8 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
         changes = pd.concat(rows).fillna("").drop_duplicates(ignore_index=True)
         if (folder / corrections.FILE).is_file():
             names = corrections.later_names(changes, records["id"])
-            corrections.apply_corrections(records, folder / corrections.FILE, list(source.classes), names=names)
+            corrections.apply_corrections(records, folder / corrections.FILE, classes, names=names)
+        changes = pd.concat([changes, growth.relabelled(earlier, records, classes)]).fillna("").drop_duplicates()
         growth.report_growth(earlier, same, records, folder)
         if len(changes):
             write_table(folder / corrections.CHANGES, changes)

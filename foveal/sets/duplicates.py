@@ -13,7 +13,7 @@ that were turned on a canvas which cuts them off, and most changes where the eye
 Wrongly found: a few hazy photographs of different eyes that share the reflections or the dust of one camera.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,8 +54,15 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
     rows. Exact copies are paired with the first of them; other pairs are all listed. Turned ones may also be mirrored.
     """
     exact = _exact(pictures.hashes, None if others is None else others.hashes)
+    if near and len(exact):
+        exact = exact[~are_blank(pictures.read(exact["first"].to_numpy()))]
     found = [exact.assign(kind="exact", similarity=1.0), *([_near(pictures, others)] if near else [])]
     return pd.concat(found).sort_values(["first", "second"], ignore_index=True)
+
+
+def are_blank(pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """bool [n]: pictures of one colour, such as failed exposures, which are equal without being copies."""
+    return np.array([picture.min() == picture.max() for picture in pictures], bool)
 
 
 def describe_pairs(

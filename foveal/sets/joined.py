@@ -10,7 +10,7 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.files import replacing, write_table
 from foveal.fundus.preparation import Preparation
-from foveal.sets.records import PreparedSet, check_alike, link_kept, open_prepared, patients
+from foveal.sets.records import PreparedSet, check_alike, link_kept, link_numbers, open_prepared, patients
 from foveal.sets.shards import read_facts, shard_numbers
 from foveal.sources.cards import Card
 from foveal.sources.source import KEPT, Source
@@ -42,7 +42,7 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
             id=prefix + "/" + records["id"], file=prefix + "/" + records["file"], source=_sources(prefix, prepared),
             group=patients(prepared.card, records["group"])))  # two sets may use one name for two patients # fmt: skip
     whole = pd.concat(tables, ignore_index=True)
-    whole["group"] = link_kept(whole["group"], whole["id"])
+    whole["group"] = link_numbers(link_kept(whole["group"], whole["id"]))
     cards = [prepared.card for prepared in sets]
     labelled = next((card for card in cards if card["classes"]), cards[0])
     titles, licences, references = (dict.fromkeys(card[key] for card in cards if card[key])

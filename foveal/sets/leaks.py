@@ -20,15 +20,13 @@ from foveal.fundus.fingerprint import from_text
 from foveal.page.words import counted
 from foveal.runs import set_of, started_in
 from foveal.sets.candidates import Pictures, candidates
-from foveal.sets.duplicates import describe_pairs, find_duplicates
-from foveal.sets.records import PreparedSet, link_kept, open_prepared, patients, read_records
+from foveal.sets.duplicates import are_blank, describe_pairs, find_duplicates
+from foveal.sets.records import LOCAL, OWN_NUMBER, PreparedSet, link_kept, open_prepared, patients, read_records
 from foveal.sources.source import TABLES
 
 SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
 VALIDATION = "validation.csv"
 TAUGHT = "1"  # in the column `taught`: the weights have learned from the image's label, not only from its pixels
-LOCAL = ("table ", "folder ")  # how the name of a patient begins whom no published set numbers
-OWN_NUMBER = r"0\d+|\d{6,}|(?=.*\d).*\D.*"  # padded, long or with letters; others number the patients of a study
 CERTAIN = 0.84  # cosine of fingerprints: in Messidor-2 pixels confirm 98 of 100 pairs above it
 
 
@@ -69,6 +67,7 @@ def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) 
     near = [_near_copies(judged, elsewhere)] if len(elsewhere) else []
     first = seen.drop_duplicates("sha256").set_index("sha256")["id"]
     exact = judged.assign(how="exact copy of", other=judged["sha256"].map(first)).dropna(subset="other")
+    exact = exact[~are_blank(prepared.pixels(exact))] if prepared.card["fundus"] and len(exact) else exact
     copies = pd.concat([exact, *near])
     found = [copies, _same_patient(judged, seen), _same_patient(judged, copies)]
     return pd.concat(found).drop_duplicates("id").sort_values("position")[["id", "split", "how", "other"]]

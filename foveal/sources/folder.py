@@ -62,7 +62,8 @@ def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[st
     """The split and the class of each picture, from the folders it is in; "" if they do not say.
 
     A level of folders that are all named like parts is the split. The class is the level whose names are grades, or
-    else the first one with several names that is not of parts or eyes.
+    else the first one with several names that is not of parts or eyes, but of two of these one with the name of a
+    grade. FovealError if the same names are below several folders of a level, so that either may be the classes.
     """
     reached, depth = min(map(len, folders)), max(map(len, folders))  # levels that all, or some, pictures have
     levels = [sorted({parts[level] for parts in folders if len(parts) > level}) for level in range(depth)]
@@ -70,9 +71,21 @@ def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[st
     several = [n for n, names in enumerate(levels) if n != part and len(names) > 1]
     graded = [n for n in several if are_grades(levels[n], scale)]
     plain = [n for n in several if not any(all(map(test, levels[n])) for test in (words.is_wrapper, words.eye_of))]
-    level = next(iter(graded or plain), -1)
+    worded = [n for n in plain if any(words.grade_of(name) is not None for name in levels[n] if not name.isdecimal())]
+    level = next(iter(graded or worded or plain), -1)
+    if level in plain and not worded and (lower := [n for n in plain if n > level and _repeats(folders, level, n)]):
+        both = "; ".join(", ".join(levels[n][:5]) for n in (level, lower[0]))
+        fix = "give the folder of one of the first, a table of labels, or --unlabelled to ignore the folders"
+        raise FovealError("source.shape", f"two levels of folders may be the classes: {both}", fix=fix)
     splits = [words.part_of(parts[part]) if part >= 0 else "" for parts in folders]
     return splits, [words.plain_number(parts[level]) if 0 <= level < len(parts) else "" for parts in folders]
+
+
+def _repeats(folders: Sequence[tuple[str, ...]], upper: int, lower: int) -> bool:
+    """Whether all folders of a level have the same few names in a lower one, with several pictures in each."""
+    found = Counter((parts[upper], parts[lower]) for parts in folders if len(parts) > lower)
+    names = [{name for place, name in found if place == each} for each in {place for place, _ in found}]
+    return len(names) > 1 and all(own == names[0] for own in names) and median(found.values()) > 2
 
 
 def are_grades(names: Sequence[str], scale: str) -> bool:

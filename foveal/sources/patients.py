@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
 from foveal.console import warn
 from foveal.sources import names as words
 
@@ -24,7 +26,14 @@ _EYE_ALONE = re.compile(rf"(?P<eye>{_SIDE}|[LR]){_FIELD}", re.IGNORECASE)
 _GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in words.WORDS["patterns"]["glued"]]
 # Tails that are visits if nearly all names have one.
 _TAILS = [re.compile(way, re.IGNORECASE) for way in words.WORDS["patterns"]["tails"]]
-_LAST_PART = re.compile(r"(?P<patient>.*\d.*)[_\-. ]+(?P<tail>[^_\-. ]+)")
+_LAST_PART = re.compile(r"(?P<patient>.*\d.*)(?:[_\-. ]+|(?<=\d)(?=[a-z]\d{1,2}$))(?P<tail>[^_\-. ]+)", re.IGNORECASE)
+# Site1_left_002: the number after the eye is the patient, if there are more of them than an eye has fields.
+_NUMBER_LAST = re.compile(rf"(?P<head>.+?)[_\-. ]+(?P<eye>{_SIDE}|[LR])[_\-. ]+(?P<number>\d{{1,4}})", re.IGNORECASE)
+MOST_FIELDS, MOST_PAIRED = 10, 0.97
+# A part of a name that is not of the patient, such as a running number or a grade, if without it both eyes pair up.
+_OTHER_PARTS = [
+    re.compile(r"[^_\-. /]+[_\-. ]+(?P<patient>.*\d.*)"), re.compile(r"(?P<patient>.*\d.*)[_\-. ]+[^_\-. ]+"),
+]  # fmt: skip
 
 
 def hashes_of(patient: str) -> set[str]:
@@ -39,8 +48,10 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     among: the names of all pictures, where `ids` are some. A number after the eye, as in left_1, is a patient unless
     such names repeat in several folders. `18L` is the eye of a patient if nine tenths of all names are like it, and so
     is the 1 in `a0_1_L` a field or visit. Equal names in a folder of each eye are one patient. Days and visits are
-    dropped; so are years, short days, and numbers of folders, if they go with most patients.
+    dropped; so are years, short days, and numbers of folders, if they go with most patients, and a part of each name
+    without which the left and right eyes pair up.
     """
+    ids, among = _numbers_first(ids, among)
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
     are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
@@ -55,6 +66,10 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
         if 10 * (len(tailed) + sum(map(heads.__contains__, named))) >= 9 * len(named) and _are_visits({*tailed}):
             found = [(way.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
             named = [way.sub(r"\g<patient>", patient) for patient in named]
+    sides = [eye for patient, eye in every if patient and eye]
+    if part := _other_part({*zip(named, sides, strict=True)}):
+        found = [(part.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
+        named = [part.sub(r"\g<patient>", patient) for patient in named]
     numbered = [
         match for match in map(_NUMBERED.fullmatch, named) if match and not words.DATE.fullmatch(match["patient"])
     ]
@@ -114,6 +129,47 @@ def _read_stem(
         return patient or bare * (not nobody), words.eye_of(match["eye"])
     sides = [words.eye_of(folder) for folder in folders if re.fullmatch(_SIDE, folder, re.IGNORECASE)]
     return patient, sides[-1] if sides else ""
+
+
+def _other_part(pairs: set[tuple[str, str]]) -> re.Pattern[str] | None:
+    """The way to drop a part of each name, without which both eyes of nearly all are there; None if there is none."""
+    for way in _OTHER_PARTS if _both_eyes(pairs) < MOST_PAIRED else ():
+        fewer = {(way.sub(r"\g<patient>", patient), eye) for patient, eye in pairs if way.fullmatch(patient)}
+        if len(fewer) == len(pairs) and _both_eyes(fewer) >= MOST_PAIRED:
+            return way
+    return None
+
+
+def _both_eyes(pairs: set[tuple[str, str]]) -> float:
+    """The share of patients of whom there are both eyes; pairs: patient and eye."""
+    count = Counter(patient for patient, _ in pairs)
+    return sum(eyes > 1 for eyes in count.values()) / max(1, len(count))
+
+
+def _numbers_first(*lists: Sequence[str]) -> list[Sequence[str]]:
+    """The names, with Site1_left_002 as Site1_002_left if most are like it and the numbers are no fields."""
+    stems = {name.rpartition("/")[2] for names in lists for name in names}
+    found = [match for match in map(_NUMBER_LAST.fullmatch, stems) if match]
+    heads, numbers = ({match[part] for match in found} for part in ("head", "number"))
+    if 10 * len(found) < 9 * len(stems) or len(numbers) <= max(MOST_FIELDS, len(heads)):
+        return list(lists)
+
+    def turned(name: str) -> str:
+        folder, slash, stem = name.rpartition("/")
+        return folder + slash + _NUMBER_LAST.sub(r"\g<head>_\g<number>_\g<eye>", stem)
+
+    return [list(map(turned, names)) for names in lists]
+
+
+def one_spelling(patients: pd.Series) -> pd.Series:
+    """The patients, of whom 002 and 2, P1 and p1, or `a b` and a_b are one: the first spelling stays."""
+    spelled, plain = dict[str, str](), list(map(str, patients))
+    keys = [" ".join(re.split(r"[\s_]+", name.lower())).lstrip("0") or "0" for name in plain]
+    found = [name and spelled.setdefault(key, name) for key, name in zip(keys, plain, strict=True)]
+    if joined := sorted({pair for pair in zip(plain, found, strict=True) if pair[0] != pair[1]}):
+        first = " and ".join(joined[0][::-1])
+        warn(f"patients written in two ways count as one: {first} ({len(joined)} in all)")
+    return pd.Series(found, patients.index, patients.dtype)
 
 
 def _below_both_eyes(names: Sequence[str]) -> dict[str, tuple[str, str]]:

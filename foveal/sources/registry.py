@@ -17,6 +17,7 @@ from foveal.sources.cards import CARDS
 from foveal.sources.columns import usual_columns
 from foveal.sources.folder import Folder
 from foveal.sources.messidor import Messidor1, Messidor2
+from foveal.sources.patients import one_spelling
 from foveal.sources.published import Aptos, Ddr, DeepDrid, EyePacs, Idrid
 from foveal.sources.source import ADVICE, KEPT, SPLITS, Layout, Source, SourceOptions
 from foveal.sources.table import Table
@@ -26,6 +27,7 @@ SOURCES: dict[str, Layout[Any]] = {layout.name: layout for layout in (
     Phantoms(), Messidor2(), Idrid(), Ddr(), DeepDrid(), Aptos(), EyePacs(), Messidor1(), RetinaMnist(), MedMnist(),
     Mnist(), Cifar10(), Table(), Folder(),
 )}  # fmt: skip
+MOST_OF_ONE = 20  # photographs that one patient may have
 DatasetName = Literal["auto", "phantom", "messidor2", "idrid", "ddr", "deepdrid", "aptos2019", "eyepacs", "messidor",
                       "retinamnist", "medmnist", "mnist", "cifar10", "table", "folder"]  # fmt: skip
 
@@ -57,6 +59,7 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
         raise FovealError("split.unknown", f"{root} has the splits {', '.join(unknown[:5])}", expected=str(SPLITS))
     for note in filter(None, source.notes):
         (warn if "--scale icdr" in note else say)(f"  {note}")
+    table["group"] = one_spelling(table["group"])
     return name, replace(source, table=table)
 
 
@@ -76,9 +79,14 @@ def _with_headers(source: Source) -> pd.DataFrame:
         known = pd.DataFrame(found, columns=["group", "eye", "camera"], index=table.index[unknown], dtype=object)
         for column in ("group", "eye"):
             told, header = table[column], known[column].reindex(table.index, fill_value="")
-            # A patient that all headers name, although file names tell several, is nobody.
-            alike = column == "group" and header[header != ""].nunique() == 1 < told[header != ""].nunique()
-            keep = told != "" if column in source.given or alike else header == ""
+            # A patient that all headers name, although file names tell several or there are many, is nobody.
+            named = told[header != ""]
+            one = column == "group" and header[header != ""].nunique() == 1
+            many = one and len(named) > MOST_OF_ONE
+            if many:
+                warn(f"all {len(named)} DICOM headers name the same patient, who is therefore taken as unknown")
+            by_names = column in source.given or (one and named.nunique() > 1)
+            keep = (told != "") | many if by_names or many else header == ""
             table[column] = told.where(keep, header)
             if column == "group":  # files without a header have the patient of equal names
                 patient_of = {name: patient for name, patient in zip(told[~keep], header[~keep], strict=True) if name}

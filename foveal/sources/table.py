@@ -1,7 +1,6 @@
 """A table of labels with a folder of images, as clinics have them."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -128,16 +127,11 @@ def _part(
     if made := [repr(column) for column in plain if column not in rows]:
         notes.append(f"a picture or a class in each of the columns {', '.join(made)}")
     if group:
-        spelled = dict[str, str]()  # 002 and 2, P1 and p1, or a b and a_b are one patient: the first spelling stays
         cells = ["" if words.is_missing(cell) else words.plain_number(cell) for cell in rows[group]]
-        alike = [" ".join(re.split(r"[\s_]+", cell.lower())).lstrip("0") or "0" for cell in cells]
-        patients = [cell and spelled.setdefault(key, cell) for key, cell in zip(alike, cells, strict=True)]
+        patients = _without_eyes(cells, group, file)
         if empty := [f"row {number}" for number, cell in zip(numbers, cells, strict=True) if not cell]:
             what = f"column '{group}' names no patient in {counted(len(empty), 'row')}: {', '.join(empty[:5])}"
             warn(f"{file}: {what}; fill in what is known, and write merged cells into each row")
-        if joined := sorted({pair for pair in zip(cells, patients, strict=True) if pair[0] != pair[1]}):
-            first = " and ".join(joined[0][::-1])
-            warn(f"{file}: patients written in two ways count as one: {first} ({len(joined)} in all)")
     elif told := names_note(ids, patients, eyes):
         notes.append(told)
     if (unread := _part_column(rows)) and not split:
@@ -161,6 +155,17 @@ def _part(
     first_row = 2 if list(rows.index) == list(range(len(rows))) else None
     given = frozenset(what for what, column in (("group", group), ("eye", eye)) if column)
     return Labelled(table=file, folder=place, rows=keep_columns(table, keep), first_row=first_row, given=given), note
+
+
+def _without_eyes(cells: list[str], column: str, file: Path) -> list[str]:
+    """The patients of cells such as P002-L and P002-R, if all have an eye and some have both; else the cells."""
+    told = list(dict.fromkeys(filter(None, cells)))
+    pairs = list(zip(*patients_and_eyes(told), strict=True))
+    if not all(map(all, pairs)) or len({patient for patient, _ in pairs}) == len(pairs):
+        return cells
+    warn(f"{file}: column '{column}' names eyes, such as {told[0]}, which count as the patient {pairs[0][0]}")
+    patient_of = {cell: patient for cell, (patient, _) in zip(told, pairs, strict=True)}
+    return [patient_of.get(cell, "") for cell in cells]
 
 
 def _part_column(rows: pd.DataFrame) -> str:

@@ -229,7 +229,7 @@ def choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) 
     problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
     problem += f"; {unread}" if (unread := rows.attrs.get("sheets")) else ""
     problem += f"; {known}" if (known := known_set(file, map(str, rows))) else ""
-    fix = f"name it with --{what}-column"
+    fix = f"name it with --{what}-column" + ", or give --unlabelled if there are no labels" * (what == "label")
     if any(re.search("left|right", name.lower()) for name in map(str, rows)):
         fix += ", or give both eyes columns of one kind: left_image, right_image, left_grade, right_grade"
     raise FovealError("table.ambiguous_column" if matches else "table.missing_column", problem, fix=fix)

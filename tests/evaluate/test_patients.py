@@ -98,3 +98,16 @@ def test_labels_of_ungraded_photographs_are_checked_as_well(tmp_path, refuses, l
     file.write_text("\n".join(["id,label,p0,p1,grade,referable,group,split,answer", *rows]) + "\n")
     with refuses("predictions.value", "c", label):
         foveal.evaluate(file)
+
+
+def test_a_patient_with_an_eye_without_a_label_is_neither_found_nor_missed_nor_healthy():
+    rows = [("a", "left", 0, 0), ("b", "left", 3, 0), ("c", "left", 0, 0), ("c", "right", 0, 0), ("d", "left", 3, 0)]
+    table = pd.DataFrame(rows, columns=["group", "eye", "label", "grade"]).assign(split="test", flags="")
+    table["id"] = table["group"] + table["eye"]
+    other = pd.DataFrame({"group": list("abc"), "eye": ["right", "right", "left"], "grade": [2, 2, 0], "flags": ""})
+    other["id"] = other["group"] + "2"
+    found = measure_patients(table, NONE, ICDR, None, unlabelled=other)
+    assert (found["patients"], found["without_label"], found["specificity"]["n"]) == (4, 1, 1)  # a is left out
+    assert (found["sensitivity"]["n"], found["sensitivity"]["value"]) == (2, 0.5)  # b is referred for the other eye
+    joined = table.assign(group=table["group"].replace("d", "d+e"))
+    assert measure_patients(joined, NONE, ICDR, None)["unknown_patient"] == 1

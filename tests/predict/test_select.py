@@ -107,6 +107,15 @@ def test_a_folder_of_ungraded_photographs_is_enough(run, clinic, tmp_path):
     assert table["rank"].tolist() == [1, 2, 3, 4] and (table["reason"] != "").all() and table["id"].is_unique
 
 
+def test_a_table_of_photographs_without_grades_is_enough(run, clinic, tmp_path):
+    shutil.copytree(clinic, tmp_path / "new")
+    table = pd.read_csv(clinic / "labels.csv", dtype=str).drop(columns="grade")
+    table.to_csv(tmp_path / "new" / "labels.csv", index=False)
+    for number, source in enumerate((tmp_path / "new", tmp_path / "new" / "labels.csv")):
+        found = foveal.select(source, run=run, number=4, out=tmp_path / f"{number}.csv")
+        assert set(found["group"]) <= set(table["patient"]) and found["group"].nunique() == 4
+
+
 def test_what_cannot_be_selected_is_refused(run, clinic, tmp_path, refuses):
     shutil.copytree(clinic, tmp_path / "graded")
     table = pd.read_csv(clinic / "labels.csv").assign(grade=lambda rows: rows.index % 5)

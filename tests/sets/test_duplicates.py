@@ -229,3 +229,9 @@ def test_pictures_in_two_folders(real_data):
 @pytest.mark.real
 def test_two_eyes_of_a_patient_are_no_mirrored_copies(real_data):
     assert len(find_duplicates(prepared(sorted((real_data / "eyepacs_fullres").rglob("*.jpeg"))))) == 0
+
+
+def test_blank_frames_are_no_copies_of_each_other(phantoms):
+    black = np.zeros_like(phantoms[0])
+    assert pairs(find_duplicates(collection([black, phantoms[0], black, phantoms[0]]))) == [(1, 3)]
+    assert pairs(find_duplicates(collection([black, phantoms[0]]), collection([phantoms[0], black]))) == [(1, 0)]

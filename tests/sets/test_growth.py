@@ -337,3 +337,13 @@ def test_what_is_gone_or_shows_another_picture_is_said(clinic, capsys):
     foveal.prepare(source, out=out, **NOISE)
     said = "".join(capsys.readouterr())
     assert "i03" in said and "i05" in said
+
+
+def test_labels_that_changed_in_the_source_are_listed(clinic, capsys):
+    source, rows, out = clinic
+    judged = sides_of(out).eq("test").idxmax()
+    write_table(source, rows | {judged: (1 - rows[judged][0], *rows[judged][1:])})
+    foveal.prepare(source, out=out, **NOISE)
+    changes = pd.read_csv(out / "changes.csv", dtype=str)
+    assert changes[["id", "change"]].to_numpy().tolist() == [[judged, "relabelled"]]
+    assert changes["before"].tolist() != changes["after"].tolist() and "warning" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.sets.records import open_prepared
+from foveal.sets.records import link_numbers, open_prepared
 
 
 def test_a_map_of_classes_keeps_the_scale_and_what_is_referred():
@@ -71,3 +71,9 @@ def test_maps_of_maps_are_composed(write_phantoms, tmp_path):
     ]
     card = open_prepared(foveal.prepare(*merged, out=tmp_path / "both", classes="0+1,2+3")).card
     assert card["scale"] == "icdr 0+1,2+3+4" and referable_from(card["scale"]) == 1
+
+
+def test_numbers_of_a_hospital_are_one_patient_in_several_tables(capsys):
+    groups = pd.Series(["table /a/P004", "table /b/p004", "table /a/12", "table /b/12", "eyepacs/P004", ""])
+    assert link_numbers(groups).tolist() == ["table /a/P004"] * 2 + groups[2:].tolist()
+    assert capsys.readouterr().out.count("warning") == 2

@@ -544,6 +544,19 @@ def test_a_patient_written_in_two_ways_is_one_and_a_column_of_parts_is_named(tmp
     ]
     for number in range(6):
         write_picture(tmp_path / f"{number}.png")
-    source = table.load(write_table(tmp_path, "\n".join(["image,level,patient,use", *rows])), DEFAULT)
+    source = read_source(write_table(tmp_path, "\n".join(["image,level,patient,use", *rows])), "table", DEFAULT)[1]
     assert source.table["group"].tolist() == ["002", "002", "P7", "P7", "0", "20"]
     assert "--split-column use" in " ".join(source.notes) and not any(source.table["split"])
+
+
+def test_two_levels_that_may_be_classes_are_refused_and_words_of_grades_decide(tmp_path, refuses):
+    for upper in ("Canon", "Topcon"):
+        for lower in ("referable", "other"):
+            for number in range(3):
+                write_picture(tmp_path / "unclear" / upper / lower / f"{upper}{lower}{number}.png")
+        for lower in ("DR", "Normal"):
+            for number in range(3):
+                write_picture(tmp_path / "clear" / upper / lower / f"{upper}{lower}{number}.png")
+    with refuses("source.shape", "Canon, Topcon", "other, referable"):
+        read_source(tmp_path / "unclear", "folder", DEFAULT)
+    assert set(read_source(tmp_path / "clear", "folder", DEFAULT)[1].classes) == {"DR", "Normal"}

@@ -1,5 +1,7 @@
 """Patients whose names or folders hold visits, days and times are one patient each; headers count more than names."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -108,3 +110,58 @@ def test_a_patient_that_all_headers_name_is_nobody(tmp_path):
     for number in range(3):
         write_dicom(tmp_path / f"{number}_OD.dcm", "ANONYMOUS")
     assert list(read_source(tmp_path, "auto", SourceOptions())[1].table["group"]) == ["0", "1", "2"]
+
+
+EYES = ("OD", "OS")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{100 + 2 * n + k:05d}_{n:03d}_{e}" for n in range(30) for k, e in enumerate(EYES)],  # a running number
+        [f"P{n:03d}_grade{n % 5 if k else 0}_{e}" for n in range(30) for k, e in enumerate(EYES)],
+        [f"{n % 5 if k else 0}_{n:03d}_{e}" for n in range(30) for k, e in enumerate(EYES)],  # a grade
+        [f"P{n:03d}V{1 + k}{e}" for n in range(30) for k, e in enumerate(EYES)],
+        [f"{n:03d}T{v}_{e}" for n in range(30) for v in (1, 2) for e in EYES],
+        [f"Site{n % 3}_{e}_{n:03d}" for n in range(30) for e in EYES],
+        [f"2023_{e}_{n:03d}" for n in range(30) for e in EYES],
+    ],
+)
+def test_other_parts_of_names_are_no_patients(names):
+    found, eyes = patients_and_eyes(names)
+    people = {(re.findall(r"(?<!\d)\d{3}(?!\d)", name)[0], patient) for name, patient in zip(names, found, strict=True)}
+    assert len(people) == len(set(found)) == 30 and "" not in found and set(eyes) == {"left", "right"}
+    assert patients_and_eyes(names[:6], among=names)[0] == found[:6]
+
+
+def test_parts_that_tell_patients_apart_stay():
+    sites = [f"{site}_{n:03d}_{e}" for site in (1, 2) for n in range(30) for e in EYES]
+    assert len(patients(sites)) == 60
+    fields = [f"P{n}_{e}_{field}" for n in range(30) for e in EYES for field in (1, 2, 3)]
+    assert patients(fields) == {f"P{n}" for n in range(30)}
+
+
+def test_spellings_of_a_patient_are_one_in_names_and_in_several_tables(tmp_path):
+    for name in ("P002_OS", "p002_OD", "3_OS", "000003_OD"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((8, 8, 3), np.uint8))
+    groups = read_source(tmp_path, "auto", SourceOptions())[1].table.set_index("id")["group"]
+    assert groups["P002_OS"] == groups["p002_OD"] != groups["3_OS"] == groups["000003_OD"]
+    (tmp_path / "train.csv").write_text("image,grade,patient\nP002_OS,0,A7\n3_OS,1,A8\n")
+    (tmp_path / "test.csv").write_text("image,grade,patient\np002_OD,0,a7\n000003_OD,1,A9\n")
+    groups = read_source(tmp_path, "auto", SourceOptions())[1].table.set_index("id")["group"]
+    assert groups["P002_OS"] == groups["p002_OD"] and groups.nunique() == 3
+
+
+def test_eyes_in_a_column_of_patients_are_not_part_of_them(tmp_path):
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((8, 8, 3), np.uint8))
+    for ends in (("-L", "-R"), ("_OD", "_OS")):
+        rows = [f"{number},{number},P00{number // 2}{ends[number % 2]}" for number in range(4)]
+        (tmp_path / "labels.csv").write_text("\n".join(["image,grade,patient", *rows]))
+        assert list(read_source(tmp_path, "auto", SourceOptions())[1].table["group"]) == ["P000"] * 2 + ["P001"] * 2
+
+
+def test_a_patient_that_very_many_headers_name_is_nobody(tmp_path):
+    for number in range(21):
+        write_dicom(tmp_path / f"IM{number:06d}.dcm", "ANONYMOUS")
+    assert set(read_source(tmp_path, "auto", SourceOptions())[1].table["group"]) == {""}
