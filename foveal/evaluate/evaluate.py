@@ -114,10 +114,14 @@ def measure_predictions(
              **({} if referral is None else {"referral": asdict(referral)}),
              **({"oedema": True} if predicted_oedema(table) is not None else {}),
              **({"held_out": list(config.hold_out)} if config.hold_out else {})}  # fmt: skip
+    place = run
     if config.records is not None and run != file.parent:  # a cohort, whose set may be corrected later
+        place = config.records
         with hushed():
-            card = open_prepared(config.records).card
+            card = open_prepared(place).card
         about["set"] = {name: card[name] for name in ("content_hash", "counts", "corrections") if name in card}
+    if count := judged.reviewed(table, place, config.corrections):
+        about["reviewed"] = count
     if (column := config.second_reader) is not None:
         table = columns.join_records(table, config.records, (column,), "--second-reader")
         about["inter_rater"] = columns.agreement(table, column, names, resampling)

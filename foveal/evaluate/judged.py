@@ -20,8 +20,12 @@ from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
-from foveal.sets.corrections import apply_corrections, read_corrections
+from foveal.sets.corrections import FILE as CORRECTIONS
+from foveal.sets.corrections import apply_corrections, later_names, read_changes, read_corrections, unguarded
+from foveal.sets.reviewed import FILE as REVIEWS
 from foveal.sets.splits import HELD_OUT
+
+REVIEWED = "reviewed"  # how `why` of a correction begins if it comes from a review
 
 
 def table_of(source: Path) -> Path:
@@ -77,6 +81,25 @@ def with_corrections(table: pd.DataFrame, file: Path, names: list[str]) -> tuple
     before, after = (rows["label"].astype(object).fillna(-1) for rows in (table, corrected))
     counts = {"all": len(changes), "rows": len(graded), "changed": int((before != after).sum())}
     return corrected, {"file": file.name, **counts}
+
+
+def reviewed(rows: pd.DataFrame, folder: Path, further: Path | None = None) -> int:
+    """How many of the labels reviews gave or confirmed, by reviewers who saw the answer of a grader.
+
+    folder: a prepared set or a run, with corrections.csv; further: other corrections. Confirmations are known from the
+    set's reviewed.csv, that is from the last reviews that were applied.
+    """
+    tables = []
+    for file in (folder / CORRECTIONS, further):
+        if file is not None and file.is_file():
+            last = read_corrections(file).drop_duplicates("id", keep="last")
+            tables.append(last[last["why"].str.match(f"{REVIEWED}(: |$)")])
+    if (file := folder / REVIEWS).is_file():
+        table = unguarded(pd.read_csv(file, dtype=str, keep_default_na=False), file, ("id", "new", "result"))
+        tables.append(table[table["result"].isin(("applied", "already so"))])
+    names = later_names(read_changes(folder), rows["id"])
+    given = {(names.get(name, name), new) for one in tables for name, new in zip(one["id"], one["new"], strict=True)}
+    return sum(pair in given for pair in zip(rows["id"], rows["label"].astype(str), strict=True))
 
 
 def unlearned(table: pd.DataFrame) -> pd.DataFrame:

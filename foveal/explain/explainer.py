@@ -24,7 +24,7 @@ from foveal.augment.views import plain_view
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
 from foveal.explain.attribution import Attribution, attribute
-from foveal.fundus.overlay import ALARM, border_energy, retina_of
+from foveal.fundus.overlay import ALARM, border_energy, retina_of, top_of
 from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Grader, Looking
 from foveal.nets.layers import re_estimate, statistics_layers
@@ -131,6 +131,7 @@ class Explainer:
             empty = self.input(without_lesions(pixels, retina))
             found = attribute(method, lambda images: target.score(self.grader(images)), image, empty)
         heat = found.heat.cpu().numpy()
+        heat *= top_of(heat, retina) > 0  # else there is no map, whatever is outside the retina
         return Explanation(heat=heat, retina=retina, target=target, grade=grade, value=float(target.value(logits)),
                            cells=found.cells, delta=found.delta,
                            border_energy=border_energy(heat, resized(retina, len(heat))))  # fmt: skip

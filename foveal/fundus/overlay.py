@@ -41,6 +41,17 @@ def interior_of(retina: np.ndarray) -> np.ndarray:
     return cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] > RIM * diameter
 
 
+def top_of(heat: np.ndarray, retina: np.ndarray) -> float:
+    """What gets the last colour of a map float [s, s]; without anything above 0 in the retina bool [S, S], which means
+    that there is no map, 0."""
+    inside = _within(heat, retina)
+    return max(float(np.percentile(inside, _CLIPPED)), 0.0) if len(inside) else 0.0
+
+
+def _within(heat: np.ndarray, retina: np.ndarray) -> np.ndarray:
+    return heat[cv2.resize(retina.astype(np.uint8), heat.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0]
+
+
 def border_energy(heat: np.ndarray, retina: np.ndarray) -> float:
     """The share, 0-1, of a map float [S, S] >= 0 that lies outside the retina bool [S, S] or on its rim; 0 if empty."""
     total = float(heat.sum())
@@ -75,15 +86,13 @@ def heat_layer(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: n
 
 def _strength(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: np.ndarray) -> tuple[np.ndarray, float]:
     """(the map 0-1 in a frame of that shape, the strength at which its top tenth begins)."""
-    small_retina = cv2.resize(retina.astype(np.uint8), heat.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    top = float(np.percentile(heat[small_retina], _CLIPPED)) if small_retina.any() else 0.0
-    strength = np.zeros(shape, np.float32)
-    if top <= 0:
+    top, strength = top_of(heat, retina), np.zeros(shape, np.float32)
+    if not top:
         return strength, 1.0
     size = (max(round(square.width), 1), max(round(square.height), 1))
     seen, shown = overlap(square, shape[0], shape[1])
     strength[seen] = cv2.resize((heat / top).astype(np.float32), size).clip(0, 1)[shown]
-    return strength, max(float(np.quantile(heat[small_retina], TOP)) / top, FAINTEST)
+    return strength, max(float(np.quantile(_within(heat, retina), TOP)) / top, FAINTEST)
 
 
 def _outlined(picture: np.ndarray, strength: np.ndarray, level: float) -> np.ndarray:

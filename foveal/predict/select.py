@@ -58,8 +58,9 @@ def select(config: SelectConfig) -> pd.DataFrame:
     check_file(config.out)
     model = open_model(config.run, config.device, "auto")
     prepared = cohort_set(config.run, config.data, graded=False)
-    records = prepared.records[~prepared.records["flags"].str.contains("|".join(UNGRADABLE))]
-    if lost := len(prepared.records) - len(records):
+    poor = prepared.records["flags"].str.contains("|".join(UNGRADABLE))
+    records = prepared.records[~poor]
+    if lost := int((poor & prepared.records["label"].isna()).sum()):
         say(f"{counted(lost, 'photograph')} without a gradable retina {'is' if lost == 1 else 'are'} left out")
     graded, candidates = records[records["label"].notna()], records[records["label"].isna()]
     if candidates.empty:

@@ -13,6 +13,7 @@ Each .md has an .html beside it. The items of the checklists are paraphrased, un
 Items that a run cannot answer say that the authors must answer them.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,6 @@ from foveal.errors import FovealError
 from foveal.evaluate.evaluate import MANY_DOUBTS
 from foveal.evaluate.judged import unlearned
 from foveal.files import check_free, write_text
-from foveal.page.parts import SPLITS
 from foveal.page.render import markdown_page, render
 from foveal.page.words import counted
 from foveal.predict.cohort import folder_of
@@ -34,7 +34,11 @@ from foveal.report.making import limits
 from foveal.report.operating import TARGETS, meaning, points_of
 from foveal.report.summary import headline
 from foveal.report.travel import read_cohort
+from foveal.sets.splits import HELD_OUT
 
+LEFT = {"train": "for training", "val": "for validation", "test": "for testing", HELD_OUT: "of sources held out",
+        "unlabelled": "without a label"}  # fmt: skip
+LEFT_OF_COHORT = "used in its training\nor validation, or of the same patients"
 DOCUMENTS = {"model-card": "Model card", "data-sheet": "Data sheet", "stard-ai": "Checklist", "claim": "Checklist"}
 FOLDER, FIGURE = "documents", "flow.svg"
 LINE, PAD, GAP, WIDTH, SIDE = 18, 10, 26, 330, 300  # px: of the boxes in the figure
@@ -97,22 +101,21 @@ def steps(own: Evidence, judged: Evidence) -> list[tuple[list[str], list[str]]]:
 
     Each with the lines of the box beside it, of those that leave here; [] for none. judged: the run, or its cohort.
     """
-    assert judged.result is not None and judged.predictions is not None
-    counts, about, parts = judged.card.get("counts", {}), judged.result["about"], judged.predictions["split"]
-    rejected, there = int(judged.card.get("rejected", 0)), sum(part["images"] for part in counts.values())
-    if judged is own:
-        left = {f"for {words}": counts[name]["images"] for name, words in SPLITS.items()
-                if name in counts and name not in (about["split"], "unlabelled")}  # fmt: skip
-        left["without a label"] = counts.get("unlabelled", {}).get("images", 0)
-    else:
-        left = {"used in its training": (parts == "train").sum(), "without a label": (parts == "unlabelled").sum()}
+    assert judged.result is not None
+    about, parts, names = judged.result["about"], judged.parts, LEFT | {"train": LEFT_OF_COHORT}
+    if judged is own:  # its predictions are of the other parts, or of all in folds
+        learned = 0 if own.options.get("folds") else own.images("train")
+        parts, names = parts + Counter({"train": learned, "unlabelled": own.images("unlabelled")}), LEFT
+    rejected, there = int(judged.card.get("rejected", 0)), parts.total()
+    used = set(judged.judged["split"])
+    left = {words: parts[part] for part, words in names.items() if parts[part] and part not in used}
     lost = int(judged.result.get("patients", {}).get("insufficient", 0))
     rows = zip(judged.classes, judged.result["confusion"], strict=True)
     return [
         ([f"{counted(there + rejected, 'photograph')} read", *([judged.card["title"]] if judged.card else [])],
          [f"{counted(rejected, 'file')} left out:", "not readable"] if rejected else []),
         ([f"{counted(there, 'photograph')} prepared"],
-         [f"{counted(int(count), 'photograph')} {words}" for words, count in left.items() if count]),
+         [line for words, count in left.items() for line in f"{counted(count, 'photograph')} {words}".split("\n")]),
         ([f"{counted(about['images'], 'photograph')} evaluated",
           f"of {counted(about['groups'], 'patient')}" if judged.patients_known else "patients not known"],
          [*([f"{counted(lost, 'patient')} with an eye", "without a gradable photograph"] if lost else []),

@@ -4,6 +4,7 @@ A missing file leaves its part empty, so an unfinished run also has a page.
 """
 
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,6 +76,13 @@ class Evidence:
             return ""
         day = datetime.fromisoformat(self.provenance["started"])
         return f"{day.day} {day:%B} {day.year}".replace(" ", "\N{NO-BREAK SPACE}")
+
+    @cached_property
+    def parts(self) -> Counter[str]:
+        """The number of images of each part in predictions.csv, with and without a grade."""
+        assert self.predictions is not None
+        rows = pd.read_csv(self.path / "predictions.csv", usecols=["id", "split"], dtype=str, keep_default_na=False)
+        return Counter(self.predictions["split"]) + Counter(rows["split"][~rows["id"].isin(self.predictions["id"])])
 
     @cached_property
     def ungraded(self) -> int:

@@ -4,7 +4,6 @@ The figures of a run come from its metrics.json. Comparisons (`foveal compare --
 from the folder of a run, or are given beside it. A cohort (`foveal evaluate RUN --on SOURCE`) has a page of its own.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -132,10 +131,9 @@ def beside(cohort: Evidence, own: Evidence) -> dict[str, Any] | None:
         return None
     results = [cohort.result, own.result]
     rows: list[list[Shown]] = [["Photographs evaluated", *(result["about"]["images"] for result in results)]]
-    parts = Counter() if cohort.predictions is None else Counter(cohort.predictions["split"])
     rows += [["Without a grade, left out", cohort.ungraded, own.ungraded],
-             ["Without a label, left out", parts["unlabelled"], 0],
-             ["Known from training, left out", parts["train"], 0]]  # fmt: skip
+             ["Without a label, left out", cohort.parts["unlabelled"], 0],
+             ["From training or validation, or of the same patients, left out", cohort.parts["train"], 0]]  # fmt: skip
     rows += [[METRIC_NAMES[name], *(result["metrics"].get(name) for result in results)] for name in own.headline_names]
     points = [point for result in results for point in points_of(result, "referable")[:1]]  # the rule in use
     if len(points) == len(results):

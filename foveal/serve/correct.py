@@ -17,6 +17,7 @@ import tyro
 
 from foveal.console import hushed, say, warn
 from foveal.errors import FovealError
+from foveal.evaluate.judged import REVIEWED
 from foveal.files import write_text
 from foveal.page.words import counted
 from foveal.runs import sole_writer
@@ -68,6 +69,7 @@ def correct(config: CorrectConfig) -> Path:
             opinions = newest_opinions(reviews, prepared.classes)
             decided = decide(prepared, opinions, before, config.resolve)
             rows = decided[decided["result"] == "applied"]
+            rows = rows.assign(why=[REVIEWED if why == REVIEWED else f"{REVIEWED}: {why}" for why in rows["why"]])
         table = pd.concat([before, rows[columns]])
         if len(rows):
             write_text(file, corrections.corrections_text(table))

@@ -1,7 +1,7 @@
 """Kept: reviewed photographs and their labels, in a folder that `foveal prepare` reads as it is.
 
 FOLDER/DIGEST.jpg, .png   named by the SHA-256 of what was sent, without EXIF, comments and DICOM elements
-FOLDER/labels.csv         image, label, patient (a hash), eye, reviewer, when
+FOLDER/labels.csv         image, label, patient (a hash), eye, reviewer (never a formula), when
 FOLDER/.waiting/          photographs that were graded in the last day, and not reviewed yet
 
 The label is the name of a class, ungradable, or "" if reviewers disagree. A name from a client never becomes a path. A
@@ -29,6 +29,7 @@ from foveal.runs import sole_writer
 from foveal.serve.intake import Sent
 from foveal.serve.origin import patient_in, sent_as_dicom
 from foveal.serve.reviews import Reviews
+from foveal.sets.corrections import FORMULA
 
 DAY = 24 * 3600  # seconds that a photograph waits for its review
 TABLE = "labels.csv"
@@ -129,6 +130,8 @@ def _rows_of(folder: Path) -> list[dict[str, str]]:
 
 def _write(folder: Path, rows: Iterable[dict[str, str]]) -> None:
     table = pd.DataFrame(rows, columns=COLUMNS)
+    formulas = table["reviewer"].str.match(FORMULA) & ~table["reviewer"].str.startswith("'")  # the others are guarded
+    table.loc[formulas, "reviewer"] = "'" + table["reviewer"]
     write_text(folder / TABLE, table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL))
 
 

@@ -20,7 +20,7 @@ from foveal.console import progress_bar, say
 from foveal.errors import FovealError
 from foveal.fundus.decode import decode
 from foveal.fundus.header import KNOWN
-from foveal.fundus.overlay import ALARM, border_energy, heat_layer, retina_of, to_jpeg
+from foveal.fundus.overlay import ALARM, border_energy, heat_layer, retina_of, to_jpeg, top_of
 from foveal.fundus.preparation import Prepared, locate, prepare_file
 from foveal.fundus.quality import FLAGS
 from foveal.page.pictures import data_address, embedded
@@ -169,11 +169,11 @@ def _refers_by(model: Model, row: dict[str, Any]) -> str | None:
 def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:
     """The photograph and its heat map layer as data: URLs, and whether much of the map is on the border.
 
-    heat is None if the model has no maps, or nothing in the photograph raises the score.
+    heat is None if the model has no maps, or nothing in the retina raises the score.
     """
-    heat, at_border = None, False
-    if places is not None and places.max() > 0:
-        (frame, square), retina = locate(pixels, model.preparation), retina_of(prepared.square)
+    heat, at_border, retina = None, False, retina_of(prepared.square)
+    if places is not None and top_of(places, retina):
+        frame, square = locate(pixels, model.preparation)
         layer = _shrunk(heat_layer(frame.shape, square, places, retina))
         heat = data_address(cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes(), "png")
         at_border = border_energy(cv2.resize(places, retina.shape[::-1]), retina) >= ALARM

@@ -1,7 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from foveal.evaluate.judged import doubts, likely, unlearned
+from foveal.evaluate.judged import doubts, likely, reviewed, unlearned
+from foveal.sets.corrections import COLUMNS, corrections_text
 
 
 def graded(n=400, flipped=20, seed=0):
@@ -35,6 +36,33 @@ def test_suspicion_by_hand():
     table = table.assign(p0=[0.9, 0.2, 0.3, 0.1], p1=[0.1, 0.8, 0.7, 0.9])
     found = doubts(table).to_dict("records")
     assert found == [{"id": "b", "label": 0, "grade": 1, "probability": 0.2, "suspicion": 0.8, "likely": 1}]
+
+
+def test_a_label_is_of_a_review_if_the_last_correction_is_and_nothing_changed_it_since(tmp_path):
+    made = [
+        ("a", "0", "1", "K", "", "reviewed"),
+        ("b", "0", "1", "K", "", "reviewed: =1"),
+        ("c", "0", "1", "K", "", "reviewed once more"),  # not by `correct --reviews`
+        ("d", "0", "1", "K", "", "reviewed"),
+        ("d", "1", "2", "K", "", "a panel"),
+        ("e", "0", "2", "K", "", "reviewed"),  # another label than this table has
+        ("=f", "0", "", "K", "", "reviewed"),
+    ]
+    table = pd.DataFrame(made, columns=list(COLUMNS))
+    rows = pd.DataFrame({"id": [*"abcde", "=f", "g", "-h"], "label": [1, 1, 1, 2, 1, 1, 3, 4]}).astype(
+        {"label": "Int64"}
+    )
+    assert reviewed(rows, tmp_path) == 0
+    (tmp_path / "corrections.csv").write_text(corrections_text(table))
+    assert reviewed(rows, tmp_path) == reviewed(rows, tmp_path / "x", tmp_path / "corrections.csv") == 2
+    answers = pd.DataFrame(
+        {"id": ["a", "-h", "g"], "new": ["1", "4", "?"], "result": ["applied", "already so", "disagree"]}
+    )
+    (tmp_path / "reviewed.csv").write_text(corrections_text(answers))
+    assert reviewed(rows, tmp_path) == 3
+    (tmp_path / "changes.csv").write_text("id,was,change,similarity,before,after,why\ng,e,renamed,,,,\n")
+    rows = rows[rows["id"] != "e"].assign(label=lambda rows: rows["label"].replace(3, 2))
+    assert reviewed(rows, tmp_path) == 4
 
 
 def test_a_timid_class_counts_from_its_own_mean():

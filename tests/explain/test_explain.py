@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import foveal
 from foveal.errors import FovealError
 from foveal.explain import explain as module
+from foveal.explain import explainer
+from foveal.explain.attribution import Attribution
 from foveal.explain.explain import CANNOT_SHOW, note, worst_first
 from foveal.explain.explainer import EXPECTED, Explainer
 from foveal.fundus.crop import crop_square
@@ -167,6 +170,17 @@ def test_grad_cam_of_an_encoder_without_maps_is_refused(grader_run, photograph, 
     with refuses("run.no_maps", "--method gradcam"):
         foveal.explain(grader_run, photograph, out=tmp_path / "o", method="gradcam")
     assert not (tmp_path / "o").exists()
+
+
+def test_a_map_outside_the_retina_alone_is_no_map(grader_run, photograph, tmp_path, monkeypatch):
+    def corner(method, score, image, empty):
+        heat = torch.zeros(image.shape[2:])
+        heat[:2, :2] = 1
+        return Attribution(heat, heat.numel())
+
+    monkeypatch.setattr(explainer, "attribute", corner)
+    (image,) = read(foveal.explain(grader_run, photograph, out=tmp_path / "o"))["images"]
+    assert image["border_energy"] == 0 and image["alarm"] == ""
 
 
 def test_a_map_with_a_large_error_gets_a_warning():

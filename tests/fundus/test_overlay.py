@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from foveal.fundus.crop import Disc, whole_frame
-from foveal.fundus.overlay import LEAST_SIDE, overlay, to_jpeg
+from foveal.fundus.overlay import LEAST_SIDE, heat_layer, overlay, to_jpeg, top_of
 
 
 def hot(place, size=64):
@@ -32,6 +32,16 @@ def test_small_pictures_are_enlarged_and_empty_maps_leave_them_as_they_are():
     frame = np.full((96, 96, 3), 90, np.uint8)
     drawn = overlay(frame, whole_frame(96, 96), np.zeros((64, 64), np.float32), np.ones((96, 96), bool))
     assert drawn.shape[0] >= LEAST_SIDE and (drawn == 90).all()
+
+
+def test_a_map_outside_the_retina_alone_is_no_map():
+    retina = np.zeros((96, 96), bool)
+    retina[24:72, 24:72] = True
+    for place, there in (((32, 32), True), ((5, 5), False)):
+        heat = hot(place)
+        layer = heat_layer((96, 96), whole_frame(96, 96), heat, retina)
+        assert (top_of(heat, retina) > 0) == layer.any(axis=(0, 1))[3] == there
+    assert top_of(hot((32, 32)), np.zeros((96, 96), bool)) == 0
 
 
 def test_the_top_tenth_is_outlined_in_white():

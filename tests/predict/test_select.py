@@ -116,6 +116,17 @@ def test_a_table_of_photographs_without_grades_is_enough(run, clinic, tmp_path):
         assert set(found["group"]) <= set(table["patient"]) and found["group"].nunique() == 4
 
 
+def test_photographs_without_a_retina_are_counted_if_they_have_no_grade(run, clinic, tmp_path, capsys):
+    data = foveal.prepare(clinic, out=tmp_path / "set", size=32, crop="none", val=0, test=0)
+    table = pd.read_csv(data / "records.csv", dtype=str, keep_default_na=False).set_index("id")
+    table.loc[["00_0", "01_1", "07_0", "07_1", "08_0"], "flags"] = "not-a-retina"  # the first two have a grade
+    table.to_csv(data / "records.csv")
+    capsys.readouterr()
+    table = foveal.select(data, run=run, number=50, out=tmp_path / "worklist.csv")
+    assert len(table) == 17
+    assert re.findall(r"^(\d+) photographs? ", capsys.readouterr().out, flags=re.MULTILINE) == ["3"]
+
+
 def test_what_cannot_be_selected_is_refused(run, clinic, tmp_path, refuses):
     shutil.copytree(clinic, tmp_path / "graded")
     table = pd.read_csv(clinic / "labels.csv").assign(grade=lambda rows: rows.index % 5)

@@ -7,13 +7,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 import foveal
+from foveal.evaluate.show import warnings
 from foveal.files import read_json
 from foveal.page.render import ENVIRONMENT
 from foveal.page.words import value_with_interval
-from foveal.report.document import DOCUMENTS, FIGURE, contents
+from foveal.report.document import DOCUMENTS, FIGURE, contents, steps
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
 from foveal.report.travel import beside, read_cohort
@@ -86,6 +88,36 @@ def test_the_flow_adds_up(documents, grader_run):
     assert sum(numbers[2:]) == everything  # the other parts, and those that were judged
 
 
+def test_the_flow_of_a_cohort_adds_up_with_photographs_left_out_for_every_reason(grader_run, phantom_set, tmp_path):
+    run, data = shutil.copytree(grader_run, tmp_path / "run"), shutil.copytree(phantom_set, tmp_path / "clinic")
+    (data / "card.json").write_text(json.dumps(read_json(data / "card.json") | {"rejected": 2}))
+    prepared = open_prepared(data)
+    table = pd.read_csv(data / "records.csv", dtype=str, keep_default_na=False)
+    table.loc[table["id"] == prepared.part("unlabelled")["id"].iloc[0], "flags"] = "not-a-retina"
+    table.to_csv(data / "records.csv", index=False)
+    for part in ("train", "test"):
+        foveal.correct(data, prepared.part(part)["id"].iloc[0], new="ungradable", why="blurred")
+    foveal.evaluate(run, on=data)
+    nodes = ElementTree.fromstring((foveal.document(run, on=data) / FIGURE).read_text()).iter()
+    numbers = [int(found) for node in nodes for found in re.findall(r"^(\d+) (?:photograph|file)", node.text or "")]
+    learned, bare, test = (len(prepared.part(*parts)) for parts in (("train", "val"), ("unlabelled",), ("test",)))
+    images = len(prepared.records)
+    assert numbers[:3] == [images + 2, 2, images] and sum(numbers[3:]) == images
+    assert sorted(numbers[3:]) == sorted([learned, bare, 1, test - 1])
+    cohort = read_cohort(read_evidence(run), data)
+    assert sum(row[1] for row in beside(cohort, read_evidence(run))["rows"][:4]) == images
+
+
+@pytest.mark.parametrize("split", ["all", "val"])
+def test_the_flow_adds_up_whatever_part_was_evaluated(grader_run, tmp_path, split):
+    run = shutil.copytree(grader_run, tmp_path / "run")
+    foveal.evaluate(run, split=split)
+    own = read_evidence(run)
+    found = [line for lines in steps(own, own)[1:3] for side in lines for line in side]
+    there, *numbers = [int(number) for line in found for number in re.findall(r"^(\d+) photograph", line)]
+    assert there == sum(numbers) == sum(part["images"] for part in own.card["counts"].values())
+
+
 def test_the_data_sheet_warns_where_so_many_labels_are_doubted_that_the_grader_is_wrong(grader_run):
     own = read_evidence(grader_run)
     rows = own.predictions[own.predictions["split"] != "train"].dropna(subset="label")
@@ -116,6 +148,26 @@ def corrected(grader_run, phantom_set, tmp_path):
         foveal.correct(data, name, new=str((label + 1) % 5), why="second look")
     foveal.evaluate(run, on=data)
     return run, data
+
+
+def test_labels_that_reviewers_made_are_counted_where_the_figures_are(grader_run, phantom_set, tmp_path):
+    run, data = shutil.copytree(grader_run, tmp_path / "run"), shutil.copytree(phantom_set, tmp_path / "clinic")
+    test = open_prepared(data).part("test")[["id", "label"]]
+    news = [(int(label) + k) % 5 for k, label in enumerate(test["label"][:3])]  # the first is confirmed
+    table = test[:3].assign(new=news, who="K", why=["", "", "seen"])[["id", "new", "who", "why"]]
+    table.to_csv(tmp_path / "reviews.csv", index=False)
+    foveal.correct(data, test["id"].iloc[3], new=str((test["label"].iloc[3] + 1) % 5), why="a panel")
+    before = read_json(foveal.evaluate(run, on=data))
+    foveal.correct(data, reviews=str(tmp_path / "reviews.csv"))
+    after = read_json(foveal.evaluate(run, on=data))
+    assert "reviewed" not in before["about"] and after["about"]["reviewed"] == 3
+    told = [told for told in warnings(after) if f"3 of the {len(test)} " in told]
+    assert len(told) == 1
+    documents = foveal.document(run, on=data)
+    for page in (foveal.report(run, on=data), documents / "stard-ai.md"):
+        assert page.read_text(encoding="utf-8").count(f"3 of the {len(test)} ") == 1
+    (data / "reviewed.csv").unlink()  # of later reviews, which replaced it: only confirmations are forgotten
+    assert read_json(foveal.evaluate(run, on=data))["about"]["reviewed"] == 2
 
 
 def sheet_of(*args, **options):

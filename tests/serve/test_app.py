@@ -189,7 +189,7 @@ def test_pictures_maps_and_similar_cases(browsing, looking_run, phantom_set, pho
     drawn = cv2.imdecode(np.frombuffer(photographs["3.png"], np.uint8), cv2.IMREAD_COLOR)
     wide = cv2.copyMakeBorder(cv2.resize(drawn, (1500, 1500)), 0, 0, 250, 250, cv2.BORDER_CONSTANT)
     data = cv2.imencode(".jpg", wide)[1].tobytes()
-    real, passes, raised = Predictor.answer, [], [1]
+    real, passes, raised, cell = Predictor.answer, [], [1], [3, 2]
 
     def marked(model, images, want):
         passes.append(want)
@@ -197,7 +197,7 @@ def test_pictures_maps_and_similar_cases(browsing, looking_run, phantom_set, pho
         if answers.maps is None:
             return answers
         places = np.zeros((len(images), 8, 8), np.float32)
-        places[:, 3, 2] = raised[0]
+        places[:, *cell] = raised[0]
         assert len(answers.maps) == len(images)
         return answers._replace(maps=places)
 
@@ -213,6 +213,9 @@ def test_pictures_maps_and_similar_cases(browsing, looking_run, phantom_set, pho
     assert (
         flat["heat"] is None and flat["heat_at_border"] is False and picture_of(flat["picture"]).shape == picture.shape
     )
+    raised[0], cell[:] = 1, [0, 0]  # only the corner outside the retina does
+    (corner,) = sent(client, [("c.jpg", data)], params={"pictures": True}).json()["answers"]
+    assert corner["heat"] is None and corner["heat_at_border"] is False
     assert len(answer["similar"]) == 4
     likeness = [case["similarity"] for case in answer["similar"]]
     assert likeness == sorted(likeness, reverse=True) and max(likeness) <= 1

@@ -56,7 +56,7 @@ def test_corrections_are_applied_and_confirmations_counted(reviewed, data):
     assert "ungradable" in records["flags"][2]
     row = pd.read_csv(data / "corrections.csv", dtype=str).iloc[0]
     assert (row["id"], row["old"], row["new"]) == (records["id"][0], str(labels[0]), str(new))
-    assert (row["who"], row["why"]) == ("K", "seen") and row["when"].endswith("+00:00")
+    assert (row["who"], row["why"]) == ("K", "reviewed: seen") and row["when"].endswith("+00:00")
     before = (data / "corrections.csv").read_bytes()
     assert reviewed()[1]["result"].tolist() == ["already so"] * 3 + ["no image"]
     assert (data / "corrections.csv").read_bytes() == before

@@ -75,6 +75,17 @@ def test_reviewed_photographs_are_kept_without_headers_and_can_be_prepared(brows
     assert len(records) == 4 and pd.isna(unlabelled["label"]) and "ungradable" in unlabelled["flags"]
 
 
+def test_a_reviewer_named_like_a_formula_is_kept_as_text(serving, photographs, tmp_path):
+    folder = tmp_path / "kept"
+    for k in (0, 1):  # the second server reads what the first has written
+        with TestClient(serving(keep_images=str(folder)), base_url="http://127.0.0.1") as client:
+            reviewing(client, photographs[f"{k}.jpg"], f"{k}.jpg", "image/jpeg", k + 1, ("=cmd|calc", "-K")[k])
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    assert table["reviewer"].tolist() == ["'=cmd|calc", "'-K"]
+    records = open_prepared(foveal.prepare(folder, out=tmp_path / "set", size=32)).records.set_index("id")
+    assert records.loc[table["image"].str.removesuffix(".jpg"), "label"].tolist() == [1, 2]
+
+
 def test_the_set_of_kept_photographs_takes_later_reviews(browsing, photographs, tmp_path):
     client = browsing(keep_images=str(tmp_path / "kept"), reviews=str(tmp_path / "reviews.sqlite"))
     digests = [reviewing(client, photographs[f"{k}.jpg"], f"{k}.jpg", "image/jpeg", k) for k in range(3)]
