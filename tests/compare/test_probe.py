@@ -136,6 +136,14 @@ def test_the_same_probe_twice_says_the_same(phantom_set):
     assert one.equals(two)
 
 
+def test_all_encoders_see_images_of_one_size(phantom_set, looking_run, capsys):
+    for inits, size in ((("random", str(looking_run)), 64), (("random",), 32)):
+        foveal.probe(phantom_set, init=inits, encoder="resnet10t")
+        assert capsys.readouterr().out.count(f"at {size} px") == len(inits) + 1  # and in the title of the table
+    given = foveal.probe(phantom_set, init=("random", str(looking_run)), encoder="resnet10t", image_size=64)
+    assert foveal.probe(phantom_set, init=("random", str(looking_run)), encoder="resnet10t").equals(given)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "named"),
     [
