@@ -152,6 +152,9 @@ def test_one_group_has_no_interval():
 def test_a_figure_that_no_resample_moves_has_no_interval_and_no_noise():
     entry = Resampling(np.arange(20), 100, 0).entry(1.0, np.ones(100), 20)
     assert entry["low"] is entry["high"] is entry["noise"] is None
+    labels = np.arange(60) % 3  # one class is always missed, and thirds are rounded
+    entry = Resampling(np.arange(60)).of_grades(metrics.balanced_accuracy, labels, labels % 2, 3)
+    assert entry["value"] == pytest.approx(2 / 3) and entry["low"] is entry["high"] is entry["noise"] is None
     share = Resampling(np.arange(20), 100, 0).entry(1.0, np.ones(100), 20, share_of=np.ones(20, bool))
     assert share["low"] == pytest.approx(0.025 ** (1 / 20)) and share["noise"] is None
 
