@@ -14,6 +14,7 @@ import torch
 
 from foveal import checkpoint
 from foveal.errors import FovealError
+from foveal.files import read_json, write_json
 from foveal.fundus.preparation import at_size
 from foveal.given import PREFIX
 from foveal.nets.encoder import OWN, timm_options
@@ -21,6 +22,7 @@ from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that timm looks for
+KEPT = ("num_classes", "fixed_input_size", "pool_size", "first_conv", "classifier", "interpolation", "crop_pct")
 TOLERANCE = 1e-6  # relative, of features in float64: in float32, rounding differences grow too large in deep networks
 FEW = 8  # images on which features are compared
 
@@ -28,7 +30,7 @@ FEW = 8  # images on which features are compared
 def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> str:
     """Write the only grader's encoder; returns how to load it, or why only Foveal can. images: uint8 [n, S, S, C]."""
     import timm
-    from timm.models import save_for_hf
+    from timm.models._hub import save_config_for_hf
 
     encoder, name = predictor.grader.encoder, read_model(predictor.run)["encoder"]
     checkpoint.save_weights(encoder, folder / WEIGHTS)
@@ -39,11 +41,14 @@ def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> str
     shown = {"input_size": (channels, side, side), "mean": predictor.input.mean, "std": predictor.input.std}
     try:
         network = timm.create_model(checkpoint_path=str(folder / WEIGHTS), **options)
-        save_for_hf(network, str(folder), {"pretrained_cfg": shown | {"crop_pct": 1.0}}, safe_serialization=True)
+        save_config_for_hf(network, str(folder / CONFIG), {"pretrained_cfg": shown | {"crop_pct": 1.0}})
     except (RuntimeError, ValueError) as error:
         (folder / CONFIG).unlink(missing_ok=True)
         why = str(error).splitlines()[0]
         return f"timm.create_model cannot load it by itself: {why}; load it with --init {WEIGHTS}"
+    config = read_json(folder / CONFIG)  # what else it says is of timm's own weights: their tag, licence and paper
+    kept = {key: value for key, value in config["pretrained_cfg"].items() if key in (*shown, *KEPT)}
+    write_json(folder / CONFIG, config | {"pretrained_cfg": kept})
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True)
     few = torch.from_numpy(at_size(images[:FEW], side)).permute(0, 3, 1, 2).double() / 127.5 - 1
     with torch.no_grad():
