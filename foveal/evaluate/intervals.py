@@ -97,10 +97,16 @@ class Resampling:
         labels, grades: int [n], true and given, from 0 to K - 1, in the order of `units`. classes: K.
         """
         labels, grades = np.asarray(labels), np.asarray(grades)
+        self._check(labels, grades)
         value, drawn = self.graded(metric, labels, grades, classes)
         if metric in KAPPAS and len(np.unique(labels)) < 2:
             value = math.nan
         return self.entry(value, drawn, len(labels))
+
+    def _check(self, *columns: ArrayLike) -> None:
+        if wrong := [np.shape(column) for column in columns if np.shape(column) != self.units.shape]:
+            what = f"an array is {[*wrong[0]]}, but the units are {[*self.units.shape]}"
+            raise FovealError("option.value", what, expected="a value for each unit, in the same order")
 
     def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, np.ndarray]:
         """sum(above) / sum(below), both [n], and its value in every resample [R]; nan if the denominator is 0."""
@@ -115,6 +121,7 @@ class Resampling:
         is_share: values are 0 or 1, so the entry is a share; FovealError for others.
         """
         own = np.ones(len(values), bool) if chosen is None else chosen
+        self._check(values, own)
         if is_share and not np.isin(np.asarray(values)[own], (0, 1)).all():
             raise FovealError("option.value", "is_share needs values that are 0 or 1", fix="leave out is_share")
         found = self.ratio(np.where(own, values, 0), own)

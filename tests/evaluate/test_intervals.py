@@ -210,3 +210,15 @@ def test_units_may_have_any_numbers_or_names(units):
     resampling = Resampling(units, 50)
     assert resampling.weights.shape == (3, 50) and resampling.groups == 3
     assert resampling.mean([1, 0, 1, 1]) == Resampling([2, 0, 1, 0], 50).mean([1, 0, 1, 1])
+
+
+def test_arrays_of_another_length_than_the_units_are_refused(refuses):
+    resampling = Resampling(np.arange(20))
+    for wrong in (
+        lambda: resampling.mean(np.ones(19)),
+        lambda: resampling.mean(np.ones(20), np.ones(19, bool)),
+        lambda: resampling.of_grades(metrics.accuracy, np.zeros(19, int), np.zeros(19, int), 2),
+        lambda: resampling.of_grades(metrics.accuracy, np.zeros(20, int), np.zeros(19, int), 2),
+    ):
+        with refuses("option.value", 19, 20):
+            wrong()
