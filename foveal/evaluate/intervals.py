@@ -128,10 +128,7 @@ class Resampling:
         return self.entry(*found, int(own.sum()), share_of=own if is_share else None)
 
     def interval(self, value: float, drawn: np.ndarray) -> tuple[float, float]:
-        """The 95 % interval of a metric or a difference from its resamples [R]: BCa, widened for few groups.
-
-        nan without a value, for a single group, if over 10 % of the resamples have no value, or if all are equal.
-        """
+        """The 95 % interval of a metric or difference from its resamples [R]: BCa, widened for few groups; or nan."""
         valid = ~np.isnan(drawn)
         groups, found = self.groups, drawn[valid]
         if math.isnan(value) or groups < 2 or valid.sum() < 0.9 * len(drawn) or not len(found):

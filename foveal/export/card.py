@@ -51,9 +51,8 @@ def write_card(said: dict[str, Any], loads: dict[str, str], run: Path, folder: P
     """
     write_json(folder / ABOUT, said)
     networks = counted(len(said.get("members") or [1]), "network")
-    license = timm_card(said["encoder"]).license if said.get("init") == "imagenet" else None
-    contents = said | {"networks": networks, "loads": loads, "power": POWER, "license": license}
-    contents["hub"] = (folder / CONFIG).is_file()
+    contents = said | {"networks": networks, "loads": loads, "power": POWER, "hub": (folder / CONFIG).is_file()}
+    contents["license"] = timm_card(said["encoder"]).license if said.get("init") == "imagenet" else None
     write_text(folder / "README.md", render("README.md", **contents) + "\n")
     write_table(folder / "seen.csv", read_seen(str(run)).assign(id="", set="", path="", patient=""))
     write_text(folder / "requirements.txt", render("requirements.txt", version_of=version_of, version=VERSION))

@@ -8,13 +8,13 @@ same features with these weights.
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from foveal import checkpoint
 from foveal.errors import FovealError
-from foveal.files import read_json, write_json
 from foveal.fundus.preparation import at_size
 from foveal.given import PREFIX
 from foveal.nets.encoder import OWN, timm_options
@@ -22,7 +22,7 @@ from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that timm looks for
-KEPT = ("num_classes", "fixed_input_size", "pool_size", "first_conv", "classifier", "interpolation", "crop_pct")
+KEPT = ("architecture", "input_size", "classifier", "first_conv")  # all else is of timm's own weights: tag, licence
 TOLERANCE = 1e-6  # relative, of features in float64: in float32, rounding differences grow too large in deep networks
 FEW = 8  # images on which features are compared
 
@@ -40,15 +40,13 @@ def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> str
     options = timm_options(name, channels, side)
     shown = {"input_size": (channels, side, side), "mean": predictor.input.mean, "std": predictor.input.std}
     try:
-        network = timm.create_model(checkpoint_path=str(folder / WEIGHTS), **options)
+        network: Any = timm.create_model(checkpoint_path=str(folder / WEIGHTS), **options)
+        network.pretrained_cfg = {key: value for key, value in network.pretrained_cfg.items() if key in KEPT}
         save_config_for_hf(network, str(folder / CONFIG), {"pretrained_cfg": shown | {"crop_pct": 1.0}})
     except (RuntimeError, ValueError) as error:
         (folder / CONFIG).unlink(missing_ok=True)
         why = str(error).splitlines()[0]
         return f"timm.create_model cannot load it by itself: {why}; load it with --init {WEIGHTS}"
-    config = read_json(folder / CONFIG)  # what else it says is of timm's own weights: their tag, licence and paper
-    kept = {key: value for key, value in config["pretrained_cfg"].items() if key in (*shown, *KEPT)}
-    write_json(folder / CONFIG, config | {"pretrained_cfg": kept})
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True)
     few = torch.from_numpy(at_size(images[:FEW], side)).permute(0, 3, 1, 2).double() / 127.5 - 1
     with torch.no_grad():

@@ -1,7 +1,6 @@
 """Classifiers on frozen features: nearest neighbours, ridge regression in closed form, and logistic regression.
 
-They take features [n, D] and labels (0 to K - 1) of `known` images, and features [m, D] of those to classify: `asked`.
-All are tensors or NumPy arrays.
+They take tensors or NumPy arrays: features [n, D] and labels (0 to K - 1) of `known` images, and [m, D] of `asked`.
 """
 
 import math

@@ -153,9 +153,8 @@ def model_beside(file: Path) -> dict[str, Any]:
 def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     """Mean and standard deviation (0-1) that belong to the starting weights.
 
-    In this order: the JSON of a run; what a program's network has, or 0.5 with a message; the tag of a timm name
-    (vit_small_patch16_224.dino); the JSON of Hugging Face or timm beside the file; the layout, with a message where it
-    is an assumption; timm's card.
+    In this order: the JSON of a run; the tag of a timm name (vit_small_patch16_224.dino); the JSON of Hugging Face or
+    timm beside the file; the layout; timm's card, or that of a program's network. What is assumed is said.
     """
     usual, file = normalisation_of(name, channels), None if init in ("random", "imagenet") else file_of(init)
     model = model_beside(file) if file else {}

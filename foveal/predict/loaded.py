@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = "str | Path | Image.Image | np.ndarray | torch.Tensor"
 Item = Path | Image.Image | np.ndarray  # arrays are uint8 [h, w, 3 or 1] here
-PIXELS = "uint8 from 0 to 255, or float from 0 to 1"
 ARRAYS = "[h, w, 3] RGB, [h, w] grey, [n, h, w, 3] or [n, h, w]"
 TENSORS = "[3, h, w] or [n, 3, h, w]"
 
@@ -70,15 +69,13 @@ class LoadedGrader:
     def predict(self, images: Picture | Iterable[Picture]) -> pd.DataFrame:
         """Grade photographs; returns one row each, in the same order, with the columns of predictions.csv.
 
-        images: one of these, or an iterable of them (they can be mixed):
+        images: one of these, or an iterable of them (they can be mixed); pixels are uint8, or float from 0 to 1:
 
         - str, Path: file, folder, zip archive, list (.csv), pattern or prepared set, as for `foveal predict`; a file
           that is given twice gets one row
         - PIL.Image: any mode; rotated upright according to its EXIF data
         - numpy.ndarray: [h, w, 3] RGB, [h, w] grey, [n, h, w, 3], or [n, h, w] grey if n is not 3
         - torch.Tensor: [3, h, w] RGB, or [n, 3, h, w], on any device
-
-        Arrays and tensors are uint8, or float from 0 to 1, which is rounded to uint8.
 
         Pictures in memory are named "image 0", "image 1" and so on. They get the same result as a file with these
         pixels, except that large JPEG files are decoded at a reduced size, which can change probabilities slightly.
@@ -155,7 +152,7 @@ def _of_array(array: np.ndarray) -> list[Item]:
         array = np.rint(255 * array).astype(np.uint8)
     if array.dtype != np.uint8:
         fix = "leave out the normalisation: Foveal adds it" if array.dtype.kind == "f" else "convert them to uint8"
-        raise FovealError("image.array", f"the pixels are {array.dtype}", expected=PIXELS, fix=fix)
+        raise FovealError("image.array", f"the pixels are {array.dtype}", expected="uint8, or float 0 to 1", fix=fix)
     are_grey = array.ndim == 3 and array.shape[0] != 3 and array.shape[-1] > 4  # not [3, h, w] or RGBA
     array = array[..., None] if array.ndim == 2 or are_grey else array
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
