@@ -199,7 +199,7 @@ def prepare(
     val: float = 0.15,
     test: float = 0.2,
     labelled: int = 0,
-    unlabelled: int = 0,
+    unlabelled: int | bool = 0,
     accept_moves: bool = False,
     seed: int = 0,
     ray: str = '',

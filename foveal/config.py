@@ -113,7 +113,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if isinstance(value, Given):
         return value
     if origin in (typing.Union, types.UnionType):
-        return None if value is None else _convert(value, next(a for a in arguments if a is not type(None)), where)
+        hints = [each for each in arguments if each is not type(None)]
+        return None if value is None else _convert(value, type(value) if type(value) in hints else hints[0], where)
     if origin is tuple:
         items = [value] if isinstance(value, str | os.PathLike) else list(value)
         item_hints = [arguments[0]] * len(items) if arguments[-1] is Ellipsis else list(arguments)

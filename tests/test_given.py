@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -126,6 +127,15 @@ def test_an_encoder_is_a_copy_and_knows_its_width(refuses):
     net.pretrained_cfg = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
     assert normalisation_of(Given(net), 3) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert normalisation_of(Given(net), 1) == ((0.5,), (0.5,))
+
+
+def test_a_network_of_timm_inside_another_gets_images_as_timm_normalises_them(capsys):
+    network = timm.create_model("resnet10t", num_classes=0)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    bare, inside = (np.stack(list(foveal.embed(each, images)["vector"])) for each in (network, nn.Sequential(network)))
+    assert np.array_equal(bare, inside) and "pretrained_cfg" not in capsys.readouterr().out
+    foveal.embed(Net(), images)
+    assert capsys.readouterr().out.count("pretrained_cfg") == 1
 
 
 @pytest.mark.parametrize("kind", ["arrays", "list", "pillow", "tensor", "unit", "dataset"])

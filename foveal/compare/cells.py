@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from foveal.compare.options import EACH, CompareConfig, epochs_for
-from foveal.compare.probe import PENALTIES, best_penalty, judged_part
+from foveal.compare.probe import PENALTIES, best_penalty, common_size, judged_part
 from foveal.console import hushed, say
 from foveal.errors import FovealError
 from foveal.files import replacing, write_table
@@ -21,7 +21,7 @@ from foveal.nets.probes import logistic_regression
 from foveal.page.words import counted
 from foveal.predict.features import encode
 from foveal.predict.predictor import Predictor
-from foveal.runs import Run, read_model
+from foveal.runs import Run
 from foveal.sets.held_out import check_sources
 from foveal.sets.leaks import TAUGHT, find_seen, refuse_seen
 from foveal.sets.loader import ImageStore
@@ -96,16 +96,10 @@ def refuse_grades_of(prepared: PreparedSet, names: Sequence[str], init: str, see
             say(f"{init} has seen {counted(shown, 'photograph')} of {name}, without their grades")
 
 
-def common_size(config: CompareConfig, prepared: PreparedSet) -> int:
-    """The common image size of a comparison, in pixels: that of the first run, else of the prepared images."""
-    runs = [init for init in config.init if (Path(init) / "model.json").is_file()]
-    return read_model(Path(runs[0]))["image_size"] if runs else prepared.size
-
-
 def task_of(config: CompareConfig, init: str, prepared: PreparedSet, device: torch.device, **options: Any) -> Task:
     """The task of fine-tuning these starting weights; FovealError if they do not fit."""
     options = {"out": config.out, "encoder": config.encoder, "device": str(device), **options}
-    size = common_size(config, prepared)
+    size = common_size(config.init, prepared)
     return set_up(TrainConfig(data=(prepared.path,), init=init, image_size=size, **options), prepared, device)
 
 
@@ -177,7 +171,7 @@ def features_of(
     network = cell.repetition if cell.init == "random" else 0  # each repetition draws new random weights
     file = config.out / "features" / f"{_name(cell.init)}-{network}.npz"
     if not file.is_file():
-        size = common_size(config, prepared)
+        size = common_size(config.init, prepared)
         encoder, spec = frozen_encoder(cell.init, config.encoder, size, prepared, config.seed + network, device)
         records = prepared.part("train", "val", "test")
         found = encode(encoder, ImageStore([(prepared, records)]), spec, device).cpu().numpy()

@@ -19,8 +19,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from foveal.compare.cells import Cell, common_size, refuse_grades_of, repetitions, run_cell, sources_held_out, task_of
+from foveal.compare.cells import Cell, refuse_grades_of, repetitions, run_cell, sources_held_out, task_of
 from foveal.compare.options import EACH, CompareConfig, share_of
+from foveal.compare.probe import common_size
 from foveal.compare.tables import Judge, means, show, tabulate
 from foveal.config import to_toml
 from foveal.console import progress_bar, say
@@ -66,7 +67,7 @@ def _compare(
     sides = repetitions(prepared, config)
     hashes = {str(prepared.path): prepared.card["content_hash"]}
     hashes |= {init: init if init in ("random", "imagenet") else sha256_of(file_of(init)) for init in config.init}
-    size, about = common_size(config, prepared), config.out / "provenance.json"
+    size, about = common_size(config.init, prepared), config.out / "provenance.json"
     known = read_json(about) if about.is_file() else {}
     before = int(known.get("image_size", known.get("data", {}).get("the image size", size)))  # the latter: version 0.1
     if before != size:

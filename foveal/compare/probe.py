@@ -26,6 +26,7 @@ from foveal.files import check_file, write_table
 from foveal.nets.probes import logistic_regression, nearest_neighbours
 from foveal.page.render import print_template
 from foveal.predict.features import encode
+from foveal.runs import read_model
 from foveal.sets.leaks import read_seen, refuse_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, open_prepared
@@ -48,7 +49,7 @@ class ProbeConfig:
     init: tuple[str, ...] = ("imagenet",)
     # Network for random, imagenet and files: any timm model or one of Foveal's; auto is tf_efficientnet_lite0.
     encoder: str = "auto"
-    # Image size in pixels; 0 uses the size of the run, else of the prepared images.
+    # Image size in pixels, the same for all encoders. 0 uses that of the first run, else of the prepared images.
     image_size: int = 0
     # Number of nearest neighbours that vote.
     neighbours: int = 20
@@ -80,10 +81,10 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
         refuse_seen(prepared, read_seen(init), f"the training images of {init}", config.allow_leaks)
     labels, owned = parts[judged]["label"].to_numpy(np.int64), owners(parts[judged]["group"], parts[judged]["id"])
     resampling = Resampling(np.unique(owned, return_inverse=True)[1], RESAMPLES, config.seed)
-    rows: list[dict[str, Any]] = []
+    size, rows = config.image_size or common_size(config.init, prepared), list[dict[str, Any]]()
     first: dict[tuple[str, str], tuple[float, np.ndarray]] = {}  # of the first encoder, with which others are compared
     for init in config.init:
-        encoder, spec = frozen_encoder(init, config.encoder, config.image_size, prepared, config.seed, device)
+        encoder, spec = frozen_encoder(init, config.encoder, size, prepared, config.seed, device)
         seen = {part: (encode(encoder, ImageStore([(prepared, records)]), spec, device),
                        torch.tensor(records["label"].to_numpy(np.int64), device=device))
                 for part, records in parts.items() if len(records)}  # fmt: skip
@@ -99,12 +100,18 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     names = [metric.replace("_", " ") for metric in table["metric"].unique()]
     of_each = [list(own) for _, own in groupby(rows, lambda row: (row["init"], row["readout"]))]
-    print_template("probed.txt", rows=of_each, names=names, known=len(parts["train"]), judged=judged)
+    print_template("probed.txt", rows=of_each, names=names, known=len(parts["train"]), judged=judged, size=size)
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         write_table(config.out, table)
         say(f"table: {config.out}")
     return table
+
+
+def common_size(inits: Sequence[str], prepared: PreparedSet) -> int:
+    """The common image size of a comparison, in pixels: that of the first run, else of the prepared images."""
+    runs = [init for init in inits if (Path(init) / "model.json").is_file()]
+    return read_model(Path(runs[0]))["image_size"] if runs else prepared.size
 
 
 def judged_part(prepared: PreparedSet) -> str:

@@ -24,7 +24,7 @@ from foveal.errors import FovealError
 from foveal.evaluate.difference import describe, paired_difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
-from foveal.files import read_json, write_json, write_table, write_text
+from foveal.files import json_ready, read_json, write_json, write_table, write_text
 from foveal.page.words import value_with_interval
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import read_predictions
@@ -197,4 +197,4 @@ def compare_rounds(out: Path, runs: list[Path]) -> None:
     show_table(f"Test part: {len(tests[0])} held-out images (95 % intervals)", ["", *metrics], rows)
     for row in found[1:]:
         say(f"{row['name']} compared with before: {describe(row['difference'])}")
-    write_json(out / "pseudolabel.json", found)
+    write_json(out / "pseudolabel.json", json_ready(found))

@@ -18,7 +18,7 @@ from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.evaluate.columns import measure_subgroup
 from foveal.evaluate.curves import roc_area
-from foveal.evaluate.intervals import RESAMPLES, Figure, Resampling
+from foveal.evaluate.intervals import EQUAL, RESAMPLES, Figure, Resampling
 from foveal.evaluate.operating import calls_of, severity
 from foveal.files import json_ready, read_json, sha256_of, write_json, write_table
 from foveal.page.render import print_template
@@ -32,6 +32,7 @@ from foveal.sets.splits import group_codes
 FILE = "comparison.json"
 WEIGHTS = "best.pt"
 COMPARED = ("quadratic_kappa", "accuracy", "sensitivity", "specificity", "referable_auc")
+ALIKE = 6  # groups: that so many change in one direction by chance has a probability below 5 % (sign test)
 SHOWN = ("id", "group", "label", "old_grade", "new_grade", "old_referable", "new_referable")
 
 
@@ -67,10 +68,15 @@ def paired_difference(
 
 
 def difference(first: Figure, second: Figure, resampling: Resampling) -> dict[str, Any]:
-    """value, low, high and answer of the second metric minus the first."""
-    value = second[0] - first[0]
-    low, high = resampling.interval(value, second[1] - first[1])
-    return {"value": value, "low": low, "high": high, "answer": answer(low, high)}
+    """value, low, high and answer of the second metric minus the first; low and high are nan without an interval.
+
+    Then the answer is cannot tell, unless `ALIKE` groups or more make the same difference in every resample.
+    """
+    value, drawn = second[0] - first[0], second[1] - first[1]
+    low, high = resampling.interval(value, drawn)
+    alike = resampling.groups >= ALIKE and np.ptp(drawn) <= EQUAL  # False if a resample has no value
+    ends = (value - EQUAL, value + EQUAL) if alike else (low, high)
+    return {"value": value, "low": low, "high": high, "answer": answer(*ends)}
 
 
 def answer(low: float, high: float) -> str:

@@ -34,6 +34,7 @@ MOST_SKEWED = 10_000  # groups: with more, skewness is negligible (it falls with
 Metric = Callable[[np.ndarray], np.ndarray]  # of confusion matrices
 Figure = tuple[float, np.ndarray]  # the value of a metric, and its resamples [R]
 KAPPAS = (metrics.quadratic_kappa, metrics.linear_kappa, metrics.unweighted_kappa)  # need labels of several grades
+EQUAL = 1e-12  # resamples that differ by less, or by this share of the value, differ by rounding alone
 MOST_BIAS = 1.9  # standard errors: keeps a value at the edge of its resamples within its own interval
 
 
@@ -96,10 +97,16 @@ class Resampling:
         labels, grades: int [n], true and given, from 0 to K - 1, in the order of `units`. classes: K.
         """
         labels, grades = np.asarray(labels), np.asarray(grades)
+        self._check(labels, grades)
         value, drawn = self.graded(metric, labels, grades, classes)
         if metric in KAPPAS and len(np.unique(labels)) < 2:
             value = math.nan
         return self.entry(value, drawn, len(labels))
+
+    def _check(self, *columns: ArrayLike) -> None:
+        if wrong := [np.shape(column) for column in columns if np.shape(column) != self.units.shape]:
+            what = f"an array is {[*wrong[0]]}, but the units are {[*self.units.shape]}"
+            raise FovealError("option.value", what, expected="a value for each unit, in the same order")
 
     def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, np.ndarray]:
         """sum(above) / sum(below), both [n], and its value in every resample [R]; nan if the denominator is 0."""
@@ -114,16 +121,19 @@ class Resampling:
         is_share: values are 0 or 1, so the entry is a share; FovealError for others.
         """
         own = np.ones(len(values), bool) if chosen is None else chosen
+        self._check(values, own)
         if is_share and not np.isin(np.asarray(values)[own], (0, 1)).all():
             raise FovealError("option.value", "is_share needs values that are 0 or 1", fix="leave out is_share")
         found = self.ratio(np.where(own, values, 0), own)
         return self.entry(*found, int(own.sum()), share_of=own if is_share else None)
 
     def interval(self, value: float, drawn: np.ndarray) -> tuple[float, float]:
-        """The 95 % interval of a metric from its resamples [R]: BCa, widened for few groups; nan if undefined."""
+        """The 95 % interval of a metric or difference from its resamples [R]: BCa, widened for few groups; or nan."""
         valid = ~np.isnan(drawn)
         groups, found = self.groups, drawn[valid]
-        if groups < 2 or valid.sum() < 0.9 * len(drawn) or not len(found):
+        if math.isnan(value) or groups < 2 or valid.sum() < 0.9 * len(drawn) or not len(found):
+            return math.nan, math.nan
+        if np.ptp(found) <= EQUAL * max(1, abs(value)):  # as for a perfect grader, or two that are identical
             return math.nan, math.nan
         below = ((found < value).mean() + (found <= value).mean()) / 2
         bias = float(np.clip(norm.ppf(below), -MOST_BIAS, MOST_BIAS))
@@ -135,11 +145,10 @@ class Resampling:
     def _acceleration(self, found: np.ndarray, valid: np.ndarray) -> float:
         """One sixth of the skewness of the groups' influence: the covariance of their counts with the metric over its
         valid resamples (Efron and Narasimhan 2020)."""
-        spread = float(found.std())
-        if not spread or len(self.weights) > MOST_SKEWED:
+        if len(self.weights) > MOST_SKEWED:
             return 0.0
         centred = np.zeros(len(valid), np.float32)
-        centred[valid] = (found - found.mean()) / spread
+        centred[valid] = (found - found.mean()) / found.std()
         influence = (self.weights @ centred).astype(float) / len(found)
         return float(((influence - influence.mean()) ** 3).sum() / 6)
 
@@ -153,17 +162,10 @@ class Resampling:
         same in every resample, so its interval is the exact one (Clopper and Pearson 1934), counting each group as one
         case. Other metrics that are equal in all resamples have no interval and no noise; nor have single groups.
         """
-        drawn = np.full_like(drawn, math.nan) if math.isnan(value) else drawn
         low, high = self.interval(value, drawn)
-        valid = drawn[~np.isnan(drawn)]
-        spread = 1.96 * math.sqrt(2) * float(valid.std()) if len(valid) >= max(1, 0.9 * len(drawn)) else math.nan
-        spread = spread or math.nan
-        if self.groups < 2:
-            low = high = spread = math.nan
-        elif share_of is not None and value in (0.0, 1.0):
+        spread = math.nan if math.isnan(low) else 1.96 * math.sqrt(2) * float(np.nanstd(drawn))
+        if self.groups > 1 and share_of is not None and value in (0.0, 1.0):
             edge = 0.025 ** (1 / max(1, len(np.unique(self.units[share_of]))))
             low, high = (edge, 1.0) if value == 1 else (0.0, 1 - edge)
-        elif math.isnan(spread):  # equal in all resamples, as for a perfect grader
-            low = high = math.nan
         found = {"value": float(value), "low": low, "high": high, "n": int(n), "noise": spread}
         return {key: None if isinstance(item, float) and math.isnan(item) else item for key, item in found.items()}

@@ -7,6 +7,7 @@ from typing import Any
 from foveal.config import read_toml
 from foveal.export.encoder import CONFIG
 from foveal.files import read_json, write_json, write_table, write_text
+from foveal.nets.encoder import timm_card
 from foveal.page.render import render
 from foveal.page.words import counted
 from foveal.predict.opened import ABOUT, FORMAT, record_of
@@ -51,6 +52,7 @@ def write_card(said: dict[str, Any], loads: dict[str, str], run: Path, folder: P
     write_json(folder / ABOUT, said)
     networks = counted(len(said.get("members") or [1]), "network")
     contents = said | {"networks": networks, "loads": loads, "power": POWER, "hub": (folder / CONFIG).is_file()}
+    contents["license"] = timm_card(said["encoder"]).license if said.get("init") == "imagenet" else None
     write_text(folder / "README.md", render("README.md", **contents) + "\n")
     write_table(folder / "seen.csv", read_seen(str(run)).assign(id="", set="", path="", patient=""))
     write_text(folder / "requirements.txt", render("requirements.txt", version_of=version_of, version=VERSION))

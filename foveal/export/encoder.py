@@ -8,6 +8,7 @@ same features with these weights.
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that timm looks for
+KEPT = ("architecture", "input_size", "classifier", "first_conv")  # all else is of timm's own weights: tag, licence
 TOLERANCE = 1e-6  # relative, of features in float64: in float32, rounding differences grow too large in deep networks
 FEW = 8  # images on which features are compared
 
@@ -28,7 +30,7 @@ FEW = 8  # images on which features are compared
 def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> str:
     """Write the only grader's encoder; returns how to load it, or why only Foveal can. images: uint8 [n, S, S, C]."""
     import timm
-    from timm.models import save_for_hf
+    from timm.models._hub import save_config_for_hf
 
     encoder, name = predictor.grader.encoder, read_model(predictor.run)["encoder"]
     checkpoint.save_weights(encoder, folder / WEIGHTS)
@@ -38,8 +40,9 @@ def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> str
     options = timm_options(name, channels, side)
     shown = {"input_size": (channels, side, side), "mean": predictor.input.mean, "std": predictor.input.std}
     try:
-        network = timm.create_model(checkpoint_path=str(folder / WEIGHTS), **options)
-        save_for_hf(network, str(folder), {"pretrained_cfg": shown | {"crop_pct": 1.0}}, safe_serialization=True)
+        network: Any = timm.create_model(checkpoint_path=str(folder / WEIGHTS), **options)
+        network.pretrained_cfg = {key: value for key, value in network.pretrained_cfg.items() if key in KEPT}
+        save_config_for_hf(network, str(folder / CONFIG), {"pretrained_cfg": shown | {"crop_pct": 1.0}})
     except (RuntimeError, ValueError) as error:
         (folder / CONFIG).unlink(missing_ok=True)
         why = str(error).splitlines()[0]

@@ -51,7 +51,6 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
     def judge(columns: np.ndarray, trees: int) -> dict[str, float]:
         given = _guessed(columns, labels, folds, trees, ordered)
         value, drawn = resampling.graded(metric, labels, given, classes)
-        # Not `entry`, which gives no interval for a perfect value: a perfect shortcut must be found.
         low, high = resampling.interval(value, drawn)
         return {"value": value, "low": low, "high": high}
 
@@ -75,8 +74,8 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
 
 
 def is_found(entry: dict[str, float], chance: float, luck: float | None) -> bool:
-    """Whether the whole interval is above chance, and the value above the best of shuffled labels."""
-    return entry["low"] > chance and (luck is None or entry["value"] > luck)
+    """Whether the whole interval is above chance, and the value above the best of shuffled labels; or if it is 1."""
+    return entry["value"] == 1 or (entry["low"] > chance and (luck is None or entry["value"] > luck))
 
 
 def _why_not(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray) -> str:

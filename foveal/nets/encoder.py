@@ -230,12 +230,18 @@ def takes_any_size(name: str) -> bool:
 
 def normalisation_of(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation (0-1) that the encoder expects: timm's for RGB, otherwise 0.5 and 0.5."""
-    card, own = timm_card(name), getattr(name.given, "pretrained_cfg", None) if isinstance(name, Given) else None
-    if channels == 3 and own:  # an object that timm has made
-        return tuple(own["mean"]), tuple(own["std"])
-    if card is None or channels != 3:
+    known = timm_card(name)
+    card = vars(known) if known else card_of_object(name) if isinstance(name, Given) else {}
+    if not card or channels != 3:
         return (0.5,) * channels, (0.5,) * channels
-    return tuple(card.mean), tuple(card.std)
+    return tuple(card["mean"]), tuple(card["std"])
+
+
+def card_of_object(name: Given) -> dict[str, Any]:
+    """The `pretrained_cfg` of a program's network, or of the first module in it that has one; {} if none has."""
+    modules = name.given.modules() if isinstance(name.given, nn.Module) else ()
+    cards = (getattr(module, "pretrained_cfg", None) or {} for module in modules)
+    return next((card for card in cards if {"mean", "std"} <= {*card}), {})
 
 
 def feature_size(encoder: Any) -> int:

@@ -1,11 +1,12 @@
 """Classifiers on frozen features: nearest neighbours, ridge regression in closed form, and logistic regression.
 
-They take features [n, D] and labels (0 to K - 1) of `known` images, and features [m, D] of those to classify: `asked`.
+They take tensors or NumPy arrays: features [n, D] and labels (0 to K - 1) of `known` images, and [m, D] of `asked`.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,15 +14,19 @@ from torch import Tensor
 from foveal.errors import FovealError
 from foveal.losses.precision import unit
 
+Features = Tensor | np.ndarray
 TEMPERATURE = 0.1  # votes have weights exp(cosine / 0.1), as in Wu et al. 2018 (https://arxiv.org/abs/1805.01978)
 PENALTIES = tuple(10.0**power for power in torch.linspace(-5, 1, 13).tolist())  # shares of the mean eigenvalue
 ROWS = 2048  # images to classify at a time, to limit memory
 
 
-def _check(known: Tensor, labels: Tensor, classes: int) -> None:
-    if labels.shape != known.shape[:1] or not labels.equal(labels.clamp(0, classes - 1)) or not known.isfinite().all():
+def _checked(known: Features, labels: Features, asked: Features, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    known, labels, asked = (each if isinstance(each, Tensor) else torch.tensor(each) for each in (known, labels, asked))
+    whole = labels.long().clamp(0, classes - 1)
+    if labels.shape != known.shape[:1] or (labels != whole).any() or not known.isfinite().all():
         what = f"labels {[*labels.shape]} are {labels.unique().tolist()[:9]}, or features are not finite numbers"
         raise FovealError("probe.input", what, expected=f"[{len(known)}] from 0 to {classes - 1}, finite features")
+    return known, whole, asked
 
 
 def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,9 +35,9 @@ def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
     return features.mean(0), spread.clamp_min(max(0.1 * float(spread.mean()), 1e-6))
 
 
-def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: int, count: int = 20) -> Tensor:
+def nearest_neighbours(known: Features, labels: Features, asked: Features, classes: int, count: int = 20) -> Tensor:
     """Scores [m, K]: votes of the `count` nearest known images by cosine, weighted by exp(cosine / 0.1)."""
-    _check(known, labels, classes)
+    known, labels, asked = _checked(known, labels, asked, classes)
     directions, parts = unit(known), []
     for part in asked.split(ROWS):
         weight, index = (unit(part).to(directions.dtype) @ directions.T).topk(min(count, len(known)), dim=1)
@@ -40,12 +45,12 @@ def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: in
     return torch.cat(parts)
 
 
-def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
+def ridge(known: Features, labels: Features, asked: Features, classes: int) -> Tensor:
     """Scores [m, K] of ridge regression on one-hot labels, in closed form on standardised features, in float64.
 
     Uses the penalty with the smallest leave-one-out error (Golub, Heath and Wahba 1979, eq. 1.4).
     """
-    _check(known, labels, classes)
+    known, labels, asked = _checked(known, labels, asked, classes)
     mean, spread = known.double().mean(0), known.double().std(0).clamp_min(1e-8)
     inputs, others = (known.double() - mean) / spread, (asked.double() - mean) / spread
     targets = F.one_hot(labels, classes).double()
@@ -70,7 +75,7 @@ def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
 
 
 def logistic_regression(
-    known: Tensor, labels: Tensor, asked: Tensor, classes: int, penalties: Sequence[float]
+    known: Features, labels: Features, asked: Features, classes: int, penalties: Sequence[float]
 ) -> Iterator[Tensor]:
     """Probabilities [m, K] by scikit-learn's logistic regression on standardised features, for one penalty at a time.
 
@@ -78,7 +83,7 @@ def logistic_regression(
     """
     from sklearn.linear_model import LogisticRegression
 
-    _check(known, labels, classes)
+    known, labels, asked = _checked(known, labels, asked, classes)
     mean, spread = mean_and_spread(known.cpu().double())
     inputs, others = ((part.cpu().double() - mean) / spread for part in (known, asked))
     if len(only := labels.unique()) == 1:  # scikit-learn fits two classes or more

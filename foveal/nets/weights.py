@@ -25,7 +25,7 @@ from foveal.errors import FovealError
 from foveal.files import read_json, sha256_of
 from foveal.given import Given
 from foveal.nets.checkpoints import read_contents
-from foveal.nets.encoder import FINE, normalisation_of, refuse_hub
+from foveal.nets.encoder import FINE, card_of_object, normalisation_of, refuse_hub
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
 from foveal.nets.hub import unreachable
 from foveal.nets.layouts import FLAT, IMAGENET, Found, Layout, Normalisation, find
@@ -154,16 +154,16 @@ def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     """Mean and standard deviation (0-1) that belong to the starting weights.
 
     In this order: the JSON of a run; the tag of a timm name (vit_small_patch16_224.dino); the JSON of Hugging Face or
-    timm beside the file; the layout, with a message where it is an assumption; timm's card.
+    timm beside the file; the layout; timm's card, or that of a program's network. What is assumed is said.
     """
-    usual = normalisation_of(name, channels)
-    if init in ("random", "imagenet"):
-        return usual
-    file = file_of(init)
-    model = model_beside(file)
+    usual, file = normalisation_of(name, channels), None if init in ("random", "imagenet") else file_of(init)
+    model = model_beside(file) if file else {}
     if "mean" in model:
         return tuple(model["mean"]), tuple(model["std"])
-    if channels != 3 or "." in name:
+    if isinstance(name, Given) and channels == 3 and not card_of_object(name):
+        other = "set encoder.pretrained_cfg = {'mean': …, 'std': …} for others"
+        say(f"{name}: images normalised with mean 0.5 and standard deviation 0.5; {other}")
+    if file is None or channels != 3 or "." in name:
         return usual
     layout, beside = _layout_at(file, file.stat().st_mtime_ns), file.with_name("preprocessor_config.json")
     theirs = file.name in IN_FOLDERS or layout.assumed or layout.name.startswith("Hugging Face")

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = "str | Path | Image.Image | np.ndarray | torch.Tensor"
 Item = Path | Image.Image | np.ndarray  # arrays are uint8 [h, w, 3 or 1] here
-ARRAYS = "uint8 [h, w, 3] RGB, [h, w] grey, [n, h, w, 3] or [n, h, w]"
-TENSORS = "uint8 [3, h, w] or [n, 3, h, w]"
+ARRAYS = "[h, w, 3] RGB, [h, w] grey, [n, h, w, 3] or [n, h, w]"
+TENSORS = "[3, h, w] or [n, 3, h, w]"
 
 
 def load(run: str | Path, *, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None,
@@ -69,19 +69,19 @@ class LoadedGrader:
     def predict(self, images: Picture | Iterable[Picture]) -> pd.DataFrame:
         """Grade photographs; returns one row each, in the same order, with the columns of predictions.csv.
 
-        images: one of these, or an iterable of them (they can be mixed):
+        images: one of these, or an iterable of them (they can be mixed); pixels are uint8, or float from 0 to 1:
 
         - str, Path: file, folder, zip archive, list (.csv), pattern or prepared set, as for `foveal predict`; a file
           that is given twice gets one row
         - PIL.Image: any mode; rotated upright according to its EXIF data
-        - numpy.ndarray: uint8 [h, w, 3] RGB, [h, w] grey, [n, h, w, 3], or [n, h, w] grey if n is not 3
-        - torch.Tensor: uint8 [3, h, w] RGB, or [n, 3, h, w], on any device
+        - numpy.ndarray: [h, w, 3] RGB, [h, w] grey, [n, h, w, 3], or [n, h, w] grey if n is not 3
+        - torch.Tensor: [3, h, w] RGB, or [n, 3, h, w], on any device
 
         Pictures in memory are named "image 0", "image 1" and so on. They get the same result as a file with these
         pixels, except that large JPEG files are decoded at a reduced size, which can change probabilities slightly.
         The column `answer` is graded, ungradable or unreadable; `reason` explains why there is no grade.
 
-        FovealError, before grading starts, if a path does not exist, or if pixels are not uint8.
+        FovealError, before grading starts, if a path does not exist, or if pixels are neither uint8 nor from 0 to 1.
         """
         single = isinstance(images, str | bytes | dict | Image.Image | np.ndarray) or _is_tensor(images)
         given: Any = images if isinstance(images, Iterable) and not single else [images]
@@ -148,10 +148,11 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _of_array(array: np.ndarray) -> list[Item]:
+    if array.dtype.kind == "f" and array.size and 0 <= array.min() <= array.max() <= 1:
+        array = np.rint(255 * array).astype(np.uint8)
     if array.dtype != np.uint8:
-        floats = "convert them to uint8: (255 * pixels).round().astype(numpy.uint8) if they range from 0 to 1"
-        fix = floats if array.dtype.kind == "f" else "convert them to uint8"
-        raise FovealError("image.array", f"the pixels are {array.dtype}", expected="uint8, 0 to 255", fix=fix)
+        fix = "leave out the normalisation: Foveal adds it" if array.dtype.kind == "f" else "convert them to uint8"
+        raise FovealError("image.array", f"the pixels are {array.dtype}", expected="uint8, or float 0 to 1", fix=fix)
     are_grey = array.ndim == 3 and array.shape[0] != 3 and array.shape[-1] > 4  # not [3, h, w] or RGBA
     array = array[..., None] if array.ndim == 2 or are_grey else array
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):

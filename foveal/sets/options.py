@@ -22,7 +22,7 @@ def number_or_all(words: list[str]) -> int | str:
     return int(text) if re.fullmatch(r"-?\d+", text) else text or ALL
 
 
-NumberOrAll = Annotated[int, tyro.constructors.PrimitiveConstructorSpec(
+NumberOrAll = Annotated[int | bool, tyro.constructors.PrimitiveConstructorSpec(
     nargs="*", metavar="[N]", instance_from_str=number_or_all,
     is_instance=lambda value: isinstance(value, int), str_from_instance=lambda value: [str(value)],
 )]  # fmt: skip
@@ -82,7 +82,8 @@ class PrepareConfig:
     test: float = 0.2
     # Number of training images that keep their label; the others become unlabelled. 0 keeps all labels.
     labelled: int = 0
-    # Maximum number of unlabelled images to keep; 0 keeps all. Without a number, all images count as unlabelled.
+    # Largest number of unlabelled images to keep; 0 keeps all. Without a number (in Python: unlabelled=True), every
+    # image counts as unlabelled, whatever its folder is called.
     unlabelled: NumberOrAll = 0
     # When a set grows, allow images to move between training, validation and test if copies or the source require it.
     accept_moves: bool = False
@@ -94,6 +95,8 @@ class PrepareConfig:
     ray: str = ""
 
     def __post_init__(self) -> None:
+        if isinstance(self.unlabelled, bool):
+            object.__setattr__(self, "unlabelled", ALL if self.unlabelled else 0)
         number = isinstance(self.unlabelled, int)  # of words after --unlabelled, one may have been meant as SOURCE
         shares = 0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1
         for given, right, expected in (

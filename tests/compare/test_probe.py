@@ -8,6 +8,8 @@ import foveal
 from foveal.compare import probe
 from foveal.nets.probes import PENALTIES, logistic_regression, nearest_neighbours, ridge
 
+PROBES = (nearest_neighbours, ridge, lambda *given: next(logistic_regression(*given, penalties=[0.1])))
+
 
 @pytest.fixture(scope="module")
 def blobs():
@@ -136,6 +138,14 @@ def test_the_same_probe_twice_says_the_same(phantom_set):
     assert one.equals(two)
 
 
+def test_all_encoders_see_images_of_one_size(phantom_set, looking_run, capsys):
+    for inits, size in ((("random", str(looking_run)), 64), (("random",), 32)):
+        foveal.probe(phantom_set, init=inits, encoder="resnet10t")
+        assert capsys.readouterr().out.count(f"at {size} px") == len(inits) + 1  # and in the title of the table
+    given = foveal.probe(phantom_set, init=("random", str(looking_run)), encoder="resnet10t", image_size=64)
+    assert foveal.probe(phantom_set, init=("random", str(looking_run)), encoder="resnet10t").equals(given)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "named"),
     [
@@ -149,10 +159,17 @@ def test_wrong_options_are_named(phantom_set, options, code, named, refuses):
         foveal.probe(phantom_set, encoder="small_conv", **options)
 
 
+@pytest.mark.parametrize("probe", PROBES)
+def test_arrays_of_numpy_get_the_scores_of_tensors(probe, blobs):
+    known, labels, asked, _ = blobs
+    grades = labels.numpy().astype(np.int32)
+    grades.flags.writeable = False  # as a column of pandas
+    scores = probe(known.numpy(), grades, asked.numpy(), 3)
+    assert torch.equal(scores, probe(known, labels, asked, 3))
+
+
 @pytest.mark.parametrize("wrong", [-1, 3])
-@pytest.mark.parametrize("probe", [
-    nearest_neighbours, ridge, lambda *given: next(logistic_regression(*given, penalties=[0.1])),
-])  # fmt: skip
+@pytest.mark.parametrize("probe", PROBES)
 def test_labels_outside_the_classes_are_refused(probe, wrong, refuses):
     labels = torch.tensor([0, 1, 2, 0])
     with refuses("probe.input", wrong):

@@ -16,7 +16,20 @@ def test_a_better_run_is_better_and_the_same_run_cannot_be_told(predictions):
     assert paired_difference(strong, weak)["accuracy"]["answer"] == "worse"
     same = paired_difference(weak, weak)
     assert all(value in describe(same) for value in ("accuracy +0.000", "cannot tell", "300"))
-    assert same["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0, "answer": "cannot tell"}
+    assert same["accuracy"]["value"] == 0 and np.isnan([same["accuracy"]["low"], same["accuracy"]["high"]]).all()
+
+
+@pytest.mark.parametrize(("ill", "of", "answer"), [(3, 60, "cannot tell"), (3, 3, "cannot tell"), (40, 60, "worse")])
+def test_a_difference_that_no_resample_moves_has_no_interval(predictions, tmp_path, ill, of, answer):
+    old = predictions(60, 1.0, seed=1)[:of]
+    old["label"] = old["grade"] = np.where(np.arange(of) < ill, 2, 0)
+    new = old.assign(grade=0)
+    for table in (old, new):
+        table["referable"] = (table["grade"] >= 2).astype(int)
+    found, _ = compare_with(new, old, (tmp_path / "new", tmp_path / "old"), Scale(list("01234"), True, 2))
+    lost = found["differences"]["sensitivity"]
+    assert lost["value"] == -1 and np.isnan([lost["low"], lost["high"]]).all() and lost["answer"] == answer
+    assert "sensitivity −1.000 (no interval)" in found["sentence"]
 
 
 def test_runs_on_other_images_labels_or_classes_are_not_compared(predictions, refuses):

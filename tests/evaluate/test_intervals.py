@@ -152,6 +152,9 @@ def test_one_group_has_no_interval():
 def test_a_figure_that_no_resample_moves_has_no_interval_and_no_noise():
     entry = Resampling(np.arange(20), 100, 0).entry(1.0, np.ones(100), 20)
     assert entry["low"] is entry["high"] is entry["noise"] is None
+    labels = np.arange(60) % 3  # one class is always missed, and thirds are rounded
+    entry = Resampling(np.arange(60)).of_grades(metrics.balanced_accuracy, labels, labels % 2, 3)
+    assert entry["value"] == pytest.approx(2 / 3) and entry["low"] is entry["high"] is entry["noise"] is None
     share = Resampling(np.arange(20), 100, 0).entry(1.0, np.ones(100), 20, share_of=np.ones(20, bool))
     assert share["low"] == pytest.approx(0.025 ** (1 / 20)) and share["noise"] is None
 
@@ -207,3 +210,15 @@ def test_units_may_have_any_numbers_or_names(units):
     resampling = Resampling(units, 50)
     assert resampling.weights.shape == (3, 50) and resampling.groups == 3
     assert resampling.mean([1, 0, 1, 1]) == Resampling([2, 0, 1, 0], 50).mean([1, 0, 1, 1])
+
+
+def test_arrays_of_another_length_than_the_units_are_refused(refuses):
+    resampling = Resampling(np.arange(20))
+    for wrong in (
+        lambda: resampling.mean(np.ones(19)),
+        lambda: resampling.mean(np.ones(20), np.ones(19, bool)),
+        lambda: resampling.of_grades(metrics.accuracy, np.zeros(19, int), np.zeros(19, int), 2),
+        lambda: resampling.of_grades(metrics.accuracy, np.zeros(20, int), np.zeros(19, int), 2),
+    ):
+        with refuses("option.value", 19, 20):
+            wrong()

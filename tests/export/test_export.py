@@ -298,6 +298,11 @@ def test_weights_load_in_timm_and_give_equal_features(phantom_set, tmp_path, enc
         ours = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
         assert torch.allclose(ours.double()(seen), features, rtol=1e-6, atol=1e-6)
     told = ours.pretrained_cfg
+    assert not {"tag", "license", "paper_ids", "origin_url", "test_input_size"} & {
+        *json.loads((out / "config.json").read_text())["pretrained_cfg"]
+    }
+    assert timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=5)(seen.float()).shape == (8, 5)
+    assert len({file.stat().st_mode for file in out.iterdir()}) == 1
     assert tuple(told["mean"]) == predictor.input.mean and tuple(told["input_size"]) == (3, side, side)
     assert 'timm.create_model("hf-hub:USER/NAME", pretrained=True)' in (out / "README.md").read_text()
     card = ModelCard.load(out / "README.md").data

@@ -69,7 +69,16 @@ def test_pictures_in_memory_have_the_rows_of_their_files(grader, photographs, pi
     expected = grader.predict(photographs).drop(columns="id")
     tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     pillow = [Image.open(file) for file in sorted(photographs.iterdir())]
-    for given in (pixels, list(pixels), tensor, list(tensor), pillow, [pixels[:2], tensor[2], pillow[3]]):
+    for given in (
+        pixels,
+        list(pixels),
+        tensor,
+        list(tensor),
+        tensor / 255,
+        pixels / 255,
+        pillow,
+        [pixels[:2], tensor[2], pillow[3]],
+    ):
         table = grader.predict(given)
         assert list(table["id"]) == [f"image {number}" for number in range(4)]
         pd.testing.assert_frame_equal(table.drop(columns="id"), expected)
@@ -118,8 +127,8 @@ def test_no_images_are_an_empty_table_with_all_columns(grader, pixels):
 @pytest.mark.parametrize(
     ("images", "code", "value"),
     [
-        (np.zeros((8, 8, 3)), "image.array", "float64"),
-        (torch.zeros(3, 8, 8), "image.array", "float32"),
+        (np.full((8, 8, 3), 2.0), "image.array", "float64"),
+        (torch.full((3, 8, 8), -1.0), "image.array", "float32"),
         (np.zeros((8, 8, 3), np.uint16), "image.array", "uint16"),
         (np.zeros((3, 8, 8), np.uint8), "image.array", "[3, 8, 8]"),
         (np.zeros((8, 8, 4), np.uint8), "image.array", "[8, 8, 4]"),

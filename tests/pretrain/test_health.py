@@ -12,6 +12,7 @@ from torch import nn
 
 import foveal
 from foveal.losses.ntxent import contrast_bounds, ntxent
+from foveal.page.render import print_template
 from foveal.pretrain import outcome, simclr, training
 from foveal.pretrain.faults import EXPLAINED, check_first, check_loss, explain_loss
 from foveal.pretrain.health import alignment, doubts_of, effective_rank, facts_of, look, uniformity, verdict
@@ -443,3 +444,14 @@ def test_the_last_look_is_not_repeated(phantom_set, tmp_path, monkeypatch):
     kept = json.loads((run / "health.json").read_text())
     assert len(examined) == 2 and kept["effective_rank"] == examined[-1]["effective_rank"]
     assert read_metrics(run)[-1]["effective_rank"] == pytest.approx(kept["effective_rank"])
+
+
+def test_two_probes_that_disagree_are_no_answer(capsys):
+    last = {"loss": 1.0, "images_per_second": 10.0, "data_wait": 0.1}
+    row = {"metric": "accuracy", "difference": 0.1, "difference_low": 0.05, "difference_high": 0.2, "n": 60}
+    told = []
+    for answers in (("better", "better"), ("better", "cannot tell")):
+        probed = [row | {"probe": name, "answer": said} for name, said in zip(("knn", "linear"), answers, strict=True)]
+        print_template("finished.txt", last=last, judgement="", reasons=[], fault=False, probed=probed, file="x")
+        told.append(capsys.readouterr().out.splitlines())
+    assert len(told[1]) == len(told[0]) + 1

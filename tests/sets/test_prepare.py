@@ -286,6 +286,9 @@ def test_disease_folders_are_a_pool_with_the_flag_alone(tmp_path, write_phantoms
     prepare(config)
     assert "no patient is known" in capsys.readouterr().out
     assert parse(PrepareConfig, "prepare", ["p", "--out", "d", "--unlabelled", "7"]).unlabelled == 7
+    by_function = foveal.prepare(tmp_path / "p", out=tmp_path / "f", size=16, fundus="yes", unlabelled=True)
+    assert open_prepared(by_function).records["sha256"].tolist() == records["sha256"].tolist()
+    assert open_prepared(by_function).part("unlabelled")["id"].tolist() == records["id"].tolist()
 
 
 @pytest.mark.parametrize("words", [["photos"], ["5", "7"], ["5", "photos"]])
