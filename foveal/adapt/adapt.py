@@ -139,7 +139,16 @@ def _by_grades(
     before = read(home, own)
     gain, error = loss_gained(grades_of, before[0], probabilities, groups)
     if len(np.unique(parts)) < 2 or gain <= error:
-        _refuse(gain, error, len(own))
+        loss = f"the log-loss on other patients by {-gain:+.3f}, with a standard error of {error:.3f}"
+        what = f"{counted(len(own), 'photograph')} change {loss}: no clear gain"
+        expected = f"more than {2 * len(own)} photographs, or a clinic for which this grader is less suited"
+        if gain > 0:  # that would show such a gain beyond its standard error
+            needed = math.ceil(1.1 * len(own) * (error / gain) ** 2)
+            expected = "more patients"
+            if needed > len(own):
+                expected = f"about {needed} photographs, if the gain stays the same"
+        fix = "use the grader as it is, or grade more photographs"
+        raise FovealError("adapt.too_few", what, expected=expected, fix=fix)
     fitted = fit_clinic(home, own, grades_of, groups)
     everything = read(fitted, raw)
     sets = np.array(fitted.sets(*everything), dtype=object)
@@ -154,18 +163,6 @@ def _by_grades(
              for row in [*rows, whole]]  # fmt: skip
     show_table("gain over the parent", ["photographs", "evaluated on", "kappa", "accuracy", "log-loss"], shown)
     return fitted, everything, list(sets), {"gains": gained, "curve": rows}
-
-
-def _refuse(gain: float, error: float, count: int) -> None:
-    """FovealError that tells how many photographs would show such a gain beyond its standard error."""
-    loss = f"the log-loss on other patients by {-gain:+.3f}, with a standard error of {error:.3f}"
-    what = f"{counted(count, 'photograph')} change {loss}: no clear gain"
-    expected = f"more than {2 * count} photographs, or a clinic for which this grader is less suited"
-    if gain > 0:
-        needed = math.ceil(1.1 * count * (error / gain) ** 2)
-        expected = f"about {needed} photographs, if the gain stays the same" if needed > count else "more patients"
-    fix = "use the grader as it is, or grade more photographs"
-    raise FovealError("adapt.too_few", what, expected=expected, fix=fix)
 
 
 def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) -> tuple[Readout, dict[str, Any]]:

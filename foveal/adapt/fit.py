@@ -54,8 +54,7 @@ def log_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def loss_gained(labels: np.ndarray, before: np.ndarray, after: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     """By how much `after` lowers the mean log-loss of `before`, probabilities [n, K], and its error over groups [n]."""
     gained = log_losses(before, labels) - log_losses(after, labels)
-    by_group = np.bincount(groups, gained - gained.mean())
-    return float(gained.mean()), float(np.sqrt((by_group**2).sum()) / len(labels))
+    return float(gained.mean()), float(np.sqrt((np.bincount(groups, gained - gained.mean()) ** 2).sum()) / len(labels))
 
 
 def gains(labels: np.ndarray, before: Graded, after: Graded, resampling: Resampling) -> dict[str, Any]:

@@ -47,14 +47,9 @@ def attribute(method: str, score: Score, image: Tensor, baseline: Tensor) -> Att
     )
     with torch.no_grad():
         change = float(abs(score(image) - score(baseline)))
-    return _smoothed(pixels[0].sum(0), abs(float(missed)) / change if change > 0 else math.nan)
-
-
-def _smoothed(pixels: Tensor, delta: float) -> Attribution:
-    """The positive part of a map of pixels [s, s], blurred, with zeros beyond the edge. A cell is two deviations."""
-    size = pixels.shape[1]
-    sigma = max(SMOOTHING * size, 0.8)
+    sigma = max(SMOOTHING * image.shape[3], 0.8)
     width = 2 * math.ceil(2.5 * sigma) + 1
-    positive = pixels.detach().float().clamp_min(0).cpu().numpy()
-    blurred = cv2.GaussianBlur(positive, (width, width), sigma, borderType=cv2.BORDER_CONSTANT)
-    return Attribution(torch.from_numpy(blurred), int(size / (2 * sigma)), delta)
+    positive = pixels[0].sum(0).detach().float().clamp_min(0).cpu().numpy()
+    blurred = torch.from_numpy(cv2.GaussianBlur(positive, (width, width), sigma, borderType=cv2.BORDER_CONSTANT))
+    # A cell is two deviations.
+    return Attribution(blurred, int(image.shape[3] / (2 * sigma)), abs(float(missed)) / change if change else math.nan)

@@ -117,8 +117,7 @@ def _write_maps(
             found = explainer.explain(picture.pixels, config.method)
             explained += [(picture.pixels, found)] if len(explained) < MOST else []
             name = re.sub(r"[^\w.-]+", "_", Path(picture.id).stem)[:80]
-            digest = hashlib.sha256(picture.id.encode()).hexdigest()[:8]
-            file = folder / f"{len(entries):03d}_{name}.{digest}.jpg"
+            file = folder / f"{len(entries):03d}_{name}.{hashlib.sha256(picture.id.encode()).hexdigest()[:8]}.jpg"
             frame, square = picture.frame(predictor.preparation)
             write_bytes(file, to_jpeg(overlay(frame, square, found.heat, found.retina)))
             entries.append({"id": picture.id, "file": picture.file, "overlay": f"maps/{file.name}",

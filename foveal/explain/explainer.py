@@ -64,10 +64,8 @@ EXPECTED = Target("expected grade")
 
 
 def resolve(wanted: str, classes: Sequence[str], referable_from: int | None, decision: str) -> Target | None:
-    """The target called `wanted`: grade, referable, or a class by name or number; FovealError for other names.
-
-    None: the class given to each picture, for a grader that chooses the most probable class.
-    """
+    """The target called `wanted`: grade, referable, or a class by name or number; FovealError for other names. None:
+    the class given to each picture, for a grader that chooses the most probable class."""
     if wanted == "grade":
         return None if decision == "most_probable" else EXPECTED
     if wanted == "referable":

@@ -143,7 +143,6 @@ def _check_labels(run: Path, source: Path, labels: pd.Series, classes: list[str]
 
 
 def _warn_of_scales(run: Path, source: Path, scale: str, highest: int) -> None:
-    """Warn if grades on the ICDR scale may be meant on another one."""
     if scale == "icdr" and highest == MESSIDOR_HIGHEST:
         what = f"the highest grade in {source} is {MESSIDOR_HIGHEST}, read on the ICDR scale of {run}"
         warn(f"{what}: on the scale of Messidor-1, 0 to 3, the same numbers mean other grades")
@@ -154,10 +153,8 @@ def _warn_of_scales(run: Path, source: Path, scale: str, highest: int) -> None:
 
 
 def unlearned(run: Path, source: Path, prepared: PreparedSet, records: pd.DataFrame) -> pd.Series:
-    """bool: which records did not shape the run: its training and validation images, their copies and patients.
-
-    Warns about those that did, and about patients who may have; FovealError if there are no others.
-    """
+    """bool: which records did not shape the run: its training and validation images, their copies and patients. Warns
+    about those that did, and about patients who may have; FovealError if there are no others."""
     seen, fix = pd.concat([read_seen(str(run)), read_validation(run)]), "use photographs of other patients"
     learned = find_seen(prepared, prepared.records, seen)  # an unlabelled copy makes its patient known, too
     learned = learned[learned["id"].isin(records["id"])]
@@ -185,10 +182,8 @@ def unlearned(run: Path, source: Path, prepared: PreparedSet, records: pd.DataFr
 
 
 def _grade(run: Path, source: Path, prepared: PreparedSet) -> Path:
-    """Write predictions.csv of the cohort: the split is test, or train for what the run has learned from.
-
-    Photographs that readers called ungradable are in the test part, too: they count among those without a grade.
-    """
+    """Write predictions.csv of the cohort: the split is test, or train for what the run has learned from. Photographs
+    that readers called ungradable are in the test part, too: they count among those without a grade."""
     flags = prepared.records["flags"].str.split().map(lambda words: UNGRADABLE in words)
     file, seen = folder_of(run, source) / FILE, prepared.records[prepared.records["label"].notna() | flags]
     test = seen["id"][unlearned(run, source, prepared, seen)]

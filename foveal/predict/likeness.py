@@ -89,10 +89,8 @@ def fit_likeness(
 
 
 def looks_of(images: np.ndarray, diameters: np.ndarray, side: int) -> np.ndarray:
-    """float64 [n, 2 + 2 C]: log2 diameter, log sharpness, mean and spread of each channel (0..1).
-
-    images: prepared uint8 [n, S, S, C]. diameters: [n] in pixels of the originals. side: pixels that the network sees.
-    """
+    """float64 [n, 2 + 2 C]: log2 diameter, log sharpness, mean and spread of each channel (0..1). images: prepared
+    uint8 [n, S, S, C]. diameters: [n] in pixels of the originals. side: pixels that the network sees."""
     inside = inscribed(side, _RADIUS)
     rows = []
     for image, across in zip(at_size(images, side), diameters, strict=True):

@@ -35,10 +35,8 @@ def is_exported(path: Path) -> bool:
 
 
 def open_model(path: Path, device: str = "auto", tta: str = "auto", threads: int = 0, encoder: str = "") -> Model:
-    """The model of a run folder or of an exported file; FovealError if something is missing or wrong.
-
-    tta: auto is as in the run. threads: for an exported file; 0 uses all cores. encoder: see `Predictor`.
-    """
+    """The model of a run folder or of an exported file; FovealError if something is missing or wrong. tta: auto is as
+    in the run. threads: for an exported file; 0 uses all cores. encoder: see `Predictor`."""
     if tta not in AUGMENTATIONS:
         raise FovealError("option.value", f"--tta {tta} is unknown", expected=", ".join(AUGMENTATIONS))
     if is_exported(path):

@@ -117,11 +117,9 @@ def _worklist(
 
 def _path_of(prepared: PreparedSet, file: str) -> str:
     """The photograph's file; "" if it is not there any more, or within an archive."""
-    for source in map(Path, prepared.card.get("source", [])):
-        path = (source if source.is_dir() else source.parent) / file
-        if path.is_file():
-            return str(path.absolute())
-    return ""
+    sources = map(Path, prepared.card.get("source", []))
+    paths = ((source if source.is_dir() else source.parent) / file for source in sources)
+    return next((str(path.absolute()) for path in paths if path.is_file()), "")
 
 
 def _reason(row: Any, classes: list[str]) -> str:

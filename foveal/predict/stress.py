@@ -139,8 +139,8 @@ def altered(pixels: np.ndarray, change: str, level: float) -> np.ndarray:
 def _relit(pixels: np.ndarray, gains: np.ndarray) -> np.ndarray:
     """Images whose linear light is multiplied by a gain per channel [C]."""
     value = np.arange(256) / 255
-    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    light = (light[:, None] * gains).clip(0, 1)
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)[:, None]
+    light = (light * gains).clip(0, 1)
     curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     table = (255 * curve).round().astype(np.uint8)
     return np.stack([table[pixels[..., k], k] for k in range(len(gains))], axis=-1)

@@ -97,10 +97,8 @@ def contents(own: Evidence, finding: Finding, *, cohort: bool) -> dict[str, Any]
 
 
 def steps(own: Evidence, judged: Evidence) -> list[tuple[list[str], list[str]]]:
-    """The boxes of the figure, from the photographs that were read to those that were judged, as lines of text.
-
-    Each with the lines of the box beside it, of those that leave here; [] for none. judged: the run, or its cohort.
-    """
+    """The boxes of the figure, from the photographs that were read to those that were judged, as lines of text. Each
+    with the lines of the box beside it, of those that leave here; [] for none. judged: the run, or its cohort."""
     assert judged.result is not None
     about, parts, names = judged.result["about"], judged.parts, LEFT | {"train": LEFT_OF_COHORT}
     if judged is own:  # its predictions are of the other parts, or of all in folds

@@ -5,7 +5,7 @@ A missing file leaves its part empty, so an unfinished run also has a page.
 
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,12 +28,7 @@ from foveal.sets.corrections import FILE as CORRECTIONS
 
 DOCUMENTS = {"provenance": "provenance.json", "model": "model.json", "card": "card.json", "health": "health.json",
              "explained": "explain/explain.json"}  # fmt: skip
-# File, columns that it must have, and the verb that writes it again.
-TABLES: dict[str, tuple[str, Sequence[str], str]] = {
-    "misgraded": ("misgraded.csv", (), "train"),
-    "seen": ("seen.csv", (), "train"),
-    "doubts": ("label_noise.csv", ("id", "label", "probability", "suspicion", "likely"), "evaluate"),
-}  # fmt: skip
+DOUBTED = ("id", "label", "probability", "suspicion", "likely")  # columns that label_noise.csv must have
 MOST_KNOWN = 0.5  # share of images with a group
 
 
@@ -182,10 +177,7 @@ class Evidence:
 
 
 def read_evidence(run: Path, *, graded: bool = True) -> Evidence:
-    """Read a run folder; FovealError if it is not one, or damaged.
-
-    graded: with predictions and metrics, which are made if they are missing.
-    """
+    """Read a run folder, if `graded` with predictions and metrics, made if missing; FovealError if none or damaged."""
     if not is_run(run):
         what = f"{run} is not a run folder: it has no config.toml"
         raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")
@@ -200,22 +192,20 @@ def read_evidence(run: Path, *, graded: bool = True) -> Evidence:
     if verb == "train" and options.get("data"):
         options["data"] = set_of(options)
     predictions, result = _read_predictions(run) if graded else (None, None)
-    found: dict[str, Any] = {name: read_table(run / file, needed, by) for name, (file, needed, by) in TABLES.items()}
+    found: dict[str, Any] = {name: read_table(run / f"{name}.csv") for name in ("misgraded", "seen")}
     found |= {name: read_json(run / file) if (run / file).is_file() else {} for name, file in DOCUMENTS.items()}
     probe = pd.read_csv(run / "probe.csv") if (run / "probe.csv").is_file() else None
+    doubts = read_table(run / "label_noise.csv")
+    if doubts is not None and (missing := [column for column in DOUBTED if column not in doubts]):
+        what = f"{run / 'label_noise.csv'} has no column {', '.join(missing)}"
+        raise FovealError("table.missing_column", what, fix="write it again with foveal evaluate")
     return Evidence(path=run, verb=verb, options=options, rows=read_metrics(run), probe=probe, predictions=predictions,
-                    result=result, **found)  # fmt: skip
+                    result=result, doubts=doubts, **found)  # fmt: skip
 
 
-def read_table(file: Path, needed: Sequence[str], verb: str) -> pd.DataFrame | None:
-    """A CSV file as text; None if there is no file. FovealError if a needed column is missing, which `verb` writes."""
-    if not file.is_file():
-        return None
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    if missing := [column for column in needed if column not in table]:
-        what = f"{file} has no column {', '.join(missing)}"
-        raise FovealError("table.missing_column", what, fix=f"write it again with foveal {verb}")
-    return table
+def read_table(file: Path) -> pd.DataFrame | None:
+    """A CSV file as text; None if there is no file."""
+    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else None
 
 
 def _read_predictions(run: Path) -> tuple[pd.DataFrame | None, dict[str, Any] | None]:

@@ -13,11 +13,11 @@ from foveal.page.render import told
 from foveal.report.evidence import Evidence, is_run
 from foveal.report.findings import Finding
 from foveal.runs import WEIGHT_FILES
-from foveal.sets.corrections import FILE as CORRECTIONS
-from foveal.sets.corrections import UNGRADABLE, read_corrections
+from foveal.sets import corrections
 
 CORRECTIONS_SHOWN = 20
-NO_GRADE = {"none": "no label", UNGRADABLE: UNGRADABLE}  # corrections to no class, whatever the classes are called
+# Corrections to no class, whatever the classes are called.
+NO_GRADE = {"none": "no label", corrections.UNGRADABLE: corrections.UNGRADABLE}
 
 
 def data(runs: Sequence[Evidence], before: Mapping[Path, Sequence[Evidence]]) -> dict[str, Any]:
@@ -46,13 +46,13 @@ def _set(run: Evidence) -> dict[str, Any]:
 
 def _corrections(run: Evidence) -> dict[str, Any] | None:
     """The corrections of labels, newest first; None if there are none."""
-    if not (run.path / CORRECTIONS).is_file():
+    if not (run.path / corrections.FILE).is_file():
         return None
-    made, rows = read_corrections(run.path / CORRECTIONS).iloc[::-1], []
+    made, rows = corrections.read_corrections(run.path / corrections.FILE).iloc[::-1], []
     for row in made.head(CORRECTIONS_SHOWN).to_dict("records"):
         old, new = (NO_GRADE.get(row[side]) or run.class_name(row[side]) for side in ("old", "new"))
         rows.append([row["id"], f"{old} → {new}", row["who"], row["when"], Cell(text=row["why"], tone="words")])
-    return {"rows": rows, "all": len(made), "file": CORRECTIONS}
+    return {"rows": rows, "all": len(made), "file": corrections.FILE}
 
 
 def leaks(run: Evidence, before: Sequence[Evidence]) -> dict[str, Any]:
@@ -66,10 +66,8 @@ def leaks(run: Evidence, before: Sequence[Evidence]) -> dict[str, Any]:
 
 
 def leaked_ids(run: Evidence) -> list[str]:
-    """Ids of graded images that seen.csv also lists, in the same prepared set.
-
-    Out-of-fold predictions are compared with the images that the grader of that fold learned from.
-    """
+    """Ids of graded images that seen.csv also lists, in the same prepared set. Out-of-fold predictions are compared
+    with the images that the grader of that fold learned from."""
     if run.seen is None or run.predictions is None:
         return []
     folds, found = pd.Series(0, index=run.predictions.index), set()

@@ -67,9 +67,7 @@ def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:
     return file if file.is_file() else None
 
 
-def _pictured(
-    run: Evidence, name: str, text: str, line: str, image: Any, photograph: Path | None = None
-) -> Picture:  # fmt: skip
+def _pictured(run: Evidence, name: str, text: str, line: str, image: Any, photograph: Path | None = None) -> Picture:
     """A photograph beside where the grader looked, or one of the two; image: the entry of explain.json, if any."""
     heat, border = (run.heat_map(image), image.get("border_energy")) if image else (None, None)
     note = (image or {}).get("note") or ("" if border is None else f"{border:.0%} of it is on the edge")
@@ -102,7 +100,6 @@ def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any
 def doubts(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
     """The most suspicious labels of every grader whose labels were checked."""
     runs, most = [], MOST_DOUBTS // max(1, len(graders))
-    columns = ["image", "label", "given", "suggested", "probability of the label", "suspicion"]
     for run in graders:
         if run.doubts is not None:
             suspicion = pd.to_numeric(run.doubts["suspicion"], errors="coerce").fillna(0)
@@ -110,7 +107,7 @@ def doubts(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
             shown = doubted.sort_values(["suspicion", "id"], ascending=[False, True]).head(most)
             pictures = _thumbnails(run, list(shown["id"]))
             runs.append({"name": run.name, "doubted": len(doubted),
-                         "data": shlex.quote(str(run.options.get("data", "DATA"))), "columns": columns,
+                         "data": shlex.quote(str(run.options.get("data", "DATA"))),
                          "rows": [_doubt(run, row, pictures) for row in shown.to_dict("records")]})  # fmt: skip
     return runs
 

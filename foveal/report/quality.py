@@ -13,13 +13,11 @@ from foveal.evaluate.stress import limits
 from foveal.page.charts import Line, Panel
 from foveal.page.parts import Cell, Shown, Strip, muted, percent_cell, value_cell
 from foveal.page.words import counted, interval, number, percent
-from foveal.report.findings import LOWER_IS_BETTER, METRIC_NAMES, SPOKEN, Finding
+from foveal.report.findings import LOWER_IS_BETTER, METRIC_NAMES, NAMES, SPOKEN, Finding
 from foveal.report.operating import points_of
 
-CLASS_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "area under ROC",
-                 "average precision": "average precision"}  # fmt: skip
+CLASS_FIGURES, OF_GROUPS = NAMES["of_classes"], NAMES["of_groups"]
 BESIDE = ("precision", "recall")  # shown if there are several graders
-OF_GROUPS = {"sensitivity": "Sensitivity", "specificity": "Specificity"}  # after the headline figures of a subgroup
 MOST_FIGURES = 5  # of a subgroup
 EVERY, ONE = "coverage", "coverage of "  # entries of the sets of grades: over all grades, and of one true grade
 
@@ -143,10 +141,8 @@ def _figure(entry: Mapping[str, Any] | None, *, drawn: bool, against: float | No
 
 
 def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
-    """(column, value, figure) of the worst group by the first metric, among groups that are large enough.
-
-    None if no column has two such groups: a single one contains nearly all images.
-    """
+    """(column, value, figure) of the worst group by the first metric, among groups that are large enough. None if no
+    column has two such groups: a single one contains nearly all images."""
     name = finding.evidence.headline_names[0]
     groups = [(str(group["column"]), str(group["value"]), float(group["metrics"][name]["value"]))
               for group in finding.result.get("subgroups") or []
@@ -176,7 +172,6 @@ def reliability(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def _sets(sets: Mapping[str, Any], promised: float | None) -> dict[str, Any]:
-    """How often the prediction sets contain the true grade, and how often they should."""
     worst = min((name for name in sets if name.startswith(ONE)), key=lambda name: sets[name]["value"])
     rows: list[list[Shown]] = []
     for name, entry in sets.items():

@@ -27,10 +27,7 @@ MISSED_OFTEN = 0.5  # recall of a class below which most of its images are misse
 
 
 def summary(runs: Sequence[Evidence], findings: Sequence[Finding], cohort: bool = False) -> dict[str, Any]:
-    """Answers about one run, or a comparison of several, and the verdicts.
-
-    cohort: whether the images are of the place where the grader is to work.
-    """
+    """Answers about one run or several, and the verdicts; cohort: on images of a place where the grader is to work."""
     alone, found = len(runs) == 1 and bool(findings), {finding.name: doubts(finding) for finding in findings}
     doubted = {doubt: [name for name, own in found.items() if doubt in own] for doubt in chain(*found.values())}
     said = listed([f"{doubt} ({listed(names)})" for doubt, names in doubted.items()])
@@ -61,7 +58,7 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
             "reached": reached, "per_patient": asked is patients, "counted": asked,
             "points": points, "asked": ASKED, "figures": figures, "cohort": cohort, "groups": groups,
             "ungraded": finding.evidence.ungraded,
-            "constant": found["answer"] if found and not alike(finding) else None,
+            "constant": found["answer"] if found and finding.rows["label"].nunique() > 1 else None,
             "other": finding.result["constant_answer"], "metric": SPOKEN[first],
             "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]]}  # fmt: skip
 
@@ -91,18 +88,14 @@ def _answers(finding: Finding) -> dict[str, Any]:
             "doubts": doubts(finding), "metric": SPOKEN[finding.evidence.headline_names[0]]}  # fmt: skip
 
 
-def alike(finding: Finding) -> bool:
-    """Whether all images have the same label: a constant answer is perfect there."""
-    return bool(finding.rows["label"].nunique() == 1)
-
-
 def doubts(finding: Finding) -> list[str]:
     """Reasons not to rely on the figures at all, even as a research result."""
     run, groups = finding.evidence, finding.result["about"]["groups"]
     first = finding.against_constant.get(run.headline_names[0])
     accuracy, other = finding.metrics["accuracy"], finding.result["constant_answer"]
     unlike = int((run.judged["unlike"].fillna("") != "").sum()) if "unlike" in run.judged else 0
-    one, points = alike(finding), points_of(finding.result, "referable")
+    one = finding.rows["label"].nunique() == 1  # label of all images: a constant answer is perfect there
+    points = points_of(finding.result, "referable")
     found = {
         "it may have learned from images that it was evaluated on":
             bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
@@ -120,9 +113,6 @@ def doubts(finding: Finding) -> list[str]:
 
 
 def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verdict]:
-    """Each grader compared with the first and with a constant answer, then the runs that were not evaluated.
-
-    templates/verdicts.txt has the sentences.
-    """
+    """Each grader compared with the first and with a constant answer, then the runs that were not evaluated."""
     judged = [finding.evidence.path for finding in findings]
     return told("verdicts.txt", runs=runs, findings=findings, judged=judged, spoken=SPOKEN, tones=TONES)

@@ -19,7 +19,7 @@ from foveal.page.words import capital, interval, number, percent
 from foveal.predict.cohort import ABOUT, FILE, folder_of
 from foveal.readout.predictions import read_predictions
 from foveal.report.evidence import Evidence, read_table
-from foveal.report.findings import METRIC_NAMES, PARTS, Finding
+from foveal.report.findings import METRIC_NAMES, NAMES, PARTS, Finding
 from foveal.report.operating import points_of
 from foveal.report.quality import by_column
 from foveal.sets.records import read_records
@@ -28,7 +28,6 @@ FOLDER, TABLE = "compare", "compare.csv"  # in the folder of a run, and in that 
 MOST_MATRICES = 6  # of one comparison
 WAYS = {"probe": "linear probe", "finetune": "fine-tuning"}
 UNITS = {"eyes": "per eye", "patients": "per patient"}
-RATES = {"sensitivity": "Sensitivity of referral", "specificity": "Specificity of referral"}
 NUMBERS = ("value", "low", "high", "difference", "difference_low", "difference_high", "gap", "gap_low", "gap_high")
 
 
@@ -37,9 +36,7 @@ def is_comparison(folder: Path) -> bool:
     return (folder / TABLE).is_file() and "trained_on" in pd.read_csv(folder / TABLE, nrows=0)
 
 
-def travel(
-    findings: Sequence[Finding], graders: Sequence[Evidence], compared: Sequence[Path] = ()
-) -> dict[str, Any] | None:
+def travel(findings: Sequence[Finding], graders: Sequence[Evidence], compared: Sequence[Path]) -> dict[str, Any] | None:
     """A table of the sources of each run, and comparisons: those given and those in the runs."""
     runs = []
     for finding in [one for one in findings if one.result.get("sources")]:
@@ -89,10 +86,8 @@ def _means(table: pd.DataFrame) -> dict[str, Any]:
             shown.append(_difference(row, "gap", "gap_answer") if unseen else None)
             rows.append([*shown, *([_difference(row, "difference", "answer")] if several else [])])
     metric, baseline = str(table["metric"].iloc[0]).replace("_", " "), str(first["init"].iloc[0])
-    return {
-        "rows": rows,
-        "columns": ["mean over sources", metric, "unseen minus seen", *[f"minus {baseline}"] * several],
-    }
+    columns = ["mean over sources", metric, "unseen minus seen", *[f"minus {baseline}"] * several]
+    return {"rows": rows, "columns": columns}
 
 
 def _difference(row: Mapping[Any, Any], name: str, sign: str) -> Shown:
@@ -110,7 +105,7 @@ def read_cohort(own: Evidence, source: Path) -> Evidence:
         raise FovealError("run.not_evaluated", what, fix=fix)
     data, result = Path(read_json(folder / ABOUT)["set"]), read_json(folder / "metrics.json")
     card = read_json(data / "card.json") | result["about"].get("set", {})  # as it was evaluated
-    doubts = read_table(folder / "label_noise.csv", (), "evaluate")
+    doubts = read_table(folder / "label_noise.csv")
     return replace(own, path=folder, predictions=read_predictions(folder / FILE), result=result, doubts=doubts,
                    options=own.options | {"data": str(data)}, card=card | {"title": folder.name},
                    misgraded=None, explained={})  # fmt: skip
@@ -140,9 +135,9 @@ def beside(cohort: Evidence, own: Evidence) -> dict[str, Any] | None:
         shares = [percent(point["positive_predictive_value"]["prevalence"], 1) for point in points]
         rows.append(["Share with referable disease", *shares])
         rows += [[f"{title}, per photograph", *(percent_cell(point[name]) for point in points)]
-                 for name, title in RATES.items()]  # fmt: skip
+                 for name, title in NAMES["rates"].items()]  # fmt: skip
     for unit, words in UNITS.items():
-        for name, title in RATES.items():
+        for name, title in NAMES["rates"].items():
             entries = [result.get(unit, {}).get(name) for result in results]
             rows.append([f"{title}, {words}", *(entry and percent_cell(entry) for entry in entries)])
     there, digests = PARTS[own.result["about"]["split"]], [_digests(cohort), _digests(own)]

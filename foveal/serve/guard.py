@@ -94,13 +94,18 @@ def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
 
 def _check_sender(request: Request, config: ServeConfig) -> None:
     """FovealError if the host or the token is not that of this server."""
-    if config.local and not _is_local(request.headers.get("host", "")):
+    if config.host in LOCAL and not _is_local(request.headers.get("host", "")):
         # Prevents DNS rebinding: a web page whose host name points to this machine could read the answers.
         fix = f"open http://127.0.0.1:{config.port}, or start the server with --host"
         raise FovealError("request.wrong_host", "this server answers requests for this machine only", fix=fix)
-    if config.token and request.url.path.startswith("/v1/") and not _allowed(request, config.token):
-        fix = "send the header Authorization: Bearer TOKEN"
-        raise FovealError("request.token", "the token is missing or wrong", fix=fix)
+    if config.token and request.url.path.startswith("/v1/"):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        # Starlette decodes headers as Latin-1. A token may come as UTF-8, as from the page, or as Latin-1.
+        given = given.strip(" \t")  # no other white space: it may be a byte of a letter
+        same = [hmac.compare_digest(form, config.token.encode()) for form in (given.encode("latin-1"), given.encode())]
+        if scheme.lower() != "bearer" or not any(same):
+            fix = "send the header Authorization: Bearer TOKEN"
+            raise FovealError("request.token", "the token is missing or wrong", fix=fix)
 
 
 def _is_local(host: str) -> bool:
@@ -108,14 +113,6 @@ def _is_local(host: str) -> bool:
         return urlsplit(f"//{host}").hostname in LOCAL
     except ValueError:
         return False
-
-
-def _allowed(request: Request, token: str) -> bool:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    # Starlette decodes headers as Latin-1. A token may come as UTF-8, as from the page, or as Latin-1.
-    given = given.strip(" \t")  # no other white space: it may be a byte of a letter
-    same = [hmac.compare_digest(form, token.encode()) for form in (given.encode("latin-1"), given.encode())]
-    return scheme.lower() == "bearer" and any(same)
 
 
 def response(error: Exception) -> JSONResponse:

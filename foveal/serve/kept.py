@@ -103,10 +103,8 @@ def folder_of(place: str) -> Path:
 
 
 def forget(folder: Path, meant: Callable[[str, str, str], bool], really: bool) -> int:
-    """Delete the photographs of a folder whose digest, time of review and patient are meant; returns how many.
-
-    A photograph that waits for its review has no time of review: its file's time counts.
-    """
+    """Delete the photographs of a folder whose digest, time of review and patient are meant; returns how many. A
+    photograph that waits for its review has no time of review: its file's time counts."""
     with sole_writer(folder, "serve") if really else nullcontext():  # a server that runs does not hinder counting
         rows = _rows_of(folder)
         gone = [row for row in rows if meant(row["image"].partition(".")[0], row["when"], row["patient"])]

@@ -57,21 +57,19 @@ def monitor(config: MonitorConfig) -> pd.DataFrame:
         raise FovealError("log.empty", f"the log of {config.database} has no answers yet")
     chart = charted(cases, config.baseline)
     _show(chart[chart["camera"] == ALL])
-    alarms = []
+    found = []
     for row in chart[chart["alarm"]].to_dict("records"):
         low, high, share = (percent(row[name], 1) for name in ("low", "high", "share"))
         what = f"{share} of {row['count']:,} {_counted(row['rate'])}, expected {low} to {high}"
-        alarms.append(f"Week of {row['week']}, {row['camera']}, {row['rate']}: {what}")
-        warn(alarms[-1])
-    limited = bool(chart["low"].notna().any())
-    weeks, first = counted(config.baseline + 1, "week"), counted(config.baseline, "week")
-    early = f"There are no limits yet: this needs {weeks}, with {LEAST_UNITS} patients in the first {first}."
-    calm = "No rate is outside its limits." if limited else early
-    if not alarms:
-        say(calm)
+        found.append(Verdict(tone="bad", text=f"Week of {row['week']}, {row['camera']}, {row['rate']}: {what}"))
+        warn(found[-1].text)
+    if not found:
+        weeks, first = counted(config.baseline + 1, "week"), counted(config.baseline, "week")
+        early = f"There are no limits yet: this needs {weeks}, with {LEAST_UNITS} patients in the first {first}."
+        calm = Verdict(tone="good", text="No rate is outside its limits.")
+        found = [calm if chart["low"].notna().any() else Verdict(tone="unsure", text=early)]
+        say(found[0].text)
     if config.out is not None:
-        found = [Verdict(tone="bad", text=alarm) for alarm in alarms]
-        found = found or [Verdict(tone="good" if limited else "unsure", text=calm)]
         write_text(config.out, _page(chart, found, config))
         say(f"page: {config.out}")
     return chart

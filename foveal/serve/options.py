@@ -11,7 +11,7 @@ from foveal.config import check
 from foveal.errors import FovealError
 from foveal.fundus.quality import UNGRADABLE, check_flags
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
+LOCAL = ("127.0.0.1", "localhost", "::1")  # hosts that only this machine can reach
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +66,6 @@ class ServeConfig:
             if getattr(self, name) and self.reviews == "none":
                 what = f"--{name.replace('_', '-')} needs a database of reviews, which --reviews none turns off"
                 raise FovealError("option.conflict", what, fix="leave one of them out")
-
-    @property
-    def local(self) -> bool:
-        """Whether only this machine can reach the server."""
-        return self.host in LOCAL
 
     @property
     def reviews_address(self) -> str:

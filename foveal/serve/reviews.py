@@ -57,9 +57,7 @@ class Review:
 
 def decision_of(opinions: Sequence[Review], lowest: int | None, refers_by: str | None) -> dict[str, Any] | None:
     """What follows from the opinions of an image, oldest first: the worst decides as long as reviewers disagree.
-
-    lowest: the lowest referable class. refers_by: of the answer; a reviewed grade does not rule out macular oedema.
-    """
+    lowest: the lowest referable class. refers_by: of the answer; a reviewed grade does not rule out macular oedema."""
 
     def badness(review: Review) -> tuple[int, int]:
         if lowest is None:
@@ -87,9 +85,7 @@ class Reviews:
 
     def add(self, review: Review, sender: dict[str, Any] | None = None) -> Review:
         """Store and log a review; returns it with its id and time once it is on disk. FovealError for invalid fields.
-
-        sender: more values for its line of the log, such as who sent it.
-        """
+        sender: more values for its line of the log, such as who sent it."""
         values = {name: value for name, value in asdict(review).items() if name not in ("id", "when")}
         try:
             ReviewStored(**values)
@@ -102,10 +98,8 @@ class Reviews:
         return Review(**values, id=number)
 
     def check(self, review: Review, key: str) -> str | None:
-        """What decided on referral in the reviewed answer; FovealError unless the log has this answer.
-
-        key: of the model that gave it. The grade must be that of the answer, and so must the probabilities, if given.
-        """
+        """What decided on referral in the reviewed answer; FovealError unless the log has this answer. key: of the
+        model that gave it. The grade must be that of the answer, and so must the probabilities, if given."""
         found = select(LINES.c.content).where(LINES.c.image == review.image)
         lines = [json.loads(row["content"]) for row in self._rows(found)]
         answers = [line for line in lines if line["kind"] == "answer" and line["key"] == key]
@@ -144,9 +138,7 @@ class Reviews:
 
     def latest(self, limit: int = 100, offset: int = 0, search: str = "") -> tuple[int, list[Review]]:
         """The number of reviews, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`.
-
-        search: a part of the photograph's name, of the reviewer or of the note; the others do not count.
-        """
+        search: a part of the photograph's name, of the reviewer or of the note; the others do not count."""
         if not 1 <= limit <= PAGE or not 0 <= offset < 2**31:
             what = f"limit is {limit} and offset {offset}"
             raise FovealError("reviews.invalid", what, expected=f"a limit of 1 to {PAGE} and an offset of 0 or more")
@@ -162,7 +154,7 @@ class Reviews:
     def of_images(self, images: list[str]) -> dict[str, list[Review]]:
         """The opinions on each of these digests that has one: the newest review of each reviewer, oldest first."""
         opinions = dict[str, list[Review]]()
-        for row in self._newest([REVIEWS.c.image, REVIEWER], REVIEWS.c.image.in_(images)):
+        for row in self._newest(REVIEWS.c.image.in_(images)):
             opinions.setdefault(row["image"], []).append(Review(**row))
         return opinions
 
@@ -171,11 +163,9 @@ class Reviews:
         return [Review(**row) for row in self._rows(select(REVIEWS).order_by(REVIEWS.c.id))]
 
     def table(self) -> pd.DataFrame:
-        """The newest review of each reviewer of each image, oldest first, as text in `TABLE`.
-
-        The id is the photograph's name; for images that share one, `NAME (sha256 …)`, to match no image by mistake.
-        """
-        rows = self._newest([REVIEWS.c.image, REVIEWER])
+        """The newest review of each reviewer of each image, oldest first, as text in `TABLE`. The id is the
+        photograph's name; for images that share one, `NAME (sha256 …)`, to match no image by mistake."""
+        rows = self._newest()
         images = Counter(name for name, _ in {(row["name"], row["image"]) for row in rows})
         table = []
         for row in rows:
@@ -184,9 +174,9 @@ class Reviews:
             table.append((name, old, new, row["reviewer"], row["when"], row["note"], row["image"]))
         return pd.DataFrame(table, columns=list(TABLE), dtype=str)
 
-    def _newest(self, of_each: Any, *only: ColumnElement[bool]) -> Sequence[RowMapping]:
-        """The newest review of each value of some columns, oldest first."""
-        rank = func.row_number().over(partition_by=of_each, order_by=NEWEST_FIRST).label("rank")
+    def _newest(self, *only: ColumnElement[bool]) -> Sequence[RowMapping]:
+        """The newest review of each reviewer of each image, oldest first."""
+        rank = func.row_number().over(partition_by=[REVIEWS.c.image, REVIEWER], order_by=NEWEST_FIRST).label("rank")
         ranked = select(REVIEWS.c.id, rank).where(*only).subquery()
         newest = REVIEWS.c.id.in_(select(ranked.c.id).where(ranked.c.rank == 1))
         return self._rows(select(REVIEWS).where(newest).order_by(REVIEWS.c.when, REVIEWS.c.id))
@@ -320,9 +310,7 @@ class Store:
 
     async def reviewed(self, answers: list[dict[str, Any]], about: dict[str, Any]) -> list[dict[str, Any]]:
         """The answers, each with `review`, the newest of its photograph, and `decision`, from all reviews; or None.
-
-        about: the model. A review of a grader with another number of classes counts as none: its grades may differ.
-        """
+        about: the model. A review of a grader with another number of classes counts as none: its grades may differ."""
         if self._reviews is None:
             return [answer | {"review": None, "decision": None} for answer in answers]
         found = await self.run(Reviews.of_images, [answer["sha256"] for answer in answers], threads=self._log)
@@ -341,8 +329,8 @@ class Store:
             raise FovealError("reviews.off", "this server does not store reviews", fix=fix)
         what, fix = "the database of reviews did not answer", "try again in a moment"
         async with within(self._seconds, "reviews.unavailable", what, fix):
-            threads = threads or self._threads
-            return await asyncio.get_running_loop().run_in_executor(threads, method, self._reviews, *given)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(threads or self._threads, method, self._reviews, *given)
 
     def close(self) -> None:
         """Start no further calls and close the database."""

@@ -13,7 +13,7 @@ from typing import Any
 from foveal.errors import FovealError
 from foveal.fundus.preparation import prepare_file
 from foveal.predict.model import Model
-from foveal.serve.batching import Batcher, Judged
+from foveal.serve.batching import Batcher
 from foveal.serve.guard import Counters
 from foveal.serve.intake import Sent
 from foveal.serve.options import Limits
@@ -51,7 +51,10 @@ class Second:
                 "model": self.model.name, "key": self.model.key, "first": first["grade"]}  # fmt: skip
         try:
             with self._batcher.places.request(1):
-                row = (await self._judge(sent)).row
+                given = sent.data, self.model.preparation, self.model.fundus
+                prepare = partial(prepare_file, *given, name=sent.name, most_pixels=self._most_pixels)
+                prepared = await asyncio.get_running_loop().run_in_executor(self._thread, prepare)
+                row = (await asyncio.wrap_future(self._batcher.submit(prepared, look=False))).row
         except FovealError as error:
             outcome, line = "skipped" if error.code == "server.busy" else "failed", line | {"error": error.code}
         else:
@@ -62,9 +65,3 @@ class Second:
             outcome = "same" if agrees else "other"
         self.counters.second.labels(outcome).inc()
         await log([line])
-
-    async def _judge(self, sent: Sent) -> Judged:
-        prepare = partial(prepare_file, name=sent.name, most_pixels=self._most_pixels)
-        given = sent.data, self.model.preparation, self.model.fundus
-        prepared = await asyncio.get_running_loop().run_in_executor(self._thread, prepare, *given)
-        return await asyncio.wrap_future(self._batcher.submit(prepared, look=False))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.console import say, warn
 from foveal.errors import FovealError, check_packages
-from foveal.predict.model import Model
+from foveal.predict.model import ALL, Model
 from foveal.predict.opened import Exported, open_model, record_of
 from foveal.readout.scales import referable_from
 from foveal.runs import failed_maps
-from foveal.serve.options import Limits, ServeConfig
+from foveal.serve.options import LOCAL, Limits, ServeConfig
 from foveal.version import VERSION
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ CLOSING_SECONDS = 30  # time for requests in progress when the server stops
 
 def serve(config: ServeConfig) -> None:
     """Serve a grader until Ctrl-C or SIGTERM; requests in progress are answered first."""
-    if not config.local and not config.token:
+    if config.host not in LOCAL and not config.token:
         warn(f"--host {config.host} without --token: anyone who can reach this machine can grade and read all reviews")
     with listen(config.host, config.port) as listening:  # first, to report a port in use before loading a model
         app = build_app(config)
@@ -65,20 +65,21 @@ def listen(host: str, port: int) -> socket.socket:
 def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
     """The app for a run or an exported file, warmed up; FovealError if something is missing."""
     check_packages("serve", "serve", *PACKAGES)
-    from foveal.predict.model import ALL
     from foveal.serve.app import create_app
+    from foveal.serve.kept import folder_of
     from foveal.serve.reviews import open_reviews
     from foveal.serve.work import Work, open_cases
     from foveal.serve.worklist import read_worklist
 
     if config.keep_images is not None:
-        from foveal.serve.kept import folder_of
-
         _check_folder(folder_of(config.keep_images))
         warn(f"reviewed photographs are kept in {folder_of(config.keep_images)}, all others are deleted after a day")
     worklist = None if config.worklist is None else read_worklist(config.worklist)
     model = open_model(config.run, config.device, config.tta)
-    second = None if config.second is None else _second(config, model)
+    second = None if config.second is None else open_model(config.second, config.device, config.tta)
+    if second is not None and (second.classes, second.scale) != (model.classes, model.scale):
+        what = f"--second {config.second} has different classes or a different scale than {config.run}"
+        raise FovealError("option.conflict", what, fix="give a grader with the same scale")
     reviews = open_reviews(config.reviews_address) if config.reviews_address else None
     cases = None if config.cases is None else open_cases(config.cases, model)
     model.answer(model.blank(1), ALL)  # so that the first request is not slow
@@ -88,15 +89,6 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
         work.kept.catch_up(reviews)
     about = describe(model, config, limits) | {"worklist": 0 if worklist is None else len(worklist.rows)}
     return create_app(work, about, reviews, worklist)
-
-
-def _second(config: ServeConfig, first: Model) -> Model:
-    """The second grader; FovealError if it has other classes than the first."""
-    second = open_model(Path(str(config.second)), config.device, config.tta)
-    if (second.classes, second.scale) != (first.classes, first.scale):
-        what = f"--second {config.second} has different classes or a different scale than {config.run}"
-        raise FovealError("option.conflict", what, fix="give a grader with the same scale")
-    return second
 
 
 def _check_folder(folder: Path) -> None:

@@ -24,10 +24,8 @@ COLUMNS = ["rate", "camera", "week", "count", "patients", "share", "low", "high"
 
 
 def cases_of(lines: Iterable[Line]) -> pd.DataFrame:
-    """rate, week (its Monday), camera, image, patient and `hit` (bool) for all that counts in a rate.
-
-    Of several answers about an image within a week, the last one counts; of several reviews, that of each reviewer.
-    """
+    """rate, week (its Monday), camera, image, patient and `hit` (bool) for all that counts in a rate. Of several
+    answers about an image within a week, the last one counts; of several reviews, that of each reviewer."""
     rows, origins = dict[tuple[Any, ...], tuple[Any, ...]](), dict[str, tuple[str, str]]()
     for line in lines:
         day = date.fromisoformat(line.when[:10])

@@ -84,12 +84,9 @@ class Work:
         with self.batcher.places.request(len(photographs)):
             async with within(self.limits.timeout):
                 # Wait for all, even if one fails: a place in the queue is free only when its work is done.
-                tasks = (self._answer(sent, pictures, similar) for sent in photographs)
-                answers = await asyncio.gather(*tasks, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return [answer for answer in answers if isinstance(answer, dict)]
+                tasks = [asyncio.ensure_future(self._answer(sent, pictures, similar)) for sent in photographs]
+                await asyncio.gather(*tasks, return_exceptions=True)
+        return [task.result() for task in tasks]
 
     async def _answer(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
         try:
@@ -167,10 +164,8 @@ def _refers_by(model: Model, row: dict[str, Any]) -> str | None:
 
 
 def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:
-    """The photograph and its heat map layer as data: URLs, and whether much of the map is on the border.
-
-    heat is None if the model has no maps, or nothing in the retina raises the score.
-    """
+    """The photograph and its heat map layer as data: URLs, and whether much of the map is on the border. heat is None
+    if the model has no maps, or nothing in the retina raises the score."""
     heat, at_border, retina = None, False, retina_of(prepared.square)
     if places is not None and top_of(places, retina):
         frame, square = locate(pixels, model.preparation)

@@ -108,10 +108,8 @@ class Objective:
         self.autocast = in_precision(task.config.precision, task.device)
 
     def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Add the gradient of a batch, part by part; returns its mean cost and probabilities float32 [B, K].
-
-        Of several processes, each computes some of the parts; gradient, cost and probabilities are those of the batch.
-        """
+        """Add the gradient of a batch, part by part; returns its mean cost and probabilities float32 [B, K]. Of several
+        processes, each computes some of the parts; gradient, cost and probabilities are those of the batch."""
         whole = (batch.targets @ self.weights).sum()  # each image weighs as its class
         costs, answers = [], torch.zeros(len(batch.index), self.grader.classes, device=self.task.device)
         for part in parts_of(len(batch.index), self.task.config.micro_batch, *place()):
@@ -122,8 +120,11 @@ class Objective:
                 outputs = self.grader.head(features)
             cost = self.task.loss.cost(outputs, targets, self.weights, **self.smoothing)
             cost = cost * ((targets @ self.weights).sum() / whole)
-            if self.second is not None:
-                cost = cost + SECOND_WEIGHT * self._second(features, batch.index[part]) / len(batch.index)
+            if self.second is not None and self.grader.second_head is not None:  # of images whose second label is known
+                labels = self.second[torch.from_numpy(batch.index[part]).to(self.task.device)]
+                second = self.grader.second_head(features).float()
+                lost = F.cross_entropy(second, labels, ignore_index=-1, reduction="sum")
+                cost = cost + SECOND_WEIGHT * lost / len(batch.index)
             cost.backward()
             costs.append(cost.detach())
             answers[part] = self.grader.logits(outputs.detach().float()).softmax(1)
@@ -131,12 +132,6 @@ class Objective:
             if weights.grad is not None:
                 weights.grad = sum_over_processes(weights.grad)
         return sum_over_processes(torch.stack(costs).sum()), sum_over_processes(answers)
-
-    def _second(self, features: Tensor, index: np.ndarray) -> Tensor:
-        """Summed cross-entropy of the second task, over the images whose second label is known."""
-        assert self.second is not None and self.grader.second_head is not None
-        labels = self.second[torch.from_numpy(index).to(self.task.device)]
-        return F.cross_entropy(self.grader.second_head(features).float(), labels, ignore_index=-1, reduction="sum")
 
 
 def parts_of(images: int, most: int, rank: int = 0, world: int = 1) -> list[slice]:

@@ -40,7 +40,7 @@ from foveal.train.task import Built, Scale, Task, build, weights_to_keep
 
 RE_ESTIMATED_ON = 1024  # images: 16 batches, enough to estimate the statistics to within a few per cent
 LOOK_EVERY = 50  # steps
-# Options that `describe` does not print: they are on the command line, or do not affect what is learned.
+# Options that `fit` does not print: they are on the command line, or do not affect what is learned.
 UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "seed", "allow_leaks", "hold_out")
 
 
@@ -127,7 +127,9 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     steps_per_epoch -= 0 < len(learned) % config.batch_size < least_batch()  # which is skipped (batches.py)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
     run.forget_after(step)
-    describe(task, learned, built)
+    usual = {field.name: field.default for field in fields(TrainConfig)}
+    said = [(name, value) for name, value in vars(config).items() if name not in UNSAID and value != usual[name]]
+    print_template("begins_to_train.txt", task=task, images=len(learned), loaded=built.loaded, said=said)
 
     # Images
     store, labels = ImageStore(learned.parts, task.device), learned.labels
@@ -230,10 +232,3 @@ def rate_at(config: TrainConfig, epoch: int, step: int, total_steps: int) -> flo
         return config.learning_rate * warm_up_cosine(step, total_steps, rising, config.final_rate)
     share = min(1.0, (step + 1) / max(1, rising))
     return config.learning_rate * (share * config.decay**epoch if config.schedule == "steps" else share)
-
-
-def describe(task: Task, learned: Learned, built: Built) -> None:
-    """Print what is being trained, and the options that differ from their defaults or follow from the data."""
-    config, usual = task.config, {field.name: field.default for field in fields(TrainConfig)}
-    said = [(name, value) for name, value in vars(config).items() if name not in UNSAID and value != usual[name]]
-    print_template("begins_to_train.txt", task=task, images=len(learned), loaded=built.loaded, said=said)

@@ -91,9 +91,18 @@ def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> 
 
 
 def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
-    """Pseudo-labelled images, set by set; FovealError if the table is damaged or does not fit the sets."""
-    table = read_table(file)
-    if len(columns := probability_columns(table)) != len(prepared.classes):
+    """Pseudo-labelled images, set by set; FovealError if there are none, or if the table does not fit the sets."""
+    if not file.is_file():
+        raise FovealError("table.missing", f"--pseudo-labels {file} does not exist", fix="use foveal pseudolabel")
+    texts = dict.fromkeys(("id", "set", "sha256", "class", "model"), str)
+    table = pd.read_csv(file, dtype=texts, keep_default_na=False)
+    columns, missing = probability_columns(table), [column for column in NEEDED if column not in table]
+    if missing or not columns:
+        absent = ", ".join(missing + ["p0, p1, …"] * (not columns))
+        raise FovealError("table.missing_column", f"{file} has no column {absent}", fix=AGAIN)
+    if not len(table):
+        raise FovealError("table.empty", f"{file} is empty", fix=f"{AGAIN} with a lower --threshold")
+    if len(columns) != len(prepared.classes):
         what = f"{file} has {len(columns)} classes, but {prepared.path} has {len(prepared.classes)}"
         raise FovealError("table.other_classes", what)
     check_targets(file, table, prepared.classes)
@@ -129,21 +138,6 @@ def check_targets(file: Path, table: pd.DataFrame, classes: list[str]) -> None:
         for row in np.flatnonzero(wrong)[:1]:
             where = f"{file}, line {row + 2}: image {table['id'][row]}"
             raise FovealError(code, f"{where} ({table['class'][row]}) {what}", fix=AGAIN)
-
-
-def read_table(file: Path) -> pd.DataFrame:
-    """Read pseudo_labels.csv; FovealError if it is missing, damaged or empty."""
-    if not file.is_file():
-        raise FovealError("table.missing", f"--pseudo-labels {file} does not exist", fix="use foveal pseudolabel")
-    texts = dict.fromkeys(("id", "set", "sha256", "class", "model"), str)
-    table = pd.read_csv(file, dtype=texts, keep_default_na=False)
-    missing = [column for column in NEEDED if column not in table]
-    missing += [] if probability_columns(table) else ["p0, p1, …"]
-    if missing:
-        raise FovealError("table.missing_column", f"{file} has no column {', '.join(missing)}", fix=AGAIN)
-    if not len(table):
-        raise FovealError("table.empty", f"{file} is empty", fix=f"{AGAIN} with a lower --threshold")
-    return table
 
 
 def teachers_seen(file: Path | None) -> pd.DataFrame:

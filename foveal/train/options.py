@@ -129,9 +129,6 @@ class TrainConfig:
             seconds_of(self.budget)
         if self.views != "auto":
             get_recipe(self.views)
-        self._check_pairs()
-
-    def _check_pairs(self) -> None:
         changed = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
         loss, schedule, random = f"--loss {self.loss}", f"--schedule {self.schedule}", self.init == "random"
         unsmoothed = self.loss not in ("auto", "cross_entropy", "focal", "ordinal")

@@ -25,7 +25,6 @@ from foveal.predict.likeness import LEAST_HELD, MOST_IMAGES, diameters_of, fit_l
 from foveal.predict.model import joined
 from foveal.predict.predictor import Predictor
 from foveal.readout.calibration import COLDEST, HOTTEST
-from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.readout.readout import LEAST_IMAGES, ReadoutOptions, crossed, fit_readout, write_readout
 from foveal.readout.referral import labelled_oedema, least_sensitivity, predicted_oedema, score
 from foveal.readout.scales import referable_from
@@ -175,14 +174,6 @@ def worst_first(table: pd.DataFrame, true: str, given: str) -> pd.DataFrame:
     wrong = table[table[true].notna() & (table[true] != table[given])]
     wrong = wrong.assign(distance=(wrong[true] - wrong[given]).abs().astype(int))
     return wrong.sort_values(["distance", "probability", "id"], ascending=[False, False, True])
-
-
-def write_held_out(run: Path, epoch: int) -> None:
-    """Write the list of a fold's held-out images, from its predictions."""
-    table = read_predictions(run / FILE).query("split == 'val'")
-    true, given = (table[name].to_numpy(np.int64) for name in ("label", "grade"))
-    probabilities = table[probability_columns(table)].to_numpy(float)
-    write_errors(run, epoch, {"val": (table["id"].tolist(), true, given, probabilities)})
 
 
 def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> None:

@@ -25,10 +25,8 @@ LEAST_STEPS = 3
 
 
 def within_budget(task: Task, learned: Learned, judged: int, graded: int, began: float) -> Task:
-    """The task with as many epochs as --budget allows; the time since `began` is already spent.
-
-    judged, graded: images of the validation part, and of all parts to grade at the end. Folds share the time.
-    """
+    """The task with as many epochs as --budget allows; the time since `began` is already spent. judged, graded: images
+    of the validation part, and of all parts to grade at the end. Folds share the time."""
     if (config := task.config).budget is None:
         return task
     with apart():  # the first process measures by itself
@@ -49,10 +47,8 @@ def _most_epochs(task: Task, learned: Learned, judged: int, graded: int, began: 
 
 
 def seconds_of_run(config: TrainConfig, images: tuple[int, ...], epochs: int, step: float, forward: float) -> float:
-    """Seconds of a run. step, forward: of an image in a step, and in a pass of the encoder without gradients.
-
-    images: those that one grader learns from, those judged after each epoch, and those graded at the end.
-    """
+    """Seconds of a run. step, forward: of an image in a step, and in a pass of the encoder without gradients. images:
+    those that one grader learns from, those judged after each epoch, and those graded at the end."""
     learned, judged, graded = images
     passes = sum(number * share for number, share in zip(thirds(epochs), _shares(config), strict=True))
     anew = min(learned, RE_ESTIMATED_ON) if config.batch_norm == "re-estimate" and judged else 0

@@ -38,7 +38,7 @@ from foveal.sets.splits import group_codes, k_folds
 from foveal.train.fit import fit, summarise
 from foveal.train.learned import Learned, learned_from, read_pseudo, teachers_seen
 from foveal.train.options import TrainConfig
-from foveal.train.outcome import FILE, finish, write_held_out, write_predictions, write_start
+from foveal.train.outcome import FILE, finish, write_errors, write_predictions, write_start
 from foveal.train.plan import within_budget
 from foveal.train.task import Task, set_up
 
@@ -113,8 +113,7 @@ def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, be
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     teachers = [config.init] if config.init not in ("random", "imagenet") else []
     teachers += ["the graders that assigned the pseudo-labels"] if config.pseudo_labels else []
-    where = f"the training images of {' and '.join(teachers)}"
-    refuse_seen(prepared, before, where, config.allow_leaks, judged)
+    refuse_seen(prepared, before, f"the training images of {' and '.join(teachers)}", config.allow_leaks, judged)
     if own := learned.parts[1:] if config.folds else learned.parts:
         where = "the pseudo-labelled images" if config.folds else "the training part"
         refuse_seen(prepared, seen_of(own), where, config.allow_leaks, judged)
@@ -164,7 +163,10 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
             with hushed():  # metrics of all folds together are shown later
                 judged = pd.concat([records[outside].assign(split="val"), test])
                 finish(fold, replace(own, config=plain), judged, best, records[inside])
-        write_held_out(fold.path, config.epochs)
+        table = read_predictions(fold.path / FILE).query("split == 'val'")
+        true, given = (table[name].to_numpy(np.int64) for name in ("label", "grade"))
+        probabilities = table[probability_columns(table)].to_numpy(float)
+        write_errors(fold.path, config.epochs, {"val": (table["id"].tolist(), true, given, probabilities)})
         fold.close()
     write_start(run, task, learned, before)
     join_folds(run, task, records, fold_of)
@@ -186,16 +188,12 @@ def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray)
         extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
     raw = np.concatenate([raw, answers.probabilities])
     write_predictions(run, task, predictor, pd.concat([records.assign(split="val"), test]), raw, fold_of, extra)
-    show_folds(read_predictions(run.path / FILE), len(task.prepared.classes))
-    say(f"out-of-fold predictions of {len(records):,} images: {run.path / FILE}")
-    say(f"next: foveal evaluate {run.path}{' --split val' if len(test) else ''}")
-
-
-def show_folds(table: pd.DataFrame, classes: int) -> None:
-    """Print accuracy and kappa of each fold after the readout."""
-    rows = []
+    table, rows = read_predictions(run.path / FILE), []
     for name, part in table[table["split"] == "val"].groupby("fold"):
-        figures = summarise("val", part["label"].to_numpy(np.int64), part["grade"].to_numpy(np.int64), classes)
+        labels, grades = (part[column].to_numpy(np.int64) for column in ("label", "grade"))
+        figures = summarise("val", labels, grades, len(task.prepared.classes))
         values = [f"{figures[f'val_{metric}']:.3f}" for metric in ("accuracy", "kappa")]
         rows.append([f"fold {name}", f"{len(part):,}", *values])
     show_table("Held-out images of each fold", ("", "images", "accuracy", "quadratic kappa"), rows)
+    say(f"out-of-fold predictions of {len(records):,} images: {run.path / FILE}")
+    say(f"next: foveal evaluate {run.path}{' --split val' if len(test) else ''}")
