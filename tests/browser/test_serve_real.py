@@ -15,13 +15,13 @@ import foveal
 from foveal.sources.phantom import draw_phantom
 
 pytest.importorskip("fastapi")
-pydicom = pytest.importorskip("pydicom")
+pydicom, httpx = pytest.importorskip("pydicom"), pytest.importorskip("httpx")
 pytestmark = pytest.mark.browser
 PHOTOGRAPHS = "#result-items button"
 
 
 @pytest.fixture(scope="module")
-def server(looking_run: Path, phantom_set: Path, tmp_path_factory: Any) -> Iterator[str]:
+def server(phantom_set: Path, tmp_path_factory: Any) -> Iterator[str]:
     """The address of `foveal serve`, in a thread."""
     import uvicorn
 
@@ -30,9 +30,10 @@ def server(looking_run: Path, phantom_set: Path, tmp_path_factory: Any) -> Itera
     from foveal.serve.serve import build_app, listen
 
     folder = tmp_path_factory.mktemp("server")
-    foveal.select(phantom_set, run=looking_run, number=3, out=folder / "worklist.csv")
+    run = foveal.train(phantom_set, out=folder / "looking", encoder="resnet10t", epochs=6, batch_size=8, image_size=64)
+    foveal.select(phantom_set, run=run, number=3, out=folder / "worklist.csv")
     given = {"reviews": str(folder / "reviews.sqlite"), "worklist": folder / "worklist.csv", "cases": phantom_set}
-    app = build_app(ServeConfig(run=looking_run, device="cpu", **given))
+    app = build_app(ServeConfig(run=run, device="cpu", **given))
     with listen("127.0.0.1", 0) as socket:
         running = uvicorn.Server(uvicorn.Config(app, http=Hurried, ws="none", log_level="warning"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [socket]}, daemon=True)
@@ -60,12 +61,18 @@ def page(browser: Any, server: str) -> Iterator[Any]:
 
 
 def drawn(seed: int) -> np.ndarray:
-    return cv2.resize(draw_phantom(seed, "left", 80, np.random.default_rng(seed)).image, (640, 640))
+    return cv2.resize(draw_phantom(seed % 5, "left", 80, np.random.default_rng(seed)).image, (640, 640))
 
 
 def jpeg(name: str, seed: int) -> dict[str, Any]:
     data = cv2.imencode(".jpg", drawn(seed)[..., ::-1])[1].tobytes()
     return {"name": name, "mimeType": "image/jpeg", "buffer": data}
+
+
+def has_map(server: str, seed: int) -> bool:
+    sent = {"images": ("left.jpg", jpeg("left.jpg", seed)["buffer"], "image/jpeg")}
+    answers = httpx.post(f"{server}/v1/grade?pictures=true", files=sent, timeout=60).json()["answers"]
+    return answers[0]["heat"] is not None
 
 
 def dicom(name: str, seed: int) -> dict[str, Any]:
@@ -87,7 +94,8 @@ def dicom(name: str, seed: int) -> dict[str, Any]:
 def test_photographs_are_graded_reviewed_and_the_reviews_saved(page, server, tmp_path):
     from playwright.sync_api import expect
 
-    page.set_input_files("#files", [jpeg("left eye.jpg", 2), dicom("IM0001", 3)])
+    mapped = [has_map(server, seed) for seed in range(10)]
+    page.set_input_files("#files", [jpeg("left eye.jpg", mapped.index(False)), dicom("IM0001", mapped.index(True))])
     expect(page.locator(PHOTOGRAPHS)).to_have_count(2)
     for name in ("left eye.jpg", "IM0001"):
         page.locator(PHOTOGRAPHS).filter(has_text=name).click()
