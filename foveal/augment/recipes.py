@@ -71,9 +71,8 @@ def _read() -> dict[str, Recipe]:
     """The recipes of recipes.toml; one that is `like` another has the values of that one where it gives none."""
     found: dict[str, Recipe] = {}
     for name, values in tomllib.loads(Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8")).items():
-        like = found[values.pop("like")] if "like" in values else Recipe()
         values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        found[name] = replace(like, **values)
+        found[name] = replace(found[values.pop("like")] if "like" in values else Recipe(), **values)
     return found
 
 

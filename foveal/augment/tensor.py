@@ -184,10 +184,9 @@ def _code_colour(planes: Tensor, steps: Tensor) -> Tensor:
 def _code(planes: Tensor, steps: Tensor) -> Tensor:
     """Quantise the cosine transform of 8x8 blocks. planes: [B, P, n, n], centred on 0; steps: [B, 1, 8, 8]."""
     size, short = planes.shape[-1], -planes.shape[-1] % 8
-    padded = F.pad(planes, (0, short, 0, short), mode="replicate")
     cosines = _cosines(size + short, planes.device)
     step = steps.repeat(1, 1, (size + short) // 8, (size + short) // 8)
-    waves = cosines @ (padded @ cosines.T)
+    waves = cosines @ (F.pad(planes, (0, short, 0, short), mode="replicate") @ cosines.T)
     return (cosines.T @ (((waves / step).round() * step) @ cosines))[:, :, :size, :size].round().clamp(-128, 127)
 
 
@@ -195,6 +194,5 @@ def _cosines(size: int, device: torch.device) -> Tensor:
     """The cosine transform of every eight pixels of a line: a matrix [size, size], faster than splitting pictures."""
     place = torch.arange(size, device=device)
     frequency, pixel = (place % 8).float()[:, None], (place % 8).float()
-    waves = torch.cos((2 * pixel + 1) * frequency * (math.pi / 16)) / 2
-    waves = torch.where(frequency == 0, math.sqrt(1 / 8), waves)
+    waves = torch.where(frequency == 0, math.sqrt(1 / 8), torch.cos((2 * pixel + 1) * frequency * (math.pi / 16)) / 2)
     return waves * (place[:, None] // 8 == place // 8)

@@ -140,8 +140,8 @@ def write_view_sheet(file: Path, originals: ndarray, recipes: Sequence[View], si
 
 def _lay_out(columns: list[tuple[str, ndarray, int]], cell: int) -> Image.Image:
     step = cell + GAP
-    width = GAP + sum(space + step for _, _, space in columns)
-    sheet = Image.new("RGB", (width, HEAD + len(columns[0][1]) * step), "white")
+    size = GAP + sum(space + step for _, _, space in columns), HEAD + len(columns[0][1]) * step
+    sheet = Image.new("RGB", size, "white")
     text, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(14), GAP
     for name, pictures, space in columns:
         left += space

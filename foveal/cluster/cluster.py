@@ -62,8 +62,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     if config.run is not None:
         learned, taught = learned_from(images, config.run), read_model(config.run)["kind"] == "grader"
         judged &= ~(learned & taught)  # the features of a grader reflect the labels that it has learned
-    runs = [None] if config.run is None else [config.run, None]
-    kinds = [computed(images, run, config.device) for run in runs]
+    kinds = [computed(images, run, config.device) for run in dict.fromkeys([config.run, None])]
     tried = {} if count else propose(kinds[0].components[0])
     count = count or max(tried, key=tried.__getitem__, default=2)
     looks = [look(features, images, judged, count) for features in kinds]
@@ -76,11 +75,10 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
              "judged": int(judged.sum()), "clusters": len(np.unique(first.clusters)), "silhouettes": tried,
              "taught": taught, "learned": int(learned.sum()), "why_not": why_not(images, judged),
              "interval": "95 %, BCa bootstrap over groups"}  # fmt: skip
+    drawn = [{"name": one.name, "images": len(one.rows), "kept": one.kept, "by_chance": one.by_chance} for one in maps]
     result: dict[str, Any] = json_ready({
         "about": about, "looks": [one.plain() for one in looks], "differences": differences(looks),
-        "doubtful": len(first.doubted),
-        "maps": [{"name": one.name, "images": len(one.rows), "kept": one.kept, "by_chance": one.by_chance}
-                 for one in maps],
+        "doubtful": len(first.doubted), "maps": drawn,
     })  # fmt: skip
     result["findings"] = [asdict(finding) for finding in find(result)]
     out.mkdir(parents=True, exist_ok=True)
@@ -97,9 +95,8 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Print the tables, then what they mean."""
     about = result["about"]
-    within = f"{counted(about['images'], 'image')} in {counted(about['groups'], 'group')}"
     scored = f", {about['judged']:,} scored against labels" if about["labelled"] else ", without labels"
-    say(f"\n{within}{scored}", "bold")
+    say(f"\n{counted(about['images'], 'image')} in {counted(about['groups'], 'group')}{scored}", "bold")
     if about["why_not"] and about["labelled"]:
         warn(f"no scores: {about['why_not']}")
     for table in tables(result):

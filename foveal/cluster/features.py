@@ -156,8 +156,7 @@ class Features:
 
 def small_pixels(pixels: np.ndarray) -> np.ndarray:
     """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: shrunk to at most 32 x 32 px and flattened."""
-    small = at_size(pixels, min(PIXEL_SIDE, pixels.shape[1]))
-    return small.reshape(len(pixels), -1).astype(np.float32) / 255
+    return at_size(pixels, min(PIXEL_SIDE, pixels.shape[1])).reshape(len(pixels), -1).astype(np.float32) / 255
 
 
 def computed(images: Images, run: Path | None, device: str = "cpu") -> Features:
@@ -170,8 +169,7 @@ def computed(images: Images, run: Path | None, device: str = "cpu") -> Features:
         from foveal.predict.features import open_encoder  # torch is needed only with a run
 
         model, encode = read_model(run), open_encoder(run, first, device)
-        kind = "grader" if model["kind"] == "grader" else "pre-trained encoder"
-        source = f"{model['encoder']} of {run}, a {kind}"
+        source = f"{model['encoder']} of {run}, a {'grader' if model['kind'] == 'grader' else 'pre-trained encoder'}"
     parts = []
     with progress_bar("features", len(images)) as bar:
         for positions in np.split(np.arange(len(images)), range(AT_ONCE, len(images), AT_ONCE)):

@@ -62,8 +62,7 @@ def look(features: Features, images: Images, judged: np.ndarray, clusters: int) 
     """Cluster the images, find their neighbours, and score both on the `judged` images (bool [n])."""
     directions, points, labels, units = features.directions, features.components[0], images.labels, images.units
     say(f"{features.name}: nearest images, and {clusters} clusters by k-means", "dim")
-    found = k_means(points, clusters)
-    voters = nearest(directions, units, labels >= 0)
+    found, voters = k_means(points, clusters), nearest(directions, units, labels >= 0)
     voted = vote(voters, labels, len(images.classes))
     scores: dict[str, dict[str, Score]] = {"clusters": {}, "mixture": {}, "neighbours": {}}
     resampling = None

@@ -104,8 +104,7 @@ def _tsne(points: np.ndarray) -> np.ndarray:
 
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
     with threadpool_limits(1 if len(points) < FEW else None):
-        found = TSNE(2, perplexity=perplexity, init="pca", random_state=SEED).fit_transform(points)
-    return np.asarray(found, float)
+        return np.asarray(TSNE(2, perplexity=perplexity, init="pca", random_state=SEED).fit_transform(points), float)
 
 
 def neighbour_graph(points: np.ndarray) -> Any:
@@ -152,8 +151,7 @@ def nearest(directions: np.ndarray, units: np.ndarray, among: np.ndarray | None 
 
 def vote(near: Nearest, labels: np.ndarray, classes: int) -> np.ndarray:
     """The most common label among the neighbours of each row, int [m], -1 without neighbours; in a tie the nearer."""
-    votes = np.zeros((len(near.index), classes + 1))
-    there = near.index >= 0
+    votes, there = np.zeros((len(near.index), classes + 1)), near.index >= 0
     weights = there * (1 + 1e-3 * np.arange(near.index.shape[1], 0, -1))
     np.add.at(votes, (np.arange(len(votes))[:, None], np.where(there, labels[near.index], classes)), weights)
     return np.where(there.any(1), votes.argmax(1), -1)
@@ -164,8 +162,7 @@ def doubt(near: Nearest, labels: np.ndarray, *, ordered: bool) -> np.ndarray:
     with a different class, float [n]; nan without a label."""
     gap, there = np.abs(labels[near.index] - labels[:, None]), near.index >= 0
     gap = gap if ordered else (gap > 0).astype(float)
-    mean = (gap * there).sum(1) / np.maximum(there.sum(1), 1)
-    return np.where((labels >= 0) & there.any(1), mean, np.nan)
+    return np.where((labels >= 0) & there.any(1), (gap * there).sum(1) / np.maximum(there.sum(1), 1), np.nan)
 
 
 def listing(near: Nearest, images: Images) -> pd.DataFrame:

@@ -27,7 +27,6 @@ _BYTES_PER_PIXEL = 6  # three channels of 16 bits
 _OTHER_BYTES = 1 << 24  # that a file may hold in addition to its picture
 _NEUTRAL, _NEAR = 128, 24  # of Cb and Cr: the value in black, and how far from it they may be there
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # a segment whose last byte, to be added, tells the colours
-
 LONGEST_NAME = 80  # characters of a camera
 logging.getLogger("pydicom").addHandler(logging.NullHandler())  # what it prints lacks the name of the file
 
@@ -49,12 +48,11 @@ def number_and_date(file: Path | BytesIO) -> tuple[str, str]:
 
 def header_of(file: Path | bytes) -> Any:
     """All elements of a DICOM file but its picture, a pydicom dataset; None for another file, or without pydicom."""
-    suffix = "" if isinstance(file, bytes) else file.suffix.lower()
     try:
         import pydicom
 
         with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
-            if not is_dicom(stream.read(START), suffix):
+            if not is_dicom(stream.read(START), "" if isinstance(file, bytes) else file.suffix.lower()):
                 return None
             stream.seek(0)
             return pydicom.dcmread(stream, force=True, stop_before_pixels=True)
@@ -200,5 +198,4 @@ def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:
 def _scaled(values: np.ndarray, black: float, white: float) -> np.ndarray:
     if values.dtype == np.uint8 and (black, white) == (0, 255):
         return values
-    share = (values.astype(np.float32) - black) / max(white - black, 1)
-    return (share.clip(0, 1) * 255).round().astype(np.uint8)
+    return (((values.astype(np.float32) - black) / max(white - black, 1)).clip(0, 1) * 255).round().astype(np.uint8)

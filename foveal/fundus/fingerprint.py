@@ -28,7 +28,6 @@ _FADE = (0.7, 0.9)  # radii between which the picture fades out: the rim shows t
 _LEVELS = 7  # fingerprints hold -7..7
 _FLAT = 1.0  # deviation of the waves: the haziest of 4,770 photographs has 18, noise of one grey level 9, rounding 0.01
 _STEPS_PER_DEVIATION = 2.5  # so 2.8 standard deviations fit; clipping the rest helps to tell eyes apart
-
 DARK = 0.25  # of the median brightness in the middle: darker pixels are background
 _FRAMED = 0.9  # of the side: a photograph that covers less has a black frame, since discs are cut out closely
 _SPECK = 0.04  # of the side: a row with fewer bright pixels shows burnt-in text or noise
@@ -56,8 +55,7 @@ def fingerprint(square: np.ndarray) -> np.ndarray:
 def summarise(details: np.ndarray) -> np.ndarray:
     """Fingerprints int8 `[n, 254]` of levelled pictures float32 `[n, 64, 64]`: faster, but never to be stored."""
     waves = _waves().astype(np.float32)
-    spectra = waves @ (details * fade(SIDE)) @ waves.T
-    return _levels(spectra[:, *_kept()])
+    return _levels((waves @ (details * fade(SIDE)) @ waves.T)[:, *_kept()])
 
 
 def _levels(numbers: np.ndarray) -> np.ndarray:

@@ -18,7 +18,6 @@ from foveal.errors import FovealError
 # Eighteen times the largest EyePACS original (4928 x 3264), and 0.9 GB once decoded. A larger file is a scan of
 # something else, or was made to exhaust the memory.
 MAXIMUM_PIXELS = 300_000_000
-
 FORMATS = tomllib.loads(Path(__file__).with_name("formats.toml").read_text(encoding="utf-8"))
 READERS, UNREAD = ([(re.compile(mark.encode("ascii"), re.DOTALL), kind) for kind, mark in FORMATS[table].items()]
                    for table in ("read", "unread"))  # fmt: skip
@@ -32,7 +31,6 @@ START = 132  # bytes at the beginning of a file that tell its kind
 # larger than its screen.
 COMPLAINTS = (OSError, SyntaxError, ValueError, KeyError, RuntimeError, struct.error, zlib.error,
               Image.DecompressionBombError)  # fmt: skip
-
 DAMAGED = "truncated or damaged"
 
 
@@ -64,8 +62,7 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int, suffix: str = "
 def unread_kind(start: bytes, suffix: str = "") -> str:
     """The kind of a file with this start or ending that Foveal cannot read; "" for other files."""
     raw = suffix in RAW and re.match(rb"II|MM", start)
-    found = (kind for mark, kind in UNREAD if mark.match(start))
-    return "a raw camera file" if raw else next(found, "")
+    return "a raw camera file" if raw else next((kind for mark, kind in UNREAD if mark.match(start)), "")
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
@@ -97,8 +94,7 @@ def is_dicom(start: bytes, suffix: str = "") -> bool:
 
 def is_picture(start: bytes) -> bool:
     """Whether a file that starts like this (`START` bytes) is of a known format, or one that is refused by name."""
-    known = is_dicom(start) or reader_of(start) is not None or bool(unread_kind(start))
-    return known and not _TEXT.match(start)
+    return not _TEXT.match(start) and (is_dicom(start) or reader_of(start) is not None or bool(unread_kind(start)))
 
 
 def orientation_of(image: Image.Image) -> int:

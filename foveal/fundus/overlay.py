@@ -24,8 +24,7 @@ def retina_of(pixels: np.ndarray) -> np.ndarray:
     brightest = pixels.max(axis=2)
     quarter = max(len(brightest) // 4, 1)
     level = max(6.0, _DARKEST * float(np.median(brightest[quarter:-quarter, quarter:-quarter])))
-    kernel = np.ones((3, 3), np.uint8)
-    lit = cv2.morphologyEx((brightest > level).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    lit = cv2.morphologyEx((brightest > level).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     regions, _ = cv2.findContours(lit, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not regions:
         return np.ones(brightest.shape, bool)
@@ -36,9 +35,8 @@ def retina_of(pixels: np.ndarray) -> np.ndarray:
 
 def interior_of(retina: np.ndarray) -> np.ndarray:
     """The retina bool [S, S] without its rim. The edge of the frame also counts as rim."""
-    framed = np.pad(retina.astype(np.uint8), 1)
     diameter = max(np.ptp(np.flatnonzero(retina.any(axis))) for axis in (0, 1)) + 1 if retina.any() else 0
-    return cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] > RIM * diameter
+    return cv2.distanceTransform(np.pad(retina.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1] > RIM * diameter
 
 
 def top_of(heat: np.ndarray, retina: np.ndarray) -> float:
@@ -106,5 +104,5 @@ def _outlined(picture: np.ndarray, strength: np.ndarray, level: float) -> np.nda
 
 def to_jpeg(picture: np.ndarray) -> bytes:
     """The bytes of a JPEG file of uint8 [h, w, 3] RGB."""
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    return encoded.tobytes()
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

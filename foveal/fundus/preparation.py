@@ -33,7 +33,6 @@ _LEAST_OVERSAMPLING = 1.35
 _FRAME_OVERSAMPLING = 1.5  # first try, of the frame's short side: enough for discs of 0.9 of it and more
 _ALWAYS_WRITTEN = ("size", "crop", "channels")
 _GREY_RIM = 100  # grey level: of a rim between a white surround and a retina, which has little blue
-
 CROPS = ("ellipse", "disc", "none")
 ENHANCEMENTS = ("none", "local-mean", "clahe")
 _KEPT_RADIUS = 0.97  # of the inscribed circle: the rim of a photograph is ragged and coloured by the aperture
@@ -58,8 +57,7 @@ class Preparation:
     green: bool = False  #: the one channel is green, not grey
 
     def __post_init__(self) -> None:
-        known = {"crop": CROPS, "channels": (1, 3), "fit": ("pad", "cut"), "enhance": ENHANCEMENTS}
-        for name, values in known.items():
+        for name, values in (("crop", CROPS), ("channels", (1, 3)), ("fit", ("pad", "cut")), ("enhance", ENHANCEMENTS)):
             if getattr(self, name) not in values:
                 what = f"the option {name} is {getattr(self, name)!r}"
                 raise FovealError("option.value", what, expected=f"one of {', '.join(map(str, values))}")
@@ -70,8 +68,7 @@ class Preparation:
 
     def asked(self, fundus: bool) -> dict[str, Any]:
         """The options of `foveal prepare` for this preparation."""
-        given = ("size", "crop", "fit", "mask", "enhance", "green")
-        return {name: getattr(self, name) for name in given} | {"fundus": "yes" if fundus else "no"}
+        return {k: v for k, v in asdict(self).items() if k != "channels"} | {"fundus": "yes" if fundus else "no"}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; omits options at their default, so that files older than these options stay equal."""
@@ -187,8 +184,7 @@ def subtract_local_mean(square: np.ndarray) -> np.ndarray:
     sigma = max(0.5, _SIGMA * len(square))
     total = cv2.GaussianBlur(square * weights[..., None], (0, 0), sigma)
     mean = total / np.maximum(cv2.GaussianBlur(weights, (0, 0), sigma), 1e-3)[..., None]
-    difference = (square - mean) * (_GAIN * weights[..., None]) + _MIDDLE_GREY
-    return difference.round().clip(0, 255).astype(np.uint8)
+    return ((square - mean) * (_GAIN * weights[..., None]) + _MIDDLE_GREY).round().clip(0, 255).astype(np.uint8)
 
 
 def lit(square: np.ndarray) -> np.ndarray:

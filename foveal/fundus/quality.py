@@ -26,9 +26,7 @@ SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "b
 # The other flags are warnings: some photographs near a limit can still be graded.
 UNGRADABLE = frozenset({"ungradable", "not-a-retina"})
 RELIABLE_FROM = 64  # side of the square in px
-
 _LEAST_LIT = 0.05  # share of the square: a black picture shows no retina
-
 _SIDE = 128
 _LIT = 16  # grey levels of 255; darker is the surround
 _NEAR_BLACK, _SATURATED = 45, 250  # of the brightest, and of the second brightest channel
@@ -60,8 +58,7 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray, picture: np.ndarr
     Where no disc was found, everything that is lit counts as the disc, and `field` is 1.
     """
     view, whole = _look(square, disc, frame), frame if picture is None else picture
-    texture = _texture(view)
-    seen = view.small[view.inside]
+    texture, seen = _texture(view), view.small[view.inside]
     r, g, b = seen.T
     second = np.maximum(np.minimum(r, g), np.minimum(np.maximum(r, g), b))
     photograph = view.lit.mean() > _LEAST_LIT and not is_composed(whole, frame, disc, _KNOWN["composed"])
@@ -100,12 +97,9 @@ def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
     too_dark = "brightness" in low or "dark" in high
     wrong = {
         "not-a-retina": "retina" in low or all(measures[name] < limit for name, limit in _KNOWN["empty"].items()),
-        "blurred": "sharpness" in low,
-        "too-dark": too_dark,
-        "too-bright": "brightness" in high or "clipped" in high,
-        "low-contrast": "contrast" in low,
-        "cut-off": "field" in low and not too_dark,  # a black part may just be unlit
-    }
+        "blurred": "sharpness" in low, "too-dark": too_dark, "too-bright": "brightness" in high or "clipped" in high,
+        "low-contrast": "contrast" in low, "cut-off": "field" in low and not too_dark,  # a black part may just be unlit
+    }  # fmt: skip
     return tuple(flag for flag, is_wrong in wrong.items() if is_wrong)
 
 
@@ -129,8 +123,7 @@ def advice_of(flags: Iterable[str], sides: Iterable[str] = ()) -> str:
 
 def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
     small = cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    brightest = highest(small)
-    centres = (np.arange(_SIDE) + 0.5) / _SIDE
+    brightest, centres = highest(small), (np.arange(_SIDE) + 0.5) / _SIDE
     x, y = centres * disc.width + disc.left, centres * disc.height + disc.top
     framed = np.outer((y > 0) & (y < frame.shape[0]), (x > 0) & (x < frame.shape[1]))
     whole, middle = inscribed(_SIDE, 1.0), inscribed(_SIDE, _MARGIN)

@@ -47,12 +47,10 @@ def fit_ellipse(outline: np.ndarray, thinnest: float) -> np.ndarray | None:
     `thinnest`: the least ratio of the shorter to the longer axis, in 0..1. The outline is in order around the region.
     """
     middle = outline.mean(axis=0)
-    points = (outline - middle) / _UNIT
-    generator = np.random.default_rng(0)
+    points, generator = (outline - middle) / _UNIT, np.random.default_rng(0)
     start, within = generator.random((_DRAWS, 1)), generator.random((_DRAWS, 4))
     # Four points from different quarters of the outline determine an ellipse well.
-    drawn = points[(((start + (np.arange(4) + within) / 4) % 1) * len(points)).astype(int)]
-    ellipses = _ellipses_through(drawn)
+    ellipses = _ellipses_through(points[(((start + (np.arange(4) + within) / 4) % 1) * len(points)).astype(int)])
     ratio = ellipses[:, 2] / ellipses[:, 3]
     ellipses = ellipses[(ratio > thinnest) & (ratio < 1 / thinnest) & (ellipses[:, 2:] < _LARGEST_SCALE).all(axis=1)]
     if len(ellipses) == 0:

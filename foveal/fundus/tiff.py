@@ -52,8 +52,7 @@ def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
         check_pixels(*image.size, most_pixels)
         if image.tag_v2.get(_REDUCED, 0) == 1 and _INSIDE in image.tag_v2:
             raise FovealError("image.unsupported", "a raw camera file; convert it to PNG or TIFF first")
-        found = {tag: _numbers(image.tag_v2[tag]) for tag in (*_LAYOUT, *_PLACES) if tag in image.tag_v2}
-        tags = _USUAL | found
+        tags = _USUAL | {tag: _numbers(image.tag_v2[tag]) for tag in (*_LAYOUT, *_PLACES) if tag in image.tag_v2}
         _check_parts(data, tags, image.tag_v2.get(_TABLES, b""))
         deep, samples = set(tags[_BITS]) == {16}, tags[_SAMPLES][0]
         signed = _SIGNED in _numbers(image.tag_v2.get(_NUMBERS, 1))

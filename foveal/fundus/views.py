@@ -51,8 +51,7 @@ def view_fingerprints(square: np.ndarray, views: tuple[int, ...] = tuple(range(l
     """Fingerprints int8 `[k, 254]` of k of the `VIEWS` of a photograph, uint8 `[S, S, 3 or 1]`."""
     turned = detail(rounded(square), SIDE, NEIGHBOURHOOD)
     whole = detail(boxed(square), _PARTS, NEIGHBOURHOOD * 1.15, framed=False)
-    levelled = [_look(whole if VIEWS[k].angle is None else turned, VIEWS[k], SIDE) for k in views]
-    return summarise(np.stack(levelled))
+    return summarise(np.stack([_look(whole if VIEWS[k].angle is None else turned, VIEWS[k], SIDE) for k in views]))
 
 
 def show(square: np.ndarray, view: View, down: int = 1, across: int = 1) -> np.ndarray:
@@ -83,8 +82,7 @@ def rounded(square: np.ndarray) -> np.ndarray:
     lengths, axes = np.linalg.eigh(spread)
     # A disc of radius r has the second moments r²/4; the symmetric root stretches without turning.
     stretch = (axes * np.sqrt(np.maximum(lengths, 1.0))) @ axes.T * 4 / _SHOWN / _BEYOND
-    way = np.column_stack([stretch, centre - stretch.sum(axis=1) * (_SHOWN - 1) / 2])
-    return _warped(grey, way, _SHOWN)[..., None]
+    return _warped(grey, np.column_stack([stretch, centre - stretch.sum(axis=1) * (_SHOWN - 1) / 2]), _SHOWN)[..., None]
 
 
 def _base(square: np.ndarray) -> np.ndarray:

@@ -39,8 +39,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
     """Inspect prepared sets and print the findings; returns the content of inspect.json."""
     if config.out is not None:
         check_file(config.out / "inspect.json")
-    sets = [open_prepared(path) for path in config.data]
-    names = prefixes(config.data)
+    sets, names = [open_prepared(path) for path in config.data], prefixes(config.data)
     measured = [described(prepared) for prepared in sets]
     summaries = [summarise(*one) for one in zip(sets, names, measured, strict=True)]
     pairs = [compare(sets[a], sets[b], (names[a], names[b])) for a, b in combinations(range(len(sets)), 2)]

@@ -40,8 +40,7 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
     if found["why_not"]:
         return found
     generator = np.random.default_rng(0)
-    many = len(units) > MOST_IMAGES
-    chosen = draw_groups(units, MOST_IMAGES, generator) if many else np.ones(len(units), bool)
+    chosen = np.ones(len(units), bool) if len(units) <= MOST_IMAGES else draw_groups(units, MOST_IMAGES, generator)
     values = cues.fillna(cues.median()).to_numpy(float)[chosen]
     labels, units = np.unique(labels[chosen], return_inverse=True)[1], np.unique(units[chosen], return_inverse=True)[1]
     classes, resampling = int(labels.max()) + 1, Resampling(units)
@@ -59,8 +58,7 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
                                 for _ in range(2))  # fmt: skip
         dealt = np.empty_like(labels)
         dealt[given_to] = labels[taken_from]
-        dealt_folds = k_folds(dealt, units.astype(str), FOLDS, generator)
-        given = _guessed(values, dealt, dealt_folds, TREES_OF_ONE, ordered)
+        given = _guessed(values, dealt, k_folds(dealt, units.astype(str), FOLDS, generator), TREES_OF_ONE, ordered)
         return float(metric(metrics.confusion_matrix(dealt, given, classes)))
 
     alone: Any = [{"name": name, **judge(values[:, [k]], TREES_OF_ONE)} for k, name in enumerate(cues)]
@@ -105,6 +103,5 @@ def _guessed(values: np.ndarray, labels: np.ndarray, folds: np.ndarray, trees: i
 
 def as_grades(scores: np.ndarray, known: np.ndarray, classes: int) -> np.ndarray:
     """Grades by rank, with the frequencies of the `known` labels; rounding would hide a weak signal from kappa."""
-    share = (rankdata(scores) - 0.5) / len(scores)
     up_to = np.cumsum(np.bincount(known, minlength=classes)) / len(known)
-    return np.minimum(np.searchsorted(up_to, share, side="right"), classes - 1)
+    return np.minimum(np.searchsorted(up_to, (rankdata(scores) - 0.5) / len(scores), side="right"), classes - 1)

@@ -94,14 +94,12 @@ def _colours(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]
 
 def _flags(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Each flag with its number of images; `p`: p-value of the flag being independent of the class."""
-    words = table["flags"].str.split()
-    found = []
+    words, found = table["flags"].str.split(), []
     for flag, count in words.explode().dropna().value_counts().items():
         has = words.map(lambda flags, flag=flag: flag in flags)
         counts = pd.crosstab(table["label"], has)  # of the labelled images
         p = None if min(counts.shape) < 2 else float(chi2_contingency(counts.to_numpy()).pvalue)
-        sentence = FLAGS.get(str(flag), "Set by the source.")
-        found.append({"flag": str(flag), "sentence": sentence, "images": int(count),
+        found.append({"flag": str(flag), "sentence": FLAGS.get(str(flag), "Set by the source."), "images": int(count),
                       "per_class": per_class(table[has], classes), "p": p})  # fmt: skip
     return found
 

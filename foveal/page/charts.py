@@ -159,8 +159,7 @@ class Scale:
 def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
     """At most `most` + 1 round values between `low` and `high`, at steps of 1, 2, 2.5 or 5 times a power of ten."""
     least = max((high - low) / most, 1.0 if whole else 1e-12)
-    power = 10.0 ** math.floor(math.log10(least))
-    steps = [factor * power for factor in (1, 2, 2.5, 5, 10)]
+    steps = [factor * 10.0 ** math.floor(math.log10(least)) for factor in (1, 2, 2.5, 5, 10)]
     step = next(step for step in steps if step >= least * (1 - 1e-9) and not (whole and step % 1))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
@@ -172,8 +171,7 @@ def fitted(places: np.ndarray, side: float, edge: float, outliers: float) -> np.
     edge: margin on all sides. outliers: the share of the points at each end that are moved to the edge.
     """
     low, high = np.quantile(places, [outliers, 1 - outliers], axis=0)
-    span = float(max(high - low)) or 1.0
-    centred = np.clip((places - (low + high) / 2) / span, -0.5, 0.5) * np.array([1, -1])
+    centred = np.clip((places - (low + high) / 2) / (max(high - low) or 1.0), -0.5, 0.5) * np.array([1, -1])
     return np.asarray(centred * (side - 2 * edge) + side / 2)
 
 

@@ -25,8 +25,7 @@ def embedded_file(file: Path, side: int) -> str:
     """The data: URL of a picture file, a small JPEG unchanged; OSError if Pillow cannot read it."""
     data = file.read_bytes()
     with Image.open(io.BytesIO(data)) as picture:
-        small = max(picture.size) <= side and picture.format == "JPEG"
-        return data_address(data if small else _jpeg(picture, side))
+        return data_address(data if max(picture.size) <= side and picture.format == "JPEG" else _jpeg(picture, side))
 
 
 def _jpeg(picture: Image.Image, side: int) -> bytes:

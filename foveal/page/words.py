@@ -41,9 +41,7 @@ def interval(entry: Mapping[str, Any], digits: int = 2) -> str:
 
 def percent_interval(entry: Mapping[str, Any], digits: int = 0) -> str:
     """`79–88 %`; a dash if there is no interval."""
-    if not known(entry["low"]):
-        return DASH
-    return f"{100 * entry['low']:.{digits}f}{DASH}{percent(entry['high'], digits)}"
+    return f"{100 * entry['low']:.{digits}f}{DASH}{percent(entry['high'], digits)}" if known(entry["low"]) else DASH
 
 
 def value_with_interval(entry: Mapping[str, Any], digits: int = 2) -> str:

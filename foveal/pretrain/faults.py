@@ -71,13 +71,11 @@ def explain_loss(
     if _close(loss, right):
         return None
     wrong = [
-        ("only_positive", value(points, others=positives)),
-        ("not_normalised", value(z)),
+        ("only_positive", value(points, others=positives)), ("not_normalised", value(z)),
         ("whole_tensor", value(torch.cat([first / first.norm(), second / second.norm()]))),
-        ("whole_tensor", value(z / z.norm())),
-        ("own_target", value(points, itself, others | itself)),
+        ("whole_tensor", value(z / z.norm())), ("own_target", value(points, itself, others | itself)),
         ("own_denominator", value(points, others=others | itself)),
-    ]
+    ]  # fmt: skip
     # For short vectors, "not normalised" and "normalised together" give almost the same value: the nearest one counts.
     fault, nearest = min(wrong, key=lambda each: abs(each[1] - loss))
     if _close(loss, nearest):

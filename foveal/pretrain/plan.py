@@ -70,8 +70,7 @@ def rehearse(built: Built, feed: Feed, probe: probing.Probe | None = None) -> Re
     config, share = feed.config, feed.config.batch_size // feed.world
     seconds = min(MOST_MEASURED, SHARE_MEASURED * (math.inf if config.budget is None else seconds_of(config.budget)))
     give_back_memory()  # what was tried before must not count
-    on_gpu = feed.device.type == "cuda"
-    held = held_on(feed.device)
+    on_gpu, held = feed.device.type == "cuda", held_on(feed.device)
     began = time.monotonic()
     with progress_bar("measuring", 2 * seconds, "s") as bar:
         images = share if on_gpu or config.compile == "yes" else min(share, 2)  # another size would be compiled again
@@ -128,8 +127,7 @@ def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> tuple[float, f
     """Seconds of a step, of what does not depend on the images, the share of waiting, and by how many seconds the first
     step is slower than the others, because memory is new to it; at least two steps."""
     device, autocast = feed.device, in_precision(feed.config.precision, feed.device)
-    endless = chain.from_iterable(feed.epoch(epoch) for epoch in count())
-    views, rows, more = iter(prefetch(endless)), [], True
+    views, rows, more = prefetch(chain.from_iterable(map(feed.epoch, count()))), [], True
     built.training_mode()
     while more:
         asked = time.perf_counter()
@@ -169,8 +167,7 @@ def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, lear
     features = torch.randn(len(fewer.labels), feature_size(encoder), device=feed.device)
     began = time.perf_counter()
     probing.rows_of(fewer, probing.judge(fewer, features), None)
-    judging = (time.perf_counter() - began) / len(fewer.labels)
-    return looking, len(probe.labels) * (each + judging)
+    return looking, len(probe.labels) * (each + (time.perf_counter() - began) / len(fewer.labels))
 
 
 def epochs_between_looks(epochs: int, asked: int) -> int:
@@ -190,8 +187,7 @@ def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
     """Epochs that a budget allows; FovealError if it is less than one. every: epochs between two looks, as asked."""
-    one = seconds_of_run(1, images, every, rehearsal)
-    looked = " and a health check" if rehearsal.look > 0.1 * one else ""
+    looked = " and a health check" if rehearsal.look > 0.1 * seconds_of_run(1, images, every, rehearsal) else ""
     shortest, words = images / rehearsal.images_per_second, f"one epoch of {images:,} images{looked}"
     return most_epochs(seconds, lambda epochs: seconds_of_run(epochs, images, every, rehearsal), shortest, words)
 

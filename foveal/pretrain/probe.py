@@ -49,10 +49,8 @@ class Probe:
 
 def probe_of(path: Path | None, sets: list[PreparedSet], seed: int, seen: pd.DataFrame) -> Probe | None:
     """The probe of --probe, or else of the first set of the pool with enough labels; None if there is none."""
-    if path == NO_PROBE:
-        return None
     if path is not None:
-        return open_probe(path, sets[0], seed, seen)
+        return None if path == NO_PROBE else open_probe(path, sets[0], seed, seen)
     for prepared in sets:
         with suppress(FovealError), hushed():
             return open_probe(prepared.path, sets[0], seed, seen, MOST_OF_POOL)

@@ -78,8 +78,7 @@ class Training:
 
     def train(self) -> None:
         """Learn to the last epoch."""
-        batch, feed = self.config.batch_size, self.feed
-        self.saved_at = time.perf_counter()
+        batch, feed, self.saved_at = self.config.batch_size, self.feed, time.perf_counter()
         if self.step == 0:
             self.judge(0)
         with progress_bar("pretrain", self.total_steps * batch, done=self.step * batch) as bar:
@@ -93,8 +92,7 @@ class Training:
 
     def _epoch(self, epoch: int, bar: Any) -> None:
         self.built.training_mode()
-        span, feed = Span(), self.feed
-        first = self.step % feed.steps
+        span, feed, first = Span(), self.feed, self.step % self.feed.steps
         batches = iter(prefetch(feed.epoch(epoch, first)))
         for number in range(first, feed.steps):
             asked, last = time.perf_counter(), number + 1 == feed.steps
@@ -110,7 +108,6 @@ class Training:
                 span = Span()
 
     def _step(self, views: Sequence[Views], identity: Tensor | None, span: Span) -> float:
-        """Returns the learning rate."""
         config, method, optimiser = self.config, self.method, self.built.optimiser
         assert config.learning_rate is not None
         warm_up = round(config.warm_up * self.total_steps)

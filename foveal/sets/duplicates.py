@@ -37,7 +37,6 @@ _MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
 CONFIRMED = 0.63
 # Turned and cropped copies of 600 photographs reach 0.69. Strangers have many views to agree in, and reach 0.67.
 _CONFIRMED_VIEW = 0.68
-
 _COARSE, _FINE = (64, 2.0, 30), (128, 3.0, 15)  # side in px, neighbourhood in px of that side, most iterations
 _HOPELESS = 0.42  # agreement after the coarse alignment; half of the strangers stay below, no copy of 1,000 under 0.45
 # Shares of the side. A second photograph of one eye needs less; with more, strangers could be bent until they fit.

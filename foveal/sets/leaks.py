@@ -64,11 +64,10 @@ def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) 
         return pd.DataFrame(columns=["id", "split", "how", "other"])
     judged = _described(prepared, records)
     elsewhere = seen[seen["id"].map(prepared.records.set_index("id")["sha256"]) != seen["sha256"]]
-    near = [_near_copies(judged, elsewhere)] if len(elsewhere) else []
     first = seen.drop_duplicates("sha256").set_index("sha256")["id"]
     exact = judged.assign(how="exact copy of", other=judged["sha256"].map(first)).dropna(subset="other")
     exact = exact[~are_blank(prepared.pixels(exact))] if prepared.card["fundus"] and len(exact) else exact
-    copies = pd.concat([exact, *near])
+    copies = pd.concat([exact, _near_copies(judged, elsewhere)] if len(elsewhere) else [exact])
     found = [copies, _same_patient(judged, seen), _same_patient(judged, copies)]
     return pd.concat(found).drop_duplicates("id").sort_values("position")[["id", "split", "how", "other"]]
 

@@ -38,7 +38,7 @@ class ImageStore:
         if device.type == "cuda" and self.bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
             self._on_device = self._copy_to(device)
         elif self.bytes <= RESIDENT_SHARE * free_memory() / processes_here():
-            self._resident = self._read(np.arange(len(self)))
+            self._resident = self.gather(np.arange(len(self)))
 
     def __len__(self) -> int:
         return len(self._row)
@@ -55,7 +55,13 @@ class ImageStore:
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """uint8 [len(index), S, S, C] in the machine's memory."""
-        return self._read(index) if self._resident is None else self._resident[index]
+        if self._resident is not None:
+            return self._resident[index]
+        images = np.empty((len(index), *self.image_shape), np.uint8)
+        places = zip(self._set[index].tolist(), self._shard[index].tolist(), self._row[index].tolist(), strict=True)
+        for position, (number, shard, row) in enumerate(places):
+            images[position] = self._sets[number][shard][row]
+        return images
 
     def take(self, index: np.ndarray) -> np.ndarray | Tensor:
         """uint8 [len(index), S, S, C] where the images are: a tensor on the device, or an array in memory."""
@@ -63,18 +69,11 @@ class ImageStore:
             return self.gather(index)
         return self._on_device[torch.from_numpy(index).to(self._on_device.device, non_blocking=True)]
 
-    def _read(self, index: np.ndarray) -> np.ndarray:
-        images = np.empty((len(index), *self.image_shape), np.uint8)
-        places = zip(self._set[index].tolist(), self._shard[index].tolist(), self._row[index].tolist(), strict=True)
-        for position, (number, shard, row) in enumerate(places):
-            images[position] = self._sets[number][shard][row]
-        return images
-
     def _copy_to(self, device: torch.device, rows: int = 4096) -> Tensor:
         images = torch.empty((len(self), *self.image_shape), dtype=torch.uint8, device=device)
         for start in range(0, len(self), rows):  # in parts, since the whole set may not fit into memory
             part = np.arange(start, min(start + rows, len(self)))
-            images[start : start + rows] = torch.from_numpy(self._read(part)).to(device)
+            images[start : start + rows] = torch.from_numpy(self.gather(part)).to(device)
         return images
 
 

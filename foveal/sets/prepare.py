@@ -152,8 +152,10 @@ def read(
             say(f"images of this program: {source.notes[0]}")
         else:
             name, source = read_source(first, config.dataset, pick(SourceOptions, config))
-        if named:
-            source = only_named(source, set(open_prepared(config.out).records["id"]) if existing else set())
+        if named:  # unless the set already has some of the pictures that the table does not name
+            pool = source.table["id"].iloc[len(source.table) - source.pool :]
+            if not existing or not pool.isin(open_prepared(config.out).records["id"]).any():
+                source = replace(source, table=source.table.drop(index=pool.index), pool=0)
         source = limit_unlabelled(source, config)
         card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))
         preparation, stamps = preparation_of(config, card, source, existing), file_stamps(source)
@@ -167,8 +169,7 @@ def identity_of(name: str, config: PrepareConfig) -> str:
     """The name of the source within which a patient's name means one person."""
     if name not in ("folder", "table", "phantom"):  # two of these sources may use one name for different patients
         return name
-    drawn = f" {config.seed}" if name == "phantom" else ""
-    return f"{name} {', '.join(config.asked['source'])}{drawn}"
+    return f"{name} {', '.join(config.asked['source'])}" + f" {config.seed}" * (name == "phantom")
 
 
 def choose_scale(config: PrepareConfig, source: Source, card: Card) -> str:
@@ -211,12 +212,6 @@ def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
     keep = np.setdiff1d(np.arange(len(source.table)), dropped)
     images = None if source.images is None else source.images[keep]
     return replace(source, table=source.table.iloc[keep].reset_index(drop=True), images=images)
-
-
-def only_named(source: Source, known: set[str]) -> Source:
-    """The source without the pictures that its table does not name, unless the set already has some of them."""
-    pool = source.table["id"].iloc[len(source.table) - source.pool :]
-    return source if known & set(pool) else replace(source, table=source.table.drop(index=pool.index), pool=0)
 
 
 def preparation_of(config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None) -> Preparation:

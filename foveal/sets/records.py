@@ -169,8 +169,7 @@ def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
     if card["name"] == "joined":
         return groups
     prefix = card["identity"]
-    named = f"{prefix}/" + groups.str.replace("+", f"+{prefix}/", regex=False)
-    return named.where(groups != "", "")
+    return (f"{prefix}/" + groups.str.replace("+", f"+{prefix}/", regex=False)).where(groups != "", "")
 
 
 def link_numbers(groups: pd.Series) -> pd.Series:
@@ -178,9 +177,8 @@ def link_numbers(groups: pd.Series) -> pd.Series:
 
     Warns of numbers such as 12 in several of them, which may be of two people and stay apart.
     """
-    parts = {part for group in groups.unique() for part in group.split("+") if part.startswith(LOCAL)}
     owners = dict[str, list[str]]()
-    for part in sorted(parts):
+    for part in sorted({part for group in groups.unique() for part in group.split("+") if part.startswith(LOCAL)}):
         owners.setdefault(part.rpartition("/")[2].lower().lstrip("0"), []).append(part)
     shared = {name: found for name, found in owners.items() if len(found) > 1}
     sure = [found for found in shared.values()

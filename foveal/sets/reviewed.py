@@ -25,13 +25,10 @@ SHOWN = 20  # lines; FILE has all
 NAMED = r"^(.*?)(?: \(sha256 ([0-9a-f]{64})\))?$"  # as the page names photographs of one name
 SETTLE = "choose --resolve majority or newest"
 RESULTS = {
-    "applied": "applied",
-    "already so": "no change: the set already has this label",
-    "decided": "not applied: a correction of the set is newer",
-    "disagree": "not applied: reviewers disagree; ",
-    "other file": "not applied: the set has another file of this name",
-    "no image": "not found in the set",
-}
+    "applied": "applied", "already so": "no change: the set already has this label",
+    "decided": "not applied: a correction of the set is newer", "disagree": "not applied: reviewers disagree; ",
+    "other file": "not applied: the set has another file of this name", "no image": "not found in the set",
+}  # fmt: skip
 
 
 def newest_opinions(reviews: pd.DataFrame, classes: list[str]) -> pd.DataFrame:

@@ -101,8 +101,7 @@ def shard_numbers(folder: Path) -> list[int]:
 
 def read_facts(folder: Path) -> pd.DataFrame:
     """The facts of all finished shards in order, with their `shard`; if a file is in two shards, the later ones."""
-    text = {name: str for name, value in FACTS.items() if value == ""}
-    tables = []
+    text, tables = {name: str for name, value in FACTS.items() if value == ""}, []
     for number in shard_numbers(folder):
         # Only an empty cell is a missing value: a file may be called "NA".
         table = pd.read_csv(folder / f"{number:05d}.csv", dtype=text, keep_default_na=False, na_values=[""])

@@ -91,15 +91,13 @@ def assign_parts(
     shares = np.array(list(fractions.values()))
     tries = int(np.clip(GROUPS_ASSIGNED / max(1, len(table)), 1, MOST_ORDERS))
     attempts = [_try_order(table, shares, generator.permutation(len(table)), fixed) for _ in range(tries)]
-    best = min(attempts, key=lambda attempt: attempt[1])[0]
-    return np.array(list(fractions), dtype=object)[best[codes]]
+    return np.array(list(fractions), dtype=object)[min(attempts, key=lambda attempt: attempt[1])[0][codes]]
 
 
 def _try_order(table: np.ndarray, shares: np.ndarray, order: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, float]:
     """Assign groups [G, K] to parts in `order`, large ones first; returns the part of each [G] and the final gap."""
     order = order[np.argsort(-table[order].sum(1), kind="stable")]
-    chosen, known = fixed.copy(), fixed < len(shares)
-    gap = shares[:, None] * table.sum(0)
+    chosen, known, gap = fixed.copy(), fixed < len(shares), shares[:, None] * table.sum(0)
     np.subtract.at(gap, fixed[known], table[known])
     weight = 1 / np.maximum(table.sum(0), 1) ** 2
     for group in order[~known[order]]:

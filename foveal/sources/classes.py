@@ -34,11 +34,10 @@ def name_classes(
     near = {value: _mistyped(flat(value), known) for value in strange}
     mistyped = bool(named) and all(near.values())
     if strange and (scale in CLASSES or (scale == "auto" and (mistyped or len(named) >= 3 >= len(strange) + 1))):
-        asked = "the ICDR scale" if scale == "auto" else f"--scale {scale}"
         rows = {value: (places or {}).get(value, ()) for value in strange[:10]}
         told = [f"{v!r}" + f" in {counted(len(at), 'row')} ({', '.join(at[:3])})" * bool(at) for v, at in rows.items()]
         meant = "".join(f"{value!r} may mean {known[found[0]]!r}; " for value, found in near.items() if found)
-        what = f"{asked} has no grade for {', '.join(told)}"
+        what = f"{'the ICDR scale' if scale == 'auto' else f'--scale {scale}'} has no grade for {', '.join(told)}"
         fix = f"{meant}rename them, empty them, or give --scale none"
         raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
     if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers or scottish))):
@@ -53,8 +52,7 @@ def name_classes(
         return grades, names, meant, f"{note}; prepare --scale none if they mean something else"
     ordered = sorted(values, key=int) if numbers else sorted(values)
     by_severity = not strange and not numbers and len(set(grades.values())) == len(grades)
-    healthy_first = len(values) == 2 and list(grades.values()) == [0]  # No_DR before DR
-    if scale == "auto" and (by_severity or healthy_first):
+    if scale == "auto" and (by_severity or (len(values) == 2 and list(grades.values()) == [0])):  # No_DR before DR
         ordered = sorted(values, key=lambda value: grades.get(value, 4))  # mild before moderate, whatever the disease
     kind = ""
     if numbers and not values <= {"0", "1"} and values <= set("01234"):

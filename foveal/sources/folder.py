@@ -69,10 +69,9 @@ def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[st
     levels = [sorted({parts[level] for parts in folders if len(parts) > level}) for level in range(depth)]
     part = next((n for n, names in enumerate(levels[:reached]) if all(map(words.part_of, names))), -1)
     several = [n for n, names in enumerate(levels) if n != part and len(names) > 1]
-    graded = [n for n in several if are_grades(levels[n], scale)]
     plain = [n for n in several if not any(all(map(test, levels[n])) for test in (words.is_wrapper, words.eye_of))]
     worded = [n for n in plain if any(words.grade_of(name) is not None for name in levels[n] if not name.isdecimal())]
-    level = next(iter(graded or worded or plain), -1)
+    level = next(iter([n for n in several if are_grades(levels[n], scale)] or worded or plain), -1)
     if level in plain and not worded and (lower := [n for n in plain if n > level and _repeats(folders, level, n)]):
         both = "; ".join(", ".join(levels[n][:5]) for n in (level, lower[0]))
         fix = "give the folder of one of the first, a table of labels, or --unlabelled to ignore the folders"

@@ -88,8 +88,7 @@ def read_labels(cells: pd.Series, file: Path, scale: str) -> tuple[list[str], li
 def check_grades(labels: Sequence[str], where: Path, scale: str, numbers: Iterable[int] | None = None) -> None:
     """FovealError if other numbers are beside grades 0-4, as 5 is in DDR; numbers: of rows in a table."""
     whole = {label for label in labels if label.isdecimal()}
-    bad = whole - set("01234")
-    least = min(map(int, whole), default=0)
+    bad, least = whole - set("01234"), min(map(int, whole), default=0)
     are_classes = len(whole) > 6 and whole == set(map(str, range(least, least + len(whole))))
     if scale not in ("auto", "icdr") or not bad or len(whole - bad) < 3 or are_classes:
         return
@@ -107,8 +106,7 @@ def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICD
     grades = f"grades from {', '.join(part.table.name for part in parts)}"
     flagged = "; ".join(f"{counted(count, 'photograph')} with the flag {flag}" for flag, count in flags.items())
     without = int(table["label"].isna().sum()) - int(flags.get("ungradable", 0)) - pool
-    lacking = f"{counted(without, 'row')} without a label" if without else ""
-    told = grades, *notes, flagged, lacking, pool_note(pool)
+    told = grades, *notes, flagged, f"{counted(without, 'row')} without a label" if without else "", pool_note(pool)
     return Source(root=root, table=table, classes=classes, notes=told, pool=pool)
 
 

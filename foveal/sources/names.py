@@ -14,10 +14,8 @@ PATIENT, DATE, FOLD, MASKS, UNGRADABLE = (re.compile(WORDS["patterns"][name], re
                                           for name in ("patient", "date", "fold", "masks", "ungradable"))  # fmt: skip
 # Visits in a name, first with a time after a date.
 _DAY, _VISIT = ("|".join(WORDS["patterns"][name]) for name in ("day", "visit"))
-VISITS = [
-    re.compile(rf"(?:^|(?<=[_\-. ]))(?:{day}|{_VISIT})(?:[_\-. ]+|$)", re.IGNORECASE)
-    for day in (rf"(?:{_DAY})(?:[T_\-. ]*{WORDS['patterns']['time']})?", _DAY)
-]
+VISITS = [re.compile(rf"(?:^|(?<=[_\-. ]))(?:{day}|{_VISIT})(?:[_\-. ]+|$)", re.IGNORECASE)
+          for day in (rf"(?:{_DAY})(?:[T_\-. ]*{WORDS['patterns']['time']})?", _DAY)]  # fmt: skip
 
 
 def flat(words: str) -> str:

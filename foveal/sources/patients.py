@@ -31,9 +31,7 @@ _LAST_PART = re.compile(r"(?P<patient>.*\d.*)(?:[_\-. ]+|(?<=\d)(?=[a-z]\d{1,2}$
 _NUMBER_LAST = re.compile(rf"(?P<head>.+?)[_\-. ]+(?P<eye>{_SIDE}|[LR])[_\-. ]+(?P<number>\d{{1,4}})", re.IGNORECASE)
 MOST_FIELDS, MOST_PAIRED = 10, 0.97
 # A part of a name that is not of the patient, such as a running number or a grade, if without it both eyes pair up.
-_OTHER_PARTS = [
-    re.compile(r"[^_\-. /]+[_\-. ]+(?P<patient>.*\d.*)"), re.compile(r"(?P<patient>.*\d.*)[_\-. ]+[^_\-. ]+"),
-]  # fmt: skip
+_OTHER_PARTS = [*map(re.compile, (r"[^_\-. /]+[_\-. ]+(?P<patient>.*\d.*)", r"(?P<patient>.*\d.*)[_\-. ]+[^_\-. ]+"))]
 
 
 def hashes_of(patient: str) -> set[str]:
@@ -66,14 +64,11 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
         if 10 * (len(tailed) + sum(map(heads.__contains__, named))) >= 9 * len(named) and _are_visits({*tailed}):
             found = [(way.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
             named = [way.sub(r"\g<patient>", patient) for patient in named]
-    sides = [eye for patient, eye in every if patient and eye]
-    if part := _other_part({*zip(named, sides, strict=True)}):
+    if part := _other_part({*zip(named, (eye for patient, eye in every if patient and eye), strict=True)}):
         found = [(part.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
         named = [part.sub(r"\g<patient>", patient) for patient in named]
-    numbered = [
-        match for match in map(_NUMBERED.fullmatch, named) if match and not words.DATE.fullmatch(match["patient"])
-    ]
-    if numbered and 10 * len(numbered) >= 9 * len(named):
+    numbered = [match["patient"] for match in map(_NUMBERED.fullmatch, named) if match]
+    if 0 < 9 * len(named) <= 10 * sum(not words.DATE.fullmatch(patient) for patient in numbered):
         found = [(_NUMBERED.sub(r"\g<patient>", patient) if eye else patient, eye) for patient, eye in found]
     both = _below_both_eyes([*ids, *among])
     patients = [patient or both.get(name, ("",))[0] for name, (patient, _) in zip(ids, found, strict=True)]
@@ -94,8 +89,7 @@ def _patient_and_eye(name: str, are_fields: bool, visits: bool, glued: re.Patter
     """Patient and eye of a name, of which visits are dropped as far as a patient is left."""
     *folders, stem = name.split("/")
     patient = next((folder for folder in reversed(folders) if words.PATIENT.fullmatch(folder)), "")
-    shorter = [visit.sub("", stem).strip("_-. ") for visit in words.VISITS]
-    for text in dict.fromkeys([*filter(None, shorter), stem]):
+    for text in dict.fromkeys([*filter(None, (visit.sub("", stem).strip("_-. ") for visit in words.VISITS)), stem]):
         no_number = text != stem and not _EYE_FIRST.fullmatch(stem)  # in 20240105_OD_2, the 2 is no patient
         found = _read_stem(text, folders, patient, are_fields or no_number, visits, glued)
         if found[0] and found[1]:
@@ -167,8 +161,7 @@ def one_spelling(patients: pd.Series) -> pd.Series:
     keys = [" ".join(re.split(r"[\s_]+", name.lower())).lstrip("0") or "0" for name in plain]
     found = [name and spelled.setdefault(key, name) for key, name in zip(keys, plain, strict=True)]
     if joined := sorted({pair for pair in zip(plain, found, strict=True) if pair[0] != pair[1]}):
-        first = " and ".join(joined[0][::-1])
-        warn(f"patients written in two ways count as one: {first} ({len(joined)} in all)")
+        warn(f"patients written in two ways count as one: {' and '.join(joined[0][::-1])} ({len(joined)} in all)")
     return pd.Series(found, patients.index, patients.dtype)
 
 
@@ -220,12 +213,8 @@ def _parted(patients: Sequence[str]) -> list[str]:
 
 def _owners(folders: Sequence[str]) -> list[str]:
     """The folders that may be of patients, or of visits in them."""
-    return [name for name in folders if name and not _names_no_patient(name)]
-
-
-def _names_no_patient(name: str) -> bool:
-    is_grade = words.grade_of(name) is not None and not name.isdecimal()
-    return bool(words.is_wrapper(name) or words.part_of(name) or words.eye_of(name) or is_grade)
+    named = [name for name in folders if name and (name.isdecimal() or words.grade_of(name) is None)]
+    return [name for name in named if not (words.is_wrapper(name) or words.part_of(name) or words.eye_of(name))]
 
 
 def _is_visit(folder: str, number: bool) -> bool:

@@ -20,7 +20,6 @@ from foveal.errors import FovealError
 
 Outlines = list[np.ndarray]  # closed polygons [n, 2] in retina units
 DRAWN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("phantom.toml").read_text(encoding="utf-8"))
-
 SUPERSAMPLING = 4  # canvas pixels per image pixel and side
 FIXED_POINT_BITS = 4  # OpenCV takes sub-pixel corners as integers with this many fractional bits
 FOVEA, OPTIC_DISC = np.zeros(2), np.array([0.62, -0.04])

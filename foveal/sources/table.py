@@ -187,11 +187,8 @@ def _eye_column(rows: pd.DataFrame, file: Path) -> str:
 
 
 def _files_of(root: Path, files: list[Path], options: SourceOptions) -> tuple[Path, tuple[list[Path], list[Path]]]:
-    """The folder, its pictures and other tables to look at.
-
-    Of a table that was given: the absolute paths in it, if they are elsewhere; else all pictures below it; else those
-    in the folders beside its own that have pictures with such names.
-    """
+    """The folder, its pictures and other tables to look at. Of a table that was given: the absolute paths in it, if
+    they are elsewhere; else all pictures below it; else those in folders beside its own with pictures of such names."""
     if root.is_dir() and root.suffix.lower() not in TABLES:
         return root, list_files(root)
     pairs = [(row_per_picture(read_rows(file)), file) for file in files]

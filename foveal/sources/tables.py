@@ -101,8 +101,7 @@ def _check_title(lines: Sequence[Sequence[str]], file: Path) -> None:
 def _check_quotes(text: str, separator: str, file: Path) -> None:
     """FovealError if a stray quotation mark makes one cell of several rows."""
     width = text.lstrip("\r\n").partition("\n")[0].count(separator)
-    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
-    begun = 1
+    reader, begun = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True), 1
     try:
         for row in reader:
             if any(line.count(separator) == width for cell in row for line in cell.split("\n")[1:]) and width:
@@ -132,10 +131,8 @@ def _decoded(data: bytes, file: Path, errors: str = "strict") -> str:
 
 
 def _read_sheet(file: Path) -> pd.DataFrame:
-    """The sheet of an Excel file with pictures and labels, or else the first one that is not empty.
-
-    17.0 is 17, as the sheet shows it. FovealError if several sheets have labels. `attrs` says what is not read.
-    """
+    """The sheet of an Excel file with pictures and labels, or else the first one that is not empty; 17.0 is 17, as it
+    shows. FovealError if several sheets have labels. `attrs` says what is not read."""
     check_packages(str(file), "excel", "python_calamine")
     from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
@@ -205,8 +202,7 @@ def has_labels(file: Path) -> bool:
 
 def known_set(file: Path, columns: Iterable[str]) -> str:
     """The published set that a table looks like, and what its labels mean; "" for others."""
-    there = {name.lower() for name in columns}
-    known = WORDS["known"].items()
+    there, known = {name.lower() for name in columns}, WORDS["known"].items()
     about = [about for signs, about in known if set(signs.split()) <= there or signs == file.name.lower()]
     return f"{file.name} looks like {about[0]}" if about else ""
 
