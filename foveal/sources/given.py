@@ -1,6 +1,5 @@
 """Images that a Python program gives to `foveal.prepare` in place of a path: arrays, a list of pictures, a Dataset."""
 
-import math
 from collections import Counter
 from dataclasses import replace
 from os import PathLike
@@ -61,7 +60,8 @@ def given_source(name: Given, scale: str) -> Source:
 def _people(thirds: list[Any], name: str) -> tuple[dict[str, list[str]], str]:
     """Columns and a note from patients (text, whole numbers, None) or, if all end like pictures, file names: ids."""
     thirds = [third.item() if hasattr(third, "item") and np.ndim(third) == 0 else third for third in thirds]
-    if strange := [third for third in thirds if not _may_name(third)]:
+    parts = [third for third in thirds if isinstance(third, float) and third % 1 > 0]
+    if strange := parts + [third for third in thirds if not isinstance(third, str | int | float | None)]:
         what = f"{name} gives {strange[0]!r:.80} after image and label"
         raise FovealError("source.arrays", what, expected="a patient (text or a whole number) or a file name")
     texts = ["" if third is None or is_missing(str(third)) else plain_number(str(third)) for third in thirds]
@@ -73,11 +73,6 @@ def _people(thirds: list[Any], name: str) -> tuple[dict[str, list[str]], str]:
         return {"id": ids, "group": groups, "eye": eyes}, names_note(ids, groups, eyes) or "named, without patients"
     patients = set(texts) - {""}
     return {"group": texts}, counted(len(patients), "patient") if patients else "without patients"
-
-
-def _may_name(third: Any) -> bool:
-    """Whether it may be a patient or a file name; NaN is none of either."""
-    return isinstance(third, str | int | None) or (isinstance(third, float) and (math.isnan(third) or third % 1 == 0))
 
 
 def _pixels(image: Any, place: str) -> np.ndarray:

@@ -28,7 +28,9 @@ _GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in words.WOR
 _TAILS = [re.compile(way, re.IGNORECASE) for way in words.WORDS["patterns"]["tails"]]
 _LAST_PART = re.compile(r"(?P<patient>.*\d.*)(?:[_\-. ]+|(?<=\d)(?=[a-z]\d{1,2}$))(?P<tail>[^_\-. ]+)", re.IGNORECASE)
 # Site1_left_002: the number after the eye is the patient, if there are more of them than an eye has fields.
-_NUMBER_LAST = re.compile(rf"(?P<head>.+?)[_\-. ]+(?P<eye>{_SIDE}|[LR])[_\-. ]+(?P<number>\d{{1,4}})", re.IGNORECASE)
+_NUMBER_LAST = re.compile(
+    rf"(?P<head>[^/]+?)[_\-. ]+(?P<eye>{_SIDE}|[LR])[_\-. ]+(?P<number>\d{{1,4}})$", re.IGNORECASE
+)
 MOST_FIELDS, MOST_PAIRED = 10, 0.97
 # A part of a name that is not of the patient, such as a running number or a grade, if without it both eyes pair up.
 _OTHER_PARTS = [*map(re.compile, (r"[^_\-. /]+[_\-. ]+(?P<patient>.*\d.*)", r"(?P<patient>.*\d.*)[_\-. ]+[^_\-. ]+"))]
@@ -142,17 +144,12 @@ def _both_eyes(pairs: set[tuple[str, str]]) -> float:
 
 def _numbers_first(*lists: Sequence[str]) -> list[Sequence[str]]:
     """The names, with Site1_left_002 as Site1_002_left if most are like it and the numbers are no fields."""
-    stems = {name.rpartition("/")[2] for names in lists for name in names}
-    found = [match for match in map(_NUMBER_LAST.fullmatch, stems) if match]
+    names = {name for each in lists for name in each}
+    found = [match for match in map(_NUMBER_LAST.search, names) if match]
     heads, numbers = ({match[part] for match in found} for part in ("head", "number"))
-    if 10 * len(found) < 9 * len(stems) or len(numbers) <= max(MOST_FIELDS, len(heads)):
+    if 10 * len(found) < 9 * len(names) or len(numbers) <= max(MOST_FIELDS, len(heads)):
         return list(lists)
-
-    def turned(name: str) -> str:
-        folder, slash, stem = name.rpartition("/")
-        return folder + slash + _NUMBER_LAST.sub(r"\g<head>_\g<number>_\g<eye>", stem)
-
-    return [list(map(turned, names)) for names in lists]
+    return [[_NUMBER_LAST.sub(r"\g<head>_\g<number>_\g<eye>", name) for name in each] for each in lists]
 
 
 def one_spelling(patients: pd.Series) -> pd.Series:

@@ -80,10 +80,8 @@ def _with_headers(source: Source) -> pd.DataFrame:
         for column in ("group", "eye"):
             told, header = table[column], known[column].reindex(table.index, fill_value="")
             # A patient that all headers name, although file names tell several or there are many, is nobody.
-            named = told[header != ""]
-            one = column == "group" and header[header != ""].nunique() == 1
-            many = one and len(named) > MOST_OF_ONE
-            if many:
+            named, one = told[header != ""], column == "group" and header[header != ""].nunique() == 1
+            if many := one and len(named) > MOST_OF_ONE:
                 warn(f"all {len(named)} DICOM headers name the same patient, who is therefore taken as unknown")
             by_names = column in source.given or (one and named.nunique() > 1)
             keep = (told != "") | many if by_names or many else header == ""
