@@ -28,7 +28,7 @@ _GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in words.WOR
 _TAILS = [re.compile(way, re.IGNORECASE) for way in words.WORDS["patterns"]["tails"]]
 _LAST_PART = re.compile(r"(?P<patient>.*\d.*)(?:[_\-. ]+|(?<=\d)(?=[a-z]\d{1,2}$))(?P<tail>[^_\-. ]+)", re.IGNORECASE)
 # Site1_left_002: the number after the eye is the patient, if there are more of them than an eye has fields.
-_NUMBER_LAST = re.compile(rf"(?P<head>[^/]+?)[_\-. ]+(?P<eye>{_SIDE}|[LR])[_\-. ]+(?P<number>\d{{1,4}})$")
+_NUMBER_LAST = re.compile(rf"(?i)(?P<head>[^/]+?)[_\-. ]+(?P<eye>{_SIDE}|[LR])[_\-. ]+(?P<number>\d{{1,4}})$")
 MOST_FIELDS, MOST_PAIRED = 10, 0.97
 # A part of a name that is not of the patient, such as a running number or a grade, if without it both eyes pair up.
 _OTHER_PARTS = [*map(re.compile, (r"[^_\-. /]+[_\-. ]+(?P<patient>.*\d.*)", r"(?P<patient>.*\d.*)[_\-. ]+[^_\-. ]+"))]
