@@ -23,6 +23,7 @@ from typing import Any  # noqa: E402
 import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from foveal.files import json_ready  # noqa: E402
 from foveal.nets.encoder import create_encoder  # noqa: E402
 from foveal.runs import read_metrics  # noqa: E402
 
@@ -80,11 +81,12 @@ class Stages:
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line to the file of results at once, and print it."""
+        text = json.dumps(json_ready(line))  # a difference may have no interval
         if line["done"]:
             self.done[line["stage"]] = line
         with self.file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+            stream.write(text + "\n")
+        print(text, flush=True)
         self.copy(self.file)
 
     def copy(self, file: Path) -> None:

@@ -94,7 +94,8 @@ def test_fundus(programs, tmp_path):
     assert set(rows["place"]) == {"home", "malaysia", "eyepacs256"}
     assert len(rows) == 3 * 2 * 3 * 2  # places, shares of labels, starts, metrics
     pretrained = rows[rows["start"] != "imagenet"]
-    assert pretrained["against_imagenet"].map(lambda entry: entry["low"] <= entry["value"] <= entry["high"]).all()
+    known = [entry for entry in pretrained["against_imagenet"] if entry["low"] is not None]
+    assert known and all(entry["low"] <= entry["value"] <= entry["high"] for entry in known)
     assert found["speed/compile-no"]["images_per_second"] > 0
     table = pd.read_csv(tmp_path / "copy" / "fundus_predictions.csv")
     judged = table[table["place"] == "malaysia"].groupby(["start", "labels", "seed"])["id"].nunique()
