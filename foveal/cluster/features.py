@@ -15,7 +15,6 @@ import pandas as pd
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
 from foveal.fundus.preparation import at_size
-from foveal.page.words import counted
 from foveal.runs import read_model
 from foveal.sets.joined import prefixes
 from foveal.sets.leaks import compare_sets, find_seen, read_seen
@@ -80,9 +79,8 @@ def choose(paths: Sequence[Path], split: str = "all") -> Images:
     parts = [_part_of(sets, number, name, split, main) for number, name in enumerate(prefixes(paths))]
     table = pd.concat(parts, ignore_index=True)
     if len(table) < FEWEST:
-        fix = "choose another --split" if split != "all" else ""
-        what = f"there are {counted(len(table), 'image')}" + f" in the part '{split}'" * (split != "all")
-        raise FovealError("set.too_small", what, expected=f"at least {FEWEST}", fix=fix)
+        what, fix = f"images in the part '{split}'", "choose another --split" * (split != "all")
+        raise FovealError("set.too_small", f"{what}: {len(table)}", expected=f"at least {FEWEST}", fix=fix)
     table, of = table.assign(unit=_units(table, sets)), len(table)
     if of > MOST:
         table = table.sample(MOST, random_state=SEED).sort_index(ignore_index=True)

@@ -72,8 +72,8 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
 
 
 def is_found(entry: dict[str, float], chance: float, luck: float | None) -> bool:
-    """Whether the whole interval is above chance, and the value above the best of shuffled labels; or if it is 1."""
-    return entry["value"] == 1 or (entry["low"] > chance and (luck is None or entry["value"] > luck))
+    """Whether the whole interval is above chance (1 has none), and the value above the best of shuffled labels."""
+    return (entry["low"] > chance or entry["value"] == 1) and (luck is None or entry["value"] > luck)
 
 
 def _why_not(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray) -> str:

@@ -113,9 +113,6 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
         near = difflib.get_close_matches(name, [*OWN, *timm.list_models()], 5) or list(OWN)
         expected = f"a name such as {', '.join(near)}"
         raise FovealError("option.value", f"--encoder {name} is not a network of timm", expected=expected)
-    if name[len(timm_name(name)) :] not in ("", AVERAGE, FINE, AVERAGE + FINE):
-        expected = f"{timm_name(name)}, for a transformer also {AVERAGE} and {FINE} after it"
-        raise FovealError("option.value", f"--encoder {name}", expected=expected)
     try:
         encoder = _created(name, channels, image_size)
     except FovealError:
@@ -124,11 +121,10 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
         what = f"timm has no --encoder {name} for images of {image_size} px ({type(error).__name__}: {error})"
         sizes = " or ".join(str(size) for size in _sizes_near(name, image_size))
         raise FovealError("option.value", what, expected=f"--image-size {sizes}" if sizes else "") from error
-    if name != timm_name(name) and not hasattr(encoder, "fc_norm"):
-        what = f"--encoder {name}: {timm_name(name)} is not a transformer"
-        raise FovealError("option.value", what, expected=timm_name(name))
-    keeps_resolution = isinstance(encoder, timm.models.ResNet) and image_size <= SMALL_IMAGE
-    if keeps_resolution:
+    ends = (AVERAGE, FINE, AVERAGE + FINE) if hasattr(encoder, "fc_norm") else ()  # transformers have it
+    if name not in (known := [timm_name(name) + end for end in ("", *ends)]):
+        raise FovealError("option.value", f"--encoder {name}", expected=" or ".join(known))
+    if isinstance(encoder, timm.models.ResNet) and image_size <= SMALL_IMAGE:  # keep the resolution
         encoder.conv1 = nn.Conv2d(channels, encoder.bn1.num_features, 3, padding=1, bias=False)
         encoder.maxpool = nn.Identity()
     return encoder.to(memory_format=torch.channels_last)

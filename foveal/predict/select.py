@@ -124,12 +124,11 @@ def _path_of(prepared: PreparedSet, file: str) -> str:
 
 def _reason(row: Any, classes: list[str]) -> str:
     """The words in `why` as a sentence; the page has its own."""
-    first = classes[row.grade]
-    found = [(row.probability, first), (row.second_probability, classes[row.second_grade])]
-    likely, other = (f"{name} ({share:.2f})" for share, name in sorted(found, key=lambda each: -each[0]))
+    found = sorted([(row.probability, row.grade), (row.second_probability, row.second_grade)], reverse=True)
+    likely, other = (f"{classes[grade]} ({share:.2f})" for share, grade in found)
     sentences = {
         "unsure": f"unsure between {likely} and {other}",
         "unlike": f"unlike the training photographs in {listed(row.unlike.split())}",
-        "even": f"to cover cameras and grades evenly: {row.camera or row.source}, {first}",
+        "even": f"to cover cameras and grades evenly: {row.camera or row.source}, {classes[row.grade]}",
     }
     return "; ".join(sentences[word] for word in row.why.split())

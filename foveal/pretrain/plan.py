@@ -91,9 +91,9 @@ def rehearse(built: Built, feed: Feed, probe: probing.Probe | None = None) -> Re
     if many >= few + ENOUGH and most > least and not on_gpu:  # what was seen is surer than what was counted
         memory = most + (most - least) / (many - few) * (_at_once(feed) - many)
     look, probed = map(from_first_process, _seconds_of_look(built, feed, probe, taken / images))
-    refilled *= share / images
-    looked, ends = (look + probed, probed) if config.probe is not None else (look, 2 * probed)
-    return Rehearsal(config.batch_size / a_batch, waited, memory, looked + refilled, ends + refilled)
+    both = (look + probed, probed) if config.probe is not None else (look, 2 * probed)
+    looked, ends = (each + refilled * share / images for each in both)
+    return Rehearsal(config.batch_size / a_batch, waited, memory, looked, ends)
 
 
 def _as_many(images: int, share: int, until: float, taken: float) -> int:

@@ -13,7 +13,7 @@ that were turned on a canvas which cuts them off, and most changes where the eye
 Wrongly found: a few hazy photographs of different eyes that share the reflections or the dust of one camera.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,14 +54,17 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
     """
     exact = _exact(pictures.hashes, None if others is None else others.hashes)
     if near and len(exact):
-        exact = exact[~are_blank(pictures.read(exact["first"].to_numpy()))]
+        exact = exact[~are_blank(pictures, exact["first"].to_numpy())]
     found = [exact.assign(kind="exact", similarity=1.0), *([_near(pictures, others)] if near else [])]
     return pd.concat(found).sort_values(["first", "second"], ignore_index=True)
 
 
-def are_blank(pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """bool [n]: pictures of one colour, such as failed exposures, which are equal without being copies."""
-    return np.array([picture.min() == picture.max() for picture in pictures], bool)
+def are_blank(pictures: Pictures, rows: np.ndarray) -> np.ndarray:
+    """bool [k]: pictures of one colour, such as failed exposures, which are equal without being copies."""
+    flat = np.unique(rows[~pictures.fingerprints[rows].any(axis=1)])  # the others need not be read
+    parts = (flat[start : start + AT_ONCE] for start in range(0, len(flat), AT_ONCE))
+    return np.isin(rows, [row for part in parts for row, picture in zip(part, pictures.read(part), strict=True)
+                          if picture.min() == picture.max()])  # fmt: skip
 
 
 def describe_pairs(

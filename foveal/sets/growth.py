@@ -147,18 +147,17 @@ def check_moves(moves: pd.DataFrame, out: Path, accepted: bool) -> None:
 
 
 def relabelled(earlier: pd.DataFrame, records: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """The images whose label is another one than before, as rows of changes.csv; warns of them."""
-    before = records["id"].map(earlier.set_index("id")["label"])
+    """The pictures whose label is another one than before, as rows of changes.csv; warns of them."""
+    before = records["was"].map(earlier.set_index("id")["label"])
     differs = (before.notna() & records["label"].notna() & (before != records["label"])).fillna(False).to_numpy(bool)
-    rows = records[differs]
     names = [[classes[int(label)] for label in labels[differs]] for labels in (before, records["label"])]
+    rows = records[differs]
     if len(rows):
         first = f"{rows['id'].iloc[0]} ({names[0][0]} before, {names[1][0]} now)"
         judged = int(rows["split"].isin(("val", "test")).sum())
         what = f"the source has another label than before for {counted(len(rows), 'image')}, such as {first}"
         warn(f"{what}; {judged:,} are in validation or test, so earlier results cannot be compared" if judged else what)
-    return pd.DataFrame({"id": rows["id"], "was": rows["id"], "change": "relabelled", "before": names[0],
-                         "after": names[1]}, dtype=str)  # fmt: skip
+    return rows[["id", "was"]].assign(change="relabelled", before=names[0], after=names[1])
 
 
 def report_growth(earlier: pd.DataFrame, same: pd.DataFrame, records: pd.DataFrame, out: Path) -> None:

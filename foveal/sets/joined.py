@@ -10,7 +10,8 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.files import replacing, write_table
 from foveal.fundus.preparation import Preparation
-from foveal.sets.records import PreparedSet, check_alike, link_kept, link_numbers, open_prepared, patients
+from foveal.sets.numbers import link_numbers
+from foveal.sets.records import PreparedSet, check_alike, link_kept, open_prepared, patients
 from foveal.sets.shards import read_facts, shard_numbers
 from foveal.sources.cards import Card
 from foveal.sources.source import KEPT, Source

@@ -4,7 +4,6 @@ Every run lists in RUN/seen.csv the images that shaped its weights, including it
 even if they were saved again, resized, mirrored, turned, cropped, or prepared elsewhere.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,8 +20,8 @@ from foveal.page.words import counted
 from foveal.runs import set_of, started_in
 from foveal.sets.candidates import Pictures, candidates
 from foveal.sets.duplicates import are_blank, describe_pairs, find_duplicates
-from foveal.sets.records import LOCAL, OWN_NUMBER, PreparedSet, link_kept, open_prepared, patients, read_records
-from foveal.sources.source import TABLES
+from foveal.sets.numbers import LOCAL, number_of, one_person
+from foveal.sets.records import PreparedSet, link_kept, open_prepared, patients, read_records
 
 SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
 VALIDATION = "validation.csv"
@@ -66,7 +65,8 @@ def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) 
     elsewhere = seen[seen["id"].map(prepared.records.set_index("id")["sha256"]) != seen["sha256"]]
     first = seen.drop_duplicates("sha256").set_index("sha256")["id"]
     exact = judged.assign(how="exact copy of", other=judged["sha256"].map(first)).dropna(subset="other")
-    exact = exact[~are_blank(prepared.pixels(exact))] if prepared.card["fundus"] and len(exact) else exact
+    if prepared.card["fundus"]:
+        exact = exact[~are_blank(_pictures(exact), np.arange(len(exact)))]
     copies = pd.concat([exact, _near_copies(judged, elsewhere)] if len(elsewhere) else [exact])
     found = [copies, _same_patient(judged, seen), _same_patient(judged, copies)]
     return pd.concat(found).drop_duplicates("id").sort_values("position")[["id", "split", "how", "other"]]
@@ -120,42 +120,23 @@ def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 
 
 def find_namesakes(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
-    """Records of a patient whose number was seen in another folder or table: id, other, name, sure; one per image.
-
-    sure: the number is one that a hospital gives (`OWN_NUMBER`), written alike apart from letters before it, as 004 and
-    P004, or both tables are in one folder. Others, such as 12, may be of two people. Published sets are not compared.
-    """
-    known, found = dict[str, list[tuple[str, str, str]]](), list[tuple[str, str, str, bool]]()
-    for other, source, name in _local_names(seen.drop_duplicates("patient")):
-        known.setdefault(_number(name), []).append((other, source, name))
-    for image, source, name in _local_names(_described(prepared, records)):
-        for other, elsewhere, its in known.get(_number(name), []):
-            short, long = sorted((name, its), key=len)
-            if source != elsewhere and (long.endswith(short) or short.lstrip("0") == long.lstrip("0")):
-                sure = bool(re.fullmatch(OWN_NUMBER, short)) or _folder_of(source) == _folder_of(elsewhere)
-                found.append((image, other, name, sure))
+    """Records of a patient whose number was seen in another folder or table: id, other, name, and whether it is sure
+    that they are `one_person`; one per image. Published sets are not compared."""
+    known, found = dict[str, list[tuple[str, str]]](), list[tuple[str, str, str, bool]]()
+    for other, its in _local_patients(seen.drop_duplicates("patient")):
+        known.setdefault(number_of(its), []).append((other, its))
+    for image, patient in _local_patients(_described(prepared, records)):
+        for other, its in known.get(number_of(patient), []):
+            if (same := one_person(patient, its)) is not False:
+                found.append((image, other, patient.rpartition("/")[2].lower(), bool(same)))
     table = pd.DataFrame(found, columns=["id", "other", "name", "sure"]).astype({"sure": bool})
     return table.sort_values("sure", ascending=False, kind="stable").drop_duplicates("id")
 
 
-def _local_names(table: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Image, source and name of every patient who is known by the number of a folder or table."""
+def _local_patients(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Image and patient of all who are known by the number of a folder or table."""
     for image, patient in zip(table["id"], table["patient"].fillna("").astype(str), strict=True):
-        for part in patient.split("+"):
-            source, _, name = part.rpartition("/")
-            if part.startswith(LOCAL):
-                yield image, source, name.lower()
-
-
-def _folder_of(source: str) -> Path:
-    """The folder of "table /data/clinic/labels.csv" or "folder /data/clinic"."""
-    path = Path(source.partition(" ")[2])
-    return path.parent if path.suffix.lower() in TABLES else path
-
-
-def _number(name: str) -> str:
-    """The last number in a name, without zeros before it; the whole name if it has none."""
-    return [name, *re.findall(r"\d+", name)][-1].lstrip("0")
+        yield from ((image, part) for part in patient.split("+") if part.startswith(LOCAL))
 
 
 def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from foveal.sets.assemble import Assembly, assemble, report, say_patients
 from foveal.sets.growth import check_growth, check_moved
 from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
 from foveal.sets.options import ALL, PrepareConfig, is_drawn
-from foveal.sets.records import open_prepared
+from foveal.sets.records import open_prepared, read_records
 from foveal.sets.shards import RETRY, in_threads, read_facts, shard_numbers
 from foveal.sources.archive import unpacked
 from foveal.sources.cards import CARDS, ICDR, Card
@@ -136,10 +136,8 @@ def is_there(config: PrepareConfig) -> bool:
 def read(
     config: PrepareConfig, existing: dict[str, Any] | None, root: Path | None = None, *, named: bool = False
 ) -> Assembly:
-    """The contents of the source and its preparation; existing: the card of the set; root: the files of an archive.
-
-    named: only pictures that the table of labels names, if there is one.
-    """
+    """The contents of the source and its preparation; existing: the set's card, or None; root: the files of an archive;
+    named: only pictures that the table of labels names, if there is one."""
     first = root or config.source[0]
     if is_joined(config):
         name, card, source, preparation, stamps = joined.load(config.source)
@@ -154,7 +152,7 @@ def read(
             name, source = read_source(first, config.dataset, pick(SourceOptions, config))
         if named:  # unless the set already has some of the pictures that the table does not name
             pool = source.table["id"].iloc[len(source.table) - source.pool :]
-            if not existing or not pool.isin(open_prepared(config.out).records["id"]).any():
+            if not existing or not pool.isin(read_records(config.out / "records.csv")["id"]).any():
                 source = replace(source, table=source.table.drop(index=pool.index), pool=0)
         source = limit_unlabelled(source, config)
         card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.console import say, warn
+from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import read_json
 from foveal.page.words import counted
@@ -22,8 +22,6 @@ from foveal.sets.shards import Shards, gather
 from foveal.sources.patients import hashes_of, patients_and_eyes
 from foveal.sources.source import SPLITS
 
-LOCAL = ("table ", "folder ")  # how the name of a patient begins whom no published set numbers
-OWN_NUMBER = r"0\d+|\d{6,}|(?=.*\d).*\D.*"  # padded, long or with letters; others number the patients of a study
 HASHED = "(?:name|dicom)-[0-9a-f]{16}"  # the patient of a photograph that a server kept
 COLUMNS_FILE = "columns.csv"
 COLUMNS = ("id", "file", "label", "split", "group", "eye", "source", "camera", "width", "height", "sha256",
@@ -170,24 +168,6 @@ def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
         return groups
     prefix = card["identity"]
     return (f"{prefix}/" + groups.str.replace("+", f"+{prefix}/", regex=False)).where(groups != "", "")
-
-
-def link_numbers(groups: pd.Series) -> pd.Series:
-    """Patients from `patients`, of whom those of several tables or folders with the number of a hospital are one.
-
-    Warns of numbers such as 12 in several of them, which may be of two people and stay apart.
-    """
-    owners = dict[str, list[str]]()
-    for part in sorted({part for group in groups.unique() for part in group.split("+") if part.startswith(LOCAL)}):
-        owners.setdefault(part.rpartition("/")[2].lower().lstrip("0"), []).append(part)
-    shared = {name: found for name, found in owners.items() if len(found) > 1}
-    sure = [found for found in shared.values()
-            if all(re.fullmatch(OWN_NUMBER, part.rpartition("/")[2].lower()) for part in found)]  # fmt: skip
-    for what, count in (("count as one person", len(sure)), ("count as different people", len(shared) - len(sure))):
-        if count:
-            warn(f"{counted(count, 'patient number')} in more than one of these sets {what}")
-    name_of = {part: found[0] for found in sure for part in found}
-    return groups.map(lambda group: "+".join(dict.fromkeys(name_of.get(part, part) for part in group.split("+"))))
 
 
 def link_kept(groups: pd.Series, ids: pd.Series) -> pd.Series:

@@ -1,6 +1,7 @@
 """Duplicates: copies are found however they were changed, strangers are not, and all pairs are compared."""
 
 import tracemalloc
+from dataclasses import replace
 from hashlib import sha256
 
 import cv2
@@ -13,7 +14,7 @@ from foveal.fundus.preparation import Preparation, prepare_file
 from foveal.sets import candidates as candidates_of
 from foveal.sets import duplicates
 from foveal.sets.candidates import Pictures, candidates, view_candidates
-from foveal.sets.duplicates import CONFIRMED, confirm, find_duplicates
+from foveal.sets.duplicates import CONFIRMED, are_blank, confirm, find_duplicates
 from foveal.sources.phantom import draw_phantom
 
 CHANGES = {
@@ -235,3 +236,17 @@ def test_blank_frames_are_no_copies_of_each_other(phantoms):
     black = np.zeros_like(phantoms[0])
     assert pairs(find_duplicates(collection([black, phantoms[0], black, phantoms[0]]))) == [(1, 3)]
     assert pairs(find_duplicates(collection([black, phantoms[0]]), collection([phantoms[0], black]))) == [(1, 0)]
+
+
+def test_of_many_exact_copies_only_those_without_details_are_read_and_few_at_a_time(phantoms):
+    asked = []
+    images = [np.full((28, 28, 3), level, np.uint8) for level in range(200)] * 2 + [phantoms[0]] * 2
+
+    def read(rows):
+        asked.append(list(rows))
+        return [images[row] for row in rows]
+
+    pictures = replace(collection(images), read=read)
+    assert not are_blank(pictures, np.array([400])).any() and not asked
+    assert pairs(find_duplicates(pictures)) == [(400, 401)]
+    assert max(map(len, asked)) <= 128 and all(rows == sorted(set(rows)) for rows in asked)

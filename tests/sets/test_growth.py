@@ -299,6 +299,7 @@ def test_two_pictures_that_swap_their_names_are_followed(clinic, refuses):
     write_table(source, rows | {judged: rows[taught], taught: rows[judged]})
     foveal.prepare(source, out=out, **NOISE)
     assert sides_of(out)[[judged, taught]].tolist() == ["train", "test"]
+    assert "relabelled" not in set(pd.read_csv(out / "changes.csv")["change"])
 
 
 def test_a_set_whose_source_moved_is_extended_from_there(clinic, tmp_path):

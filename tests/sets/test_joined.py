@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.sets.records import link_numbers, open_prepared
+from foveal.sets.numbers import link_numbers
+from foveal.sets.records import open_prepared
 
 
 def test_a_map_of_classes_keeps_the_scale_and_what_is_referred():
