@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -124,7 +124,7 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
     ends = (AVERAGE, FINE, AVERAGE + FINE) if hasattr(encoder, "fc_norm") else ()  # transformers have it
     if name not in (known := [timm_name(name) + end for end in ("", *ends)]):
         raise FovealError("option.value", f"--encoder {name}", expected=" or ".join(known))
-    if isinstance(encoder, timm.models.ResNet) and image_size <= SMALL_IMAGE:  # keep the resolution
+    if isinstance(encoder, cast("type[Any]", timm.models.ResNet)) and image_size <= SMALL_IMAGE:  # keep the resolution
         encoder.conv1 = nn.Conv2d(channels, encoder.bn1.num_features, 3, padding=1, bias=False)
         encoder.maxpool = nn.Identity()
     return encoder.to(memory_format=torch.channels_last)
