@@ -8,7 +8,7 @@ from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources.cards import CLASSES, ICDR
-from foveal.sources.names import ETDRS, GRADE_OF, WORDS, flat, grade_of
+from foveal.sources.names import ETDRS, GRADE_OF, NEGATIVE, WORDS, flat, grade_of
 
 
 def name_classes(
@@ -52,8 +52,9 @@ def name_classes(
         return grades, names, meant, f"{note}; prepare --scale none if they mean something else"
     ordered = sorted(values, key=int) if numbers else sorted(values)
     by_severity = not strange and not numbers and len(set(grades.values())) == len(grades)
-    if scale == "auto" and (by_severity or (len(values) == 2 and list(grades.values()) == [0])):  # No_DR before DR
-        ordered = sorted(values, key=lambda value: grades.get(value, 4))  # mild before moderate, whatever the disease
+    without = [value for value in values if grades.get(value) == 0 or NEGATIVE.search(flat(value))]
+    if scale == "auto" and (by_severity or (len(values), len(without)) == (2, 1)):  # no before yes, mild before severe
+        ordered = sorted(values, key=lambda value: grades.get(value, 4 * (value not in without)))
     kind = ""
     if numbers and not values <= {"0", "1"} and values <= set("01234"):
         kind = "grades" if "4" in values else "few_grades"

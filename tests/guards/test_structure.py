@@ -175,6 +175,13 @@ def test_recipes_parse_and_have_a_header(recipe):
     )
 
 
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_commands_of_a_recipe_find_its_sections(recipe):
+    text = recipe.read_text()
+    verbs = re.findall(rf"^#\s+foveal (\w+) .*--config recipes/{recipe.name}", text, re.MULTILINE)
+    assert verbs and set(verbs) <= tomllib.loads(text).keys()
+
+
 ERRORS = {"FovealError", "KeyboardInterrupt", "SystemExit", "AssertionError"}
 
 

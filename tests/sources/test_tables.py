@@ -189,6 +189,38 @@ def test_of_two_classes_the_healthy_one_is_first(tmp_path, healthy, ill):
     assert source.classes == (healthy, ill) and source.scale == "none"
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "non-RDR|RDR",
+        "DR-|DR+",
+        "nein|ja",
+        "Nicht_überweisen|überweisen",
+        "no|yes",
+        "false|true",
+        "negative|Positive",
+        "neg|dr",
+        "Non_Glaucoma|Glaucoma",
+        "no_referable|referable",
+        "control|AMD",
+        "normal|abnormal",
+        "absent|Present",
+        "нет|да",
+        "无青光眼|青光眼",
+        "ohne_Glaukom|Glaukom",
+        "nonreferable|Referable",
+    ],
+)
+def test_of_two_classes_the_one_that_says_absent_is_first(pair):
+    absent, present = pair.split("|")
+    assert name_classes({present, absent})[:2] == ({absent: 0, present: 1}, (absent, present))
+
+
+@pytest.mark.parametrize("pair", ["cat|dog", "left|right", "glaucoma|healthyish", "AMD|NoonanDisease", "no|none"])
+def test_other_pairs_of_classes_are_in_alphabetical_order(pair):
+    assert name_classes(set(pair.split("|")))[1] == tuple(pair.split("|"))
+
+
 def test_one_name_that_cannot_be_placed_is_refused_and_severity_orders_the_rest(refuses):
     with refuses("label.scale", "'Moderete'"):
         name_classes({"No_DR", "Mild", "Moderete", "Severe", "Proliferate_DR"})
