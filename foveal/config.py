@@ -134,7 +134,9 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             value = os.fspath(value)
         fits, expected = isinstance(value, hint) and (hint is bool or not isinstance(value, bool)), hint.__name__
     if not fits:
-        raise FovealError("option.value", f"{where} is {value!r}", expected=expected)
+        told = repr(value) if len(repr(value)) <= 200 else f"of type {type(value).__name__}"
+        fix = "give the folder that foveal.prepare(IMAGES, out=FOLDER) returns" if hint is Path else ""
+        raise FovealError("option.value", f"{where} is {told}", expected=expected, fix=fix)
     return value
 
 

@@ -9,8 +9,10 @@ verb needs it. `load` is not a verb: it opens a grader for use in a program.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -95,7 +97,10 @@ def _call(verb: str, options: Mapping[str, Any], network: nn.Module | None = Non
         if isinstance(alone, Iterable) and not isinstance(alone, str | os.PathLike):
             given[name] = alone  # several paths as one list
     config: Any = build(options_of(verb), given | dict(options), verb)
-    return function_of(verb)(config, *([] if network is None else [Given(network)]))
+    torch = sys.modules.get("torch")  # verbs seed its generators; those of the calling program stay as they are
+    devices = range(torch.cuda.device_count()) if torch and torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices) if torch else contextlib.nullcontext():
+        return function_of(verb)(config, *([] if network is None else [Given(network)]))
 
 
 def _given(options: Mapping[str, Any], **objects: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 import foveal
 from foveal import verbs
@@ -107,6 +107,29 @@ def test_several_paths_can_be_one_list(kind, monkeypatch, refuses):
         foveal.predict("run", 5)
 
 
+def test_an_array_in_place_of_a_path_is_not_printed(refuses):
+    images = np.stack([Turned()[number][0] for number in range(40)])
+    for verb in (foveal.cluster, foveal.probe):
+        with refuses("option.value", "ndarray" if verb is foveal.cluster else "tuple", "foveal.prepare") as found:
+            verb(images if verb is foveal.cluster else (images, [0] * 40))
+        assert len(str(found.value)) < 400
+
+
+def test_verbs_leave_the_random_numbers_of_the_program_alone(phantom_set, tmp_path):
+    calls = [
+        lambda: foveal.pretrain(phantom_set, out=tmp_path / "ssl", encoder="small_conv", **SHORT),
+        lambda: foveal.train(
+            phantom_set, out=tmp_path / "run", encoder="small_conv", epochs=1, image_size=24, batch_size=8
+        ),
+        lambda: foveal.embed("small_conv", phantom_set, init="random"),
+    ]
+    for call in calls:
+        torch.manual_seed(7)
+        before = torch.get_rng_state()
+        call()
+        assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_an_encoder_is_a_copy_and_knows_its_width(refuses):
     net = Net()
     made = create_encoder(Given(net), 3, 24)
@@ -155,9 +178,12 @@ def test_images_of_a_program_become_the_same_pictures(kind):
 
 def test_images_that_are_none_are_refused(refuses):
     grey = np.zeros((24, 24), np.uint8)
-    for wrong in ([grey, np.zeros((24, 30), np.uint8)], [grey.astype(float) - 1], [grey[None, None]], {1: 2}, 5):
+    for wrong in ([grey, np.zeros((24, 30), np.uint8)], [grey.astype(float) - 1], [grey[None, None]], ["no image"], 5):
         with refuses("source.arrays"):
-            given_source(Given(wrong if wrong != {1: 2} else ["no image"]), "auto")
+            given_source(Given(wrong), "auto")
+    for wrong in ({1: 2}, {"images": [grey]}, DataLoader(Turned())):
+        with refuses("source.arrays", "Dataset"):
+            given_source(Given(wrong), "auto")
     with refuses("source.arrays", 255):
         given_source(Given([np.full((24, 24), 255.0, np.float32)]), "auto")
     with refuses("source.arrays", "dict"):

@@ -94,7 +94,7 @@ def colourings(images: Images, clusters: np.ndarray) -> list[dict[str, Any]]:
     """Every colouring with more than one kind, labels first: key, title, marks (str [n], the CSS class of each dot) and
     kinds: mark, name, count and colour of each, and whether it must not stand out (muted)."""
     table, classes = images.table, images.classes
-    flags = pd.Series([flags.split()[0] if flags.split() else "no flag" for flags in table["flags"]])
+    flags = pd.Series([", ".join(flags.split()) or "no flag" for flags in table["flags"]])
     grades = dict(zip(classes, ramp(len(classes)), strict=True)) if images.ordered else {}
     found = [_colouring("label", "grade" if images.ordered else "class", pd.Series(map(images.name, images.labels)),
                         [*classes, "no label"], grades),

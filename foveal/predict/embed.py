@@ -24,7 +24,7 @@ from foveal.files import check_file, replacing
 from foveal.fundus.preparation import Preparation, Prepared
 from foveal.given import Given
 from foveal.page.words import counted
-from foveal.predict.inputs import Photograph, is_prepared, list_photographs
+from foveal.predict.inputs import Photograph, is_prepared, list_photographs, sort_inputs
 from foveal.predict.likeness import diameter, diameters_of, looks_of, read_likeness
 from foveal.predict.model import BATCH, batches, check_preparation, read_photographs
 from foveal.runs import read_model
@@ -122,7 +122,7 @@ def _opened(source: Path | Given, model: dict[str, Any]) -> tuple[Preparation, i
         return Preparation(**prepared.card["options"]), len(prepared.records), _of_set(prepared)
     fundus = model.get("fundus", own is None or own.crop != "none")
     if isinstance(source, Path) and _is_listed(source):
-        way, photographs = own or Preparation(size=256, crop="ellipse"), list_photographs([source])
+        way, photographs = own or Preparation(size=256, crop="ellipse"), list_photographs(sort_inputs([source])[0])
         table = pd.DataFrame({"id": [photograph.id for photograph in photographs]}).assign(file=lambda own: own["id"])
         table = table.assign(label=pd.array([pd.NA] * len(table), "Int64"), **dict.fromkeys(COLUMNS[3:], ""))
     else:

@@ -142,7 +142,8 @@ class Predictor(Model):
 def _grader_model(run: Path) -> dict[str, Any]:
     model = read_model(run)
     if model["kind"] != "grader":
-        raise FovealError("run.not_a_grader", f"{run} is not a grader", fix=f"foveal train DATA --init {run}")
+        fix = f"foveal train DATA --init {run}; timm reads the weights of an encoder in RUN/encoder.safetensors"
+        raise FovealError("run.not_a_grader", f"{run} is not a grader", fix=fix)
     return model
 
 

@@ -1,6 +1,7 @@
 """Images that a Python program gives to `foveal.prepare` in place of a path: arrays, a list of pictures, a Dataset."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -33,8 +34,9 @@ def given_source(name: Given, scale: str) -> Source:
     """
     several = isinstance(name.given, tuple) and len(name.given) in (2, 3)
     images, labels, patients = (*name.given, None)[:3] if several else (name.given, None, None)
-    if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
-        raise FovealError("source.arrays", f"{name} has no length or no items", expected="arrays, a list or a Dataset")
+    if isinstance(images, Mapping) or not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
+        what = f"{name} does not give image 0, 1, … by its number"
+        raise FovealError("source.arrays", what, expected="arrays, a list or a Dataset")
     if not (rows := [images[number] for number in range(len(images))]):
         raise FovealError("source.no_pictures", f"{name} contains no images")
     triples = [(*row, None, None)[:3] if isinstance(row, tuple | list) else (row, None, None) for row in rows]
@@ -92,6 +94,10 @@ def _pixels(image: Any, place: str) -> np.ndarray:
         elif array.dtype.kind in "OU":
             found = f"{place} is a {type(image).__name__}"
             fix = "give images, (image, label) or (image, label, patient)"
-            fix = "give several sets as separate arguments" if isinstance(image, str | PathLike) else fix
+            fix = (
+                "give the folder of the files; several sets are separate arguments"
+                if isinstance(image, str | PathLike)
+                else fix
+            )
         raise FovealError("source.arrays", found, expected=IMAGES, fix=fix)
     return array

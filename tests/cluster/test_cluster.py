@@ -220,6 +220,9 @@ def test_grades_are_coloured_along_a_ramp_and_rare_kinds_share_one(phantom_set):
     flags = found["flag"]["kinds"]
     assert len(flags) == page.MOST_KINDS and flags[-1]["name"] == "others" and flags[-1]["count"] == 38
     assert [kind["name"] for kind in found["cluster"]["kinds"]] == ["1", "2", "3"]
+    images.table["flags"] = ["blurred too-dark" if n % 2 else "" for n in range(60)]
+    flags = {one["key"]: one for one in page.colourings(images, np.arange(60) % 3)}["flag"]["kinds"]
+    assert {kind["name"]: kind["count"] for kind in flags} == {"no flag": 30, "blurred, too-dark": 30}
 
 
 @pytest.mark.slow

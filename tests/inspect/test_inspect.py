@@ -158,6 +158,15 @@ def test_numbers_of_a_set(phantom_set):
     json.dumps(one, allow_nan=False)
 
 
+def test_a_patient_with_unlabelled_images_is_counted_once(writable):
+    records = pd.read_csv(writable / "records.csv", dtype=str, keep_default_na=False)
+    second = records.duplicated("group") & (records["split"] == "train")
+    groups = records.loc[records["split"] != "unlabelled", "group"].nunique()
+    change(writable, "records.csv", split=records["split"].where(~second, "unlabelled"),
+           label=records["label"].where(~second, ""))  # fmt: skip
+    assert second.sum() > 5 and any(f"Checked on {groups} groups" in verdict.grounds for verdict in findings(writable))
+
+
 def test_rejected_files_are_counted_by_reason(writable):
     before = findings(writable)
     rows = ["a.jpg,no such file", "b.jpg,no such file", "c.jpg,left out of train: the same patient or picture as x (t)"]

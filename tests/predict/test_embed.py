@@ -116,8 +116,11 @@ def test_what_cannot_be_embedded_is_refused(photographs, encoder_run, phantom_se
     other = foveal.prepare("phantom:12", out=tmp_path / "other", size=48)
     with refuses("set.preparation", "size"):
         foveal.embed(encoder_run, other)
+    with refuses("image.missing", "nothing"):
+        foveal.embed(encoder_run, "nothing")
+    (tmp_path / "damaged.png").write_bytes(b"no picture")
     with refuses("image.all_unreadable"):
-        foveal.embed(encoder_run, photographs / "0" / "000.png")
+        foveal.embed(encoder_run, tmp_path / "damaged.png")
     monkeypatch.setattr(embedding.importlib.util, "find_spec", lambda name: None)
     with refuses("package.missing", "foveal[parquet]", ".csv"):
         foveal.embed(encoder_run, phantom_set, out="embeddings.parquet")
