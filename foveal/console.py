@@ -83,7 +83,7 @@ class Bar:
         self.began = self.said = time.monotonic()
 
     def advance(self, amount: float = 1, note: str | None = None, *, line: bool = False) -> None:
-        """Advance by `amount`, and replace the note if one is given. line: print a line now, if there is no bar."""
+        """Advance by `amount`, and replace the note if one is given. line: print it now, if there is no bar."""
         if self.terminal is not None:
             self.terminal.update(self.task, advance=amount)
             if note is not None:
@@ -92,7 +92,7 @@ class Bar:
         self.done += amount
         self.note = self.note if note is None else note
         now = time.monotonic()
-        if not line and now - self.said < SECONDS_BETWEEN_LINES:
+        if not line and (not amount or now - self.said < SECONDS_BETWEEN_LINES):
             return
         self.said = now
         rate = (self.done - self.first) / max(now - self.began, 1e-9)

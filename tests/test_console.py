@@ -11,7 +11,7 @@ from foveal.console import progress_bar
 
 
 def test_a_log_gets_a_line_each_half_minute_and_where_one_is_asked_for(monkeypatch, capsys):
-    clock = iter([0.0, 10.0, 31.0, 40.0, 41.0])
+    clock = iter([0.0, 10.0, 31.0, 40.0, 80.0, 81.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
     with progress_bar("train", 400) as bar:
         bar.advance(100, "loss 2.5")
@@ -21,9 +21,11 @@ def test_a_log_gets_a_line_each_half_minute_and_where_one_is_asked_for(monkeypat
         assert all(said in printed for said in ("200 of 400 images", "31 s left", "loss 2.5"))
         bar.advance(100)
         assert capsys.readouterr().out == ""
+        bar.advance(0, "loss 2.0")
+        assert capsys.readouterr().out == ""  # a note alone prints nothing
         bar.advance(0, "loss 1.5", line=True)
     printed = capsys.readouterr().out
-    assert all(said in printed for said in ("300 of 400", "14 s left", "loss 1.5"))
+    assert all(said in printed for said in ("300 of 400", "27 s left", "loss 1.5"))
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(89, "89 s"), (91, "2 min"), (5401, "1.5 h"), (180000, "2.1 days")])
