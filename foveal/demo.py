@@ -1,7 +1,5 @@
 """demo: every step on drawn photographs, in a few minutes on a laptop.
 
-    foveal demo --out demo
-
 Drawn photographs -> prepare -> pre-train without labels -> fine-tune on a few labels, once from random weights and once
 from the pre-trained encoder -> evaluate both -> predict three new photographs -> one report.
 """

@@ -1,8 +1,5 @@
 """adapt: fit a grader's probabilities and cutoffs to a clinic, from photographs graded there, without training.
 
-foveal adapt RUN --to clinic/labels.csv
-foveal adapt RUN --to DATA --prevalence
-
 RUN-NAME/readout.json       calibration, cutoffs, limits of sets and the referral threshold for the clinic
 RUN-NAME/predictions.csv    the clinic's labelled photographs: val, each read by what was fitted on other patients, and
                             the set's test part, which takes no part in the fit

@@ -1,7 +1,5 @@
 """evaluate: evaluate existing predictions, or first grade a cohort with a run (--on) and evaluate the result.
 
-    foveal evaluate RUN --on clinic/labels.csv
-
     RUN/cohorts/clinic/set/              the photographs, prepared like those of the run
     RUN/cohorts/clinic/predictions.csv   as from `predict`, with labels, patients, and columns eye and camera
     RUN/cohorts/clinic/cohort.json       the prepared set and its source

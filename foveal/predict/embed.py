@@ -1,8 +1,5 @@
 """embed: write the features of each photograph, a vector, to a table that other programs can show and search.
 
-    foveal embed RUN photographs/ --out embeddings.parquet
-    foveal embed tf_efficientnet_lite0 clinic/labels.csv --out embeddings.csv
-
 RUN is a grader, a pre-trained encoder, or the name of a network. Photographs are prepared like those of the run, and
 for a network by its name as `prepare` does it. Photographs that cannot be read have no row.
 """

@@ -1,10 +1,5 @@
 """predict: grade pictures with a trained run or an exported file.
 
-foveal predict RUN photograph.jpg folder/ archive.zip list.csv --out predictions.csv
-foveal predict RUN DATA --split test --out predictions.csv
-foveal predict RUN dicom/ --fhir reports --dicom-sr reports
-foveal predict exported/model.onnx folder/ --out predictions.csv
-
 Rows are written while images are graded: of all photographs, only the names are in memory. The same command resumes.
 """
 

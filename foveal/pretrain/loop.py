@@ -1,6 +1,5 @@
 """pretrain: learn an encoder from photographs without using a single grade.
 
-    foveal pretrain DATA --out RUN --encoder tf_efficientnet_lite0 --init imagenet --epochs 20
     torchrun --nproc-per-node 2 -m foveal pretrain DATA --out RUN
 
 The pool is every training and unlabelled image of the sets. All randomness is a function of (seed, step): the same

@@ -1,7 +1,5 @@
 """correct: second opinions on grades, kept beside the labels of the source, which never change.
 
-    foveal correct DATA 20051020_44923_0100_PP --new 2 --why "haemorrhages below the macula"
-
 DATA/corrections.csv has a row per decision: id, old, new, who, when, why. Every verb that opens the set applies them
 in order and prints their number. An image whose first label is a correction is learned from, unless its patient is in
 validation or test; one that is `ungradable` gets the flag of that name and no label.

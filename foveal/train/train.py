@@ -1,10 +1,5 @@
 """train: fine-tune an encoder to grade images, or train a linear probe (--freeze); one grader, or one per fold.
 
-    foveal train DATA --out RUN --init imagenet
-    foveal train DATA --out RUN --init PRETRAINED_RUN --freeze
-    foveal train DATA --out RUN --init imagenet --folds 5
-    foveal train FIRST SECOND THIRD --out RUN --init imagenet --hold-out THIRD
-
 One grader: the validation part chooses the epoch and fits the readout; the test part, and sources held out, are graded
 once, at the end. Folds: every training and validation image is graded by the one grader that was not trained on it or
 its patient; together they form an ensemble, which grades the test part.
