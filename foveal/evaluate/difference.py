@@ -160,8 +160,9 @@ def compare_with(
     check_classes(runs, (probability_columns(new), probability_columns(old)))
     cut = scale.cuts.get("referable")
     pair = paired_difference(old, new, cut)
-    first = "quadratic_kappa" if scale.ordered and "quadratic_kappa" in pair else "accuracy"
-    misses_more = pair.get("sensitivity", {}).get("answer") == "worse"
+    figure = "quadratic_kappa" if scale.ordered and "quadratic_kappa" in pair else "accuracy"
+    if pair.get("sensitivity", {}).get("answer") == "worse":
+        figure = "sensitivity"
     both = sorted(set(new["id"]) & set(old["id"]))
     new, old = (table.set_index("id").loc[both] for table in (new, old))
     changes, records = _changes(new, old, cut), {}
@@ -171,7 +172,7 @@ def compare_with(
     sentence = f"{runs[0]} compared with {runs[1]}: {describe(pair)}"
     entry = {"run": str(runs[0]), "versus": str(runs[1]), "sentence": sentence, "n": pair.pop("n"),
              "mcnemar": pair.pop("mcnemar"), "differences": pair,
-             "verdict": "worse" if misses_more else pair[first]["answer"],
+             "verdict": pair[figure]["answer"], "figure": figure,  # which decides
              "changed": _counts(new, old, cut), "record": records}  # fmt: skip
     return entry, changes.assign(versus=str(runs[1]))
 

@@ -138,13 +138,15 @@ def measure_predictions(
     chosen_on = before[apart].reset_index(drop=True)
     frozen = None if referral is None else referral.threshold
     points, note = operating_points(table, chosen_on, scale, resampling, config.prevalence, frozen)
-    ungraded, unlabelled = read_ungraded(file), everything[everything["label"].isna()]
+    ungraded, bare = (read_ungraded(file, known=known) for known in (True, False))
+    further_rows = [everything[everything["label"].isna()], bare, judged.unseen(config.records)]
+    others = pd.concat([part for part in further_rows if len(part)] or further_rows[:1], ignore_index=True)
     if alter is not None:
         alter(table)
     size = model.get("preparation", {}).get("size")
     further = {
-        "patients": measure_patients(table, ungraded, scale, config.prevalence, unlabelled=unlabelled),
-        "eyes": measure_patients(table, ungraded, scale, config.prevalence, each="eye"), "sources": sources,
+        **{f"{each}s": measure_patients(table, ungraded, scale, config.prevalence, each, others)
+           for each in ("patient", "eye")}, "sources": sources,
         "stress": stress.measure_stress(file.with_name(stress.FILE), table, scale, {"seed": SEED, "size": size}),
     }  # fmt: skip
     result = measure(table, scale, resampling) | {

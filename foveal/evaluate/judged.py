@@ -83,6 +83,15 @@ def with_corrections(table: pd.DataFrame, file: Path, names: list[str]) -> tuple
     return corrected, {"file": file.name, **counts}
 
 
+def unseen(folder: Path | None) -> pd.DataFrame:
+    """id, group, eye and label of the photographs of a prepared set that are missing or cannot be read."""
+    columns = ["id", "group", "eye", "label"]
+    file = folder and folder / "rejected.csv"
+    table = pd.read_csv(file, dtype=str, keep_default_na=False) if file and file.is_file() else pd.DataFrame()
+    table = table.reindex(columns=columns, fill_value="")
+    return table[table["id"] != ""].assign(label=pd.to_numeric(table["label"]).astype("Int64"))
+
+
 def reviewed(rows: pd.DataFrame, folder: Path, further: Path | None = None) -> int:
     """How many of the labels reviews gave or confirmed, by reviewers who saw the answer of a grader.
 
@@ -97,7 +106,8 @@ def reviewed(rows: pd.DataFrame, folder: Path, further: Path | None = None) -> i
     if (file := folder / REVIEWS).is_file():
         table = unguarded(pd.read_csv(file, dtype=str, keep_default_na=False), file, ("id", "new", "result"))
         tables.append(table[table["result"].isin(("applied", "already so"))])
-    names = later_names(read_changes(folder), rows["id"])
+    changes = read_changes(folder)  # that of a run is about what another run refers
+    names = later_names(changes, rows["id"]) if "change" in changes else {}
     given = {(names.get(name, name), new) for one in tables for name, new in zip(one["id"], one["new"], strict=True)}
     return sum(pair in given for pair in zip(rows["id"], rows["label"].astype(str), strict=True))
 

@@ -7,7 +7,7 @@ threshold looks too good on the images it was chosen on. For the held-out predic
 threshold chosen on the other folds. An image is positive if its score is at or above the threshold.
 
 Per patient, the worse eye decides. A patient of whom an eye has no gradable photograph counts as insufficient, unless
-the other eye is referred.
+the other eye is referred. Whoever is not known to be ill, and has an eye without a label, is not known to be healthy.
 """
 
 from typing import Any
@@ -185,59 +185,64 @@ def measure_patients(
 
     each: "eye" counts eyes of known side instead; {} without a column `eye`. table: labelled rows with a grade.
     ungraded: those without, of which the splits in `table` count. A graded photograph with a flag of `UNGRADABLE`
-    counts as ungraded, as in `predict`. Groups of several patients are left out. A patient has the disease if any
-    photograph is labelled with it, and is referred if any gradable photograph is. If none is, and an eye has no
-    gradable photograph, the patient is `insufficient`; a photograph of an unknown eye counts as an eye of its own, as
-    in the reports of `predict`. `insufficient_positive` of these have the disease; of `insufficient_unknown` it is not
-    known, because an eye has no label. unlabelled: graded rows without a label. They count for the referral of patients
-    in `table`; of patients `without_label`, whose other eyes are not ill, the truth is unknown, so they are left out.
+    counts as ungraded, as in `predict`. unlabelled: rows of any split without a label, and missing photographs, which
+    may have one; all without `grade` if they have none. They count for the patients (eyes) in the other tables. Groups
+    of several patients are left out.
+
+    A patient has the disease if any photograph is labelled with it, and is referred if any gradable photograph is. If
+    none is, and an eye has no gradable photograph, the patient is `insufficient`; a photograph of an unknown eye counts
+    as an eye of its own, as in the reports of `predict`. `insufficient_positive` of these have the disease; of
+    `insufficient_unknown` it is not known, because an eye has no label. Of the patients `without_label` the answer is
+    known, but not the truth: an eye has no label, and the others no disease. They are left out, too.
     """
     cut = scale.cuts.get("referable")
     if cut is None or (each == "eye" and "eye" not in table):
         return {}
-    gradable = _gradable(table)
-    columns, unseen = ["id", "group", "eye"], ungraded[ungraded["split"].isin(table["split"])]
-    # --by eye joined the eyes to graded photographs only
-    seen, unseen = (part if "eye" in part else part.assign(eye="") for part in (table, unseen))
-    rows = pd.concat([
-        seen[columns].assign(gradable=gradable, called=gradable & calls_of(table, cut), told=True,
-                             ill=severity(table, cut)[1]),
-        unseen[columns].assign(gradable=False, called=False, told=unseen["label"].notna(),
-                               ill=unseen["label"].fillna(-1).ge(cut) | labelled_oedema(unseen)),
-    ])  # fmt: skip
-    names = rows["group"].fillna("").astype(str)
+    ungraded = ungraded[ungraded["split"].isin(table["split"])]
+    rows = pd.concat([_facts(part, cut) for part in (table, ungraded, unlabelled) if part is not None])
+    rows["judged"] = np.arange(len(rows)) < len(table) + len(ungraded)
+    names = rows["group"]
     coarse = [is_coarse(str(name), group) for name, group in zip(rows["id"], names, strict=True)]
     known = rows[(names != "") & ~names.str.contains(SEVERAL) & ~np.array(coarse, bool)]
-    if not known["group"].duplicated().any():  # each photograph is its own group
+    if not known.loc[known["judged"], "group"].duplicated().any():  # each photograph is its own group
         return {}
-    unit, known = ["group"] if each == "patient" else ["group", "eye"], known.assign(eye=known["eye"].fillna(""))
-    eyes = known.groupby(["group", "eye", known["id"].where(known["eye"] == "", "")])[["gradable", "told"]].any()
+    unit = ["group"] if each == "patient" else ["group", "eye"]
     known = known[(known[unit] != "").all(axis=1)]
-    units = known.groupby(unit)[["gradable", "called", "ill", "told"]].any()
-    without = {name: eyes.index[~eyes[name]].get_level_values("group") for name in ("gradable", "told")}
-    if each == "patient":
-        units["gradable"] &= units["called"] | ~units.index.isin(without["gradable"])
-        units["told"] &= ~units.index.isin(without["told"])
-    open_ = pd.Series(False, units.index)
-    if each == "patient" and unlabelled is not None:
-        silent = unlabelled[unlabelled["group"].isin(known["group"]) & _gradable(unlabelled)]
-        silent = silent if "eye" in silent else silent.assign(eye="")
-        told = pd.MultiIndex.from_frame(known.loc[known["told"] & (known["eye"] != ""), ["group", "eye"]])
-        new = ~pd.MultiIndex.from_frame(silent[["group", "eye"]].fillna("")).isin(told)
-        units["called"] |= units.index.isin(silent["group"][calls_of(silent, cut)])
-        open_ = units["gradable"] & ~units["ill"] & units.index.isin(silent["group"][new])
-    judged = units[units["gradable"] & ~open_]
+    known = known[known.groupby(unit)["judged"].transform("any")]
+    if known.empty:
+        return {}
+    eyes = known.groupby(["group", "eye", known["id"].where(known["eye"] == "", "")])[["gradable", "told"]].any()
+    units = known.groupby(unit)[["called", "ill"]].any().join(eyes.groupby(unit).all())
+    units["gradable"] |= units["called"]
+    units["told"] |= units["ill"]
+    judged, lost = units[units["gradable"] & units["told"]], units[~units["gradable"]]
     if not len(judged):
         return {}
     resampling = Resampling(group_codes(judged.index.get_level_values("group").to_numpy().astype(str)))
     called, ill = (judged[name].to_numpy(bool) for name in ("called", "ill"))
-    lost = units[~units["gradable"]]
     return {f"{each}s": len(units), "photographs": len(known), "ungradable": int((~known["gradable"]).sum()),
             "insufficient": len(lost), "insufficient_positive": int(lost["ill"].sum()),
-            "insufficient_unknown": int((~lost["ill"] & ~lost["told"]).sum()), "without_label": int(open_.sum()),
-            "unknown_patient": len(rows) - len(known), **judge(called, ill, resampling, prevalence)}  # fmt: skip
+            "insufficient_unknown": int((~lost["told"]).sum()),
+            "without_label": len(units) - len(judged) - len(lost),
+            "unknown_patient": int(rows["judged"].sum()) - int(known["judged"].sum()),
+            **judge(called, ill, resampling, prevalence)}  # fmt: skip
+
+
+def _facts(table: pd.DataFrame, cut: int) -> pd.DataFrame:
+    """id, group, eye, and whether each photograph can be graded, is referred, has a label, and a label of disease."""
+    found, gradable = table.reindex(columns=["id", "group", "eye", "label"]), _gradable(table)
+    found[["group", "eye"]] = found[["group", "eye"]].astype(object).fillna("").astype(str)
+    called, told = np.zeros(len(table), bool), found["label"].notna()
+    if gradable.any():
+        called[gradable] = calls_of(table[gradable], cut)
+    ill = found["label"].fillna(-1).ge(cut).astype(bool) | labelled_oedema(table)
+    return found.assign(gradable=gradable, called=called, told=told, ill=ill)
 
 
 def _gradable(table: pd.DataFrame) -> np.ndarray:
+    """bool [n]: which rows have a grade, and no flag that makes it meaningless."""
+    if "grade" not in table:
+        return np.zeros(len(table), bool)
     flags = table["flags"].fillna("") if "flags" in table else pd.Series("", index=table.index)
-    return ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
+    poor = flags.str.split().map(lambda words: bool(UNGRADABLE & set(words)))
+    return (table["grade"].notna() & ~poor.astype(bool)).to_numpy(bool)

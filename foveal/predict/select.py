@@ -28,8 +28,8 @@ from foveal.predict.model import Answers, Model, Want, joined
 from foveal.predict.opened import open_model
 from foveal.sets.records import PreparedSet
 
-COLUMNS = ("rank", "id", "reason", "why", "grade", "probability", "second_grade", "second_probability", "unlike",
-           "distance", "group", "eye", "camera", "source", "file", "set")  # fmt: skip
+COLUMNS = ("rank", "id", "reason", "why", "grade", "probability", "second_grade", "second_probability", "third_grade",
+           "third_probability", "unlike", "distance", "group", "eye", "camera", "source", "file", "set")  # fmt: skip
 UNSURE = 0.5  # from which unsureness is named as a reason
 SHOWN = 8
 
@@ -102,16 +102,17 @@ def _worklist(
     """The worklist of chosen records, which have `unlike` and `distance`, their probabilities [n, K] and grades [n]."""
     across = np.arange(len(chosen))
     others = shares.copy()
-    others[across, first] = -1.0
-    second = others.argmax(axis=1)  # the most probable of the others
+    others[across, first], three = -1.0, shares.shape[1] > 2
+    second, third = np.argsort(-others, axis=1, kind="stable")[:, :2].T  # the most probable of the others
     table = chosen.assign(
         rank=across + 1, set=str(prepared.path.absolute()), file=[_path_of(prepared, file) for file in chosen["file"]],
         grade=first, probability=shares[across, first].round(4),
         second_grade=second, second_probability=shares[across, second].round(4),
+        third_grade=third if three else "", third_probability=shares[across, third].round(4) if three else "",
     )  # fmt: skip
     found = zip((unsureness(shares) >= UNSURE).tolist(), table["unlike"], strict=True)
     table["why"] = [" ".join(["unsure"] * unsure + ["unlike"] * bool(kinds)) or "even" for unsure, kinds in found]
-    table["reason"] = [_reason(row, classes) for row in table.itertuples()]
+    table["reason"] = [_reason(row, own, classes) for row, own in zip(table.itertuples(), shares, strict=True)]
     return table[list(COLUMNS)].reset_index(drop=True)
 
 
@@ -122,12 +123,13 @@ def _path_of(prepared: PreparedSet, file: str) -> str:
     return next((str(path.absolute()) for path in paths if path.is_file()), "")
 
 
-def _reason(row: Any, classes: list[str]) -> str:
-    """The words in `why` as a sentence; the page has its own."""
-    found = sorted([(row.probability, row.grade), (row.second_probability, row.second_grade)], reverse=True)
-    likely, other = (f"{classes[grade]} ({share:.2f})" for share, grade in found)
+def _reason(row: Any, shares: np.ndarray, classes: list[str]) -> str:
+    """The words in `why` of a photograph with probabilities [K] as a sentence; the page has its own."""
+    said = [f"{name} ({share:.2f})" for name, share in zip(classes, shares, strict=True)]
+    likely, other = np.argsort(-shares, kind="stable")[:2]
+    given = "" if row.grade in (likely, other) else f", though graded {said[row.grade]}"
     sentences = {
-        "unsure": f"unsure between {likely} and {other}",
+        "unsure": f"unsure between {said[likely]} and {said[other]}{given}",
         "unlike": f"unlike the training photographs in {listed(row.unlike.split())}",
         "even": f"to cover cameras and grades evenly: {row.camera or row.source}, {classes[row.grade]}",
     }

@@ -90,18 +90,18 @@ def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     return table.drop(index=without.index).reset_index(drop=True)
 
 
-def read_ungraded(file: Path) -> pd.DataFrame:
+def read_ungraded(file: Path, *, known: bool = True) -> pd.DataFrame:
     """The rows without a grade that have a label or that readers called ungradable; `read_predictions` leaves them out.
 
-    FovealError for labels of no class.
+    known: False for the other rows without a grade. FovealError for labels of no class.
     """
     table = _read_text(file)
     if "answer" not in table:
         return table.iloc[:0]
     flags = table.get("flags", pd.Series("", table.index)).fillna("").str.split()
-    known = table["label"].notna() | flags.map(lambda words: UNGRADABLE in words)
-    rows = table[(table["answer"] != "graded") & known]
-    return rows.assign(label=_whole_numbers(rows, "label", len(probability_columns(table)) - 1, file))
+    told = table["label"].notna() | flags.map(lambda words: UNGRADABLE in words)
+    rows = table[(table["answer"] != "graded") & (told == known)]
+    return rows.assign(label=_whole_numbers(rows, "label", len(probability_columns(table)) - 1, file), grade=None)
 
 
 def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.ndarray:

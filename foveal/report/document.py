@@ -14,6 +14,7 @@ Items that a run cannot answer say that the authors must answer them.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -107,20 +108,33 @@ def steps(own: Evidence, judged: Evidence) -> list[tuple[list[str], list[str]]]:
     rejected, there = int(judged.card.get("rejected", 0)), parts.total()
     used = set(judged.judged["split"])
     left = {words: parts[part] for part, words in names.items() if parts[part] and part not in used}
-    lost = int(judged.result.get("patients", {}).get("insufficient", 0))
     rows = zip(judged.classes, judged.result["confusion"], strict=True)
     return [
         ([f"{counted(there + rejected, 'photograph')} read", *([judged.card["title"]] if judged.card else [])],
          [f"{counted(rejected, 'file')} left out:", "not readable"] if rejected else []),
         ([f"{counted(there, 'photograph')} prepared"],
-         [line for words, count in left.items() for line in f"{counted(count, 'photograph')} {words}".split("\n")]),
-        ([f"{counted(about['images'], 'photograph')} evaluated",
-          f"of {counted(about['groups'], 'patient')}" if judged.patients_known else "patients not known"],
-         [*([f"{counted(lost, 'patient')} with an eye", "without a gradable photograph"] if lost else []),
+         [*(line for words, count in left.items() for line in f"{counted(count, 'photograph')} {words}".split("\n")),
           *([f"{counted(judged.ungraded, 'photograph')} without a grade"] if judged.ungraded else [])]),
+        ([f"{counted(about['images'], 'photograph')} evaluated",
+          f"of {counted(about['groups'], 'patient')}" if judged.patients_known else "patients not known"], []),
         (["By the reference standard", *(f"{name}: {sum(row):,}, of them {row[number]:,} given this grade"
                                          for number, (name, row) in enumerate(rows))], []),
+        *([_people(judged.result["patients"])] if judged.result.get("patients") else []),
     ]  # fmt: skip
+
+
+def _people(found: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The box of the patients who were judged, with those who cannot be judged beside it."""
+    patients, lost, open_ = (int(found.get(name, 0)) for name in ("patients", "insufficient", "without_label"))
+    ill, well = found["sensitivity"], found["specificity"]
+    hits, clear = (round((one["value"] or 0) * one["n"]) for one in (ill, well))
+    lines = [f"{counted(patients, 'patient')}, also those without a grade:", "the worse eye decides",
+             f"{patients - lost - open_:,} judged", f"{ill['n']:,} with referable disease, {hits:,} of them referred",
+             f"{well['n']:,} without, {well['n'] - clear:,} of them referred"]  # fmt: skip
+    left = {("no gradable photograph", "of an eye, and no referral"): lost,
+            ("no label of an eye,", "no disease in the other"): open_}  # fmt: skip
+    return lines, [line for (one, other), count in left.items() if count
+                   for line in (f"{counted(count, 'patient')}: {one}", other)]  # fmt: skip
 
 
 def draw(boxes: list[tuple[list[str], list[str]]]) -> str:

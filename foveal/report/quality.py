@@ -48,7 +48,11 @@ def versus(findings: Sequence[Finding]) -> dict[str, Any] | None:
             people = [[name.replace("_", " ").capitalize(), *counts.values()]
                       for name, counts in one["changed"].items() if isinstance(counts, dict)]  # fmt: skip
             names = {"new": Path(one["run"]).name, "old": Path(one["versus"]).name}
-            entries.append({**one, **names, "rows": rows, "people": people})
+            figure = one.get("figure", "quadratic_kappa")  # version 0.1 did not name it
+            others = [f"{titles[name]} is {apart['answer']}" for name, apart in one["differences"].items()
+                      if name != figure and apart["answer"] != "cannot tell"]  # fmt: skip
+            entries.append({**one, **names, "figure": titles[figure].lower(), "others": others, "rows": rows,
+                            "people": people})  # fmt: skip
     return {"entries": entries} if entries else None
 
 

@@ -16,7 +16,8 @@ from foveal.errors import FovealError
 from foveal.sets.records import open_prepared
 
 NEEDED = ("rank", "id", "reason", "file", "set")
-REASON = ("reason", "why", "grade", "probability", "second_grade", "second_probability", "unlike", "camera", "source")
+REASON = ("reason", "why", "grade", "probability", "second_grade", "second_probability", "third_grade",
+          "third_probability", "unlike", "camera", "source")  # fmt: skip
 
 
 class Worklist:

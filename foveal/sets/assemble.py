@@ -69,7 +69,8 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     if assembly.name == "joined" and set(records["before"]) - {"", "unlabelled"} <= set(records["split"]):
         config = replace(config, val=0.0, test=0.0)  # what its sets decided stays; sets of version 0.1 may have more
     records, left_out = decide_splits(records, copies, config)
-    rejected.append(left_out)
+    about = ["file", "reason"]
+    rejected.append(left_out[about])  # of photographs that were not seen, patient and label are kept, too
     kept = [name for name in records.columns if name.startswith(KEPT)]
     others = records[kept].rename(columns=lambda name: name.removeprefix(KEPT))
     camera = others[named[0]].fillna("") if (named := usual_columns(others, "camera")) else ""
@@ -96,7 +97,8 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
             write_table(folder / name, pd.concat([table, old[~old["id"].isin(table["id"])]]))
         write_table(folder / "duplicates.csv", pairs[~torn_copies(earlier, pairs)])
     write_table(folder / "records.csv", records[list(COLUMNS)])
-    tables |= {"duplicates.csv": pairs, "rejected.csv": pd.concat(rejected)[["file", "reason"]]}
+    unseen = [*about, "id", "label", "group", "eye"] if any(map(len, rejected[:-1])) else about
+    tables |= {"duplicates.csv": pairs, "rejected.csv": pd.concat(rejected).reindex(columns=unseen)}
     for name, table in tables.items():
         write_table(folder / name, table)
     if COLUMNS_FILE not in tables:

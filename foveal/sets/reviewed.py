@@ -6,6 +6,7 @@ an image counts. DATA/reviewed.csv has the last answer: id, old, new, who, when,
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 
@@ -50,16 +51,17 @@ def decide(prepared: PreparedSet, opinions: pd.DataFrame, before: pd.DataFrame, 
     """A row for each reviewed image, and each photograph without one, with `result`, a key of RESULTS."""
     records, last, rows = prepared.records, before.groupby("id")["when"].max(), []
     label = labels_of(records)
-    by_digest, by_name = defaultdict[str, list[str]](list), defaultdict[str, dict[str, str]](dict)
-    for image, file, digest in records[["id", "file", "file_sha256"]].to_numpy().tolist():
-        for key in {digest, PurePosixPath(image).name} - {""}:
+    by_digest, paths = defaultdict[str, list[str]](list), defaultdict[str, list[tuple[str, str]]](list)
+    digest_of = dict(zip(records["id"], records["file_sha256"], strict=True))
+    for image, file in records[["id", "file"]].to_numpy().tolist():
+        for key in {digest_of[image], PurePosixPath(image).name} - {""}:
             by_digest[key].append(image)
-        for name in (image, PurePosixPath(image).name, PurePosixPath(file).name):
-            by_name[name][image] = digest
+        for path in {image, without_ending(file)}:
+            paths[PurePosixPath(path).name.casefold()].append((path, image))
     for _, photo in opinions.groupby("photo", sort=False):
         digest, name, when = photo.iloc[-1][["file_sha256", "name", "when"]]
-        named = by_name.get(name) or by_name.get(without_ending(name), {})
-        unsure = [image for image, own in named.items() if len(named) == 1 and not (own and digest)]
+        named = _named(name, paths)
+        unsure = named * (len(named) == 1 and not (digest_of[named[0]] and digest))
         new, who = _decision(photo["new"].tolist(), photo["who"].tolist(), resolve)
         why = "; ".join(dict.fromkeys(filter(None, photo["why"].str.strip()))) or "reviewed"
         for image in by_digest.get(digest) or unsure or [""]:
@@ -71,6 +73,21 @@ def decide(prepared: PreparedSet, opinions: pd.DataFrame, before: pd.DataFrame, 
                 result = "decided" if when <= last.get(image, "") else "disagree" if new == "?" else "applied"
             rows.append((image, label.get(image, ""), new, who, when, why, name, digest, result))
     return pd.DataFrame(rows, columns=[*COLUMNS, "name", "file_sha256", "result"], dtype=str)
+
+
+def _named(name: str, paths: Mapping[str, Sequence[tuple[str, str]]]) -> list[str]:
+    """The images that a name means, with or without its folders and its ending, in capitals or not.
+
+    paths: last part of a path -> whole paths, with the image of each.
+    """
+    for path in (name, without_ending(name)):  # the ending may be part of an id
+        known = paths.get(PurePosixPath(path).name.casefold(), ())
+        for spelled in (str, str.casefold):
+            own = f"/{spelled(path)}"
+            tails = ((f"/{spelled(other)}", image) for other, image in known)
+            if found := {image: None for tail, image in tails if tail.endswith(own) or own.endswith(tail)}:
+                return list(found)
+    return []
 
 
 def _decision(grades: list[str], people: list[str], resolve: str) -> tuple[str, str]:

@@ -69,7 +69,7 @@ def test_referral_is_compared_by_the_rule_of_each_grader_and_decides_the_verdict
     assert [differences[name]["answer"] for name in ("quadratic_kappa", "sensitivity", "specificity")] == [
         "better", "worse", "better",
     ]  # fmt: skip
-    assert found["verdict"] == "worse"
+    assert (found["verdict"], found["figure"]) == ("worse", "sensitivity")
     assert found["record"]["new"]["figures"]["sensitivity"]["value"] == pytest.approx(rates[1], abs=1e-12)
     calls = [table["referable"].to_numpy() == 1 for table in (old, new)]
     people = pd.DataFrame({"old": calls[0], "new": calls[1], "ill": ill}).groupby(old["group"].to_numpy()).any()
@@ -114,6 +114,7 @@ def test_where_all_labels_are_equal_accuracy_decides_and_kappa_is_not_compared(p
     found, _ = compare_with(new, old, (tmp_path / "new", tmp_path / "old"), Scale(names=list("01234"), ordered=True))
     assert set(found["differences"]) == {"accuracy"}
     assert found["verdict"] == found["differences"]["accuracy"]["answer"] == "better"
+    assert found["figure"] == "accuracy"
 
 
 def test_what_is_hard_for_both_cancels(predictions):

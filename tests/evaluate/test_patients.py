@@ -111,3 +111,59 @@ def test_a_patient_with_an_eye_without_a_label_is_neither_found_nor_missed_nor_h
     assert (found["sensitivity"]["n"], found["sensitivity"]["value"]) == (2, 0.5)  # b is referred for the other eye
     joined = table.assign(group=table["group"].replace("d", "d+e"))
     assert measure_patients(joined, NONE, ICDR, None)["unknown_patient"] == 1
+
+
+EYES = {  # label and grade of a photograph; no grade: it is not gradable, or missing
+    "well": (0, 0), "ill": (3, 3), "missed": (3, 0), "alarm": (0, 2), "ungradable": (None, None), "dark": (0, None),
+    "dark and ill": (3, None), "bare": (None, 0), "bare and referred": (None, 3),
+}  # fmt: skip
+UNKNOWN, LOST_ILL, LOST_WELL, OPEN = "unknown", "lost, ill", "lost, well", "open"
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        ("alarm", "ungradable", OPEN), ("ill", "ungradable", "TP"), ("well", "ungradable", UNKNOWN),
+        ("missed", "ungradable", LOST_ILL), ("alarm", "dark", "FP"), ("alarm", "dark and ill", "TP"),
+        ("ill", "dark", "TP"), ("well", "dark", LOST_WELL), ("well", "dark and ill", LOST_ILL),
+        ("missed", "dark", LOST_ILL), ("alarm", "bare", OPEN), ("well", "bare", OPEN), ("ill", "bare", "TP"),
+        ("missed", "bare", "FN"), ("missed", "bare and referred", "TP"), ("well", "bare and referred", OPEN),
+        ("dark", "bare and referred", OPEN), ("dark and ill", "bare and referred", "TP"),
+        ("dark and ill", "bare", LOST_ILL), ("ungradable", "bare", UNKNOWN), ("dark", "dark and ill", LOST_ILL),
+        ("missed", "alarm", "TP"), ("alarm", "well", "FP"), ("well", "well", "TN"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["ungraded", "other"])
+def test_each_kind_of_eye_beside_each_other_kind(left, right, expected, kind):
+    """kind: whether photographs without a grade are of the evaluated part, or others of its patients."""
+    rows = [("a", "left", *EYES[left]), ("a", "right", *EYES[right]), *(("sound", eye, 0, 0) for eye in "LR")]
+    table = pd.DataFrame(rows, columns=["group", "eye", "label", "grade"]).assign(split="test", flags="")
+    table = table.assign(id=table["group"] + table["eye"]).astype({"label": "Int64", "grade": "Int64"})
+    seen, told = table["grade"].notna(), table["label"].notna()
+    part = ~seen & (kind == "ungraded")
+    if not (seen & told | part)[:2].any():
+        pytest.skip("nothing of this patient is evaluated")
+    others = table[~(seen & told) & ~part].astype({"label": "Int64"})
+    found = measure_patients(table[seen & told], table[part].drop(columns="grade"), ICDR, None, unlabelled=others)
+    n = {name: found[name]["n"] for name in ("sensitivity", "specificity")}
+    cells = {
+        "TP": (n["sensitivity"], found["sensitivity"]["value"]) == (1, 1.0),
+        "FN": (n["sensitivity"], found["sensitivity"]["value"]) == (1, 0.0),
+        "FP": (n["specificity"], found["specificity"]["value"]) == (2, 0.5),
+        "TN": (n["specificity"], found["specificity"]["value"]) == (2, 1.0), OPEN: found["without_label"] == 1,
+        UNKNOWN: found["insufficient_unknown"] == 1, LOST_ILL: found["insufficient_positive"] == 1,
+        LOST_WELL: (found["insufficient"], found["insufficient_positive"], found["insufficient_unknown"]) == (1, 0, 0),
+    }  # fmt: skip
+    assert [name for name, is_so in cells.items() if is_so] == [expected]
+    assert found["patients"] == sum(n.values()) + found["insufficient"] + found["without_label"] == 2
+    assert found["photographs"] == 4 and found["ungradable"] == int((~seen).sum())
+
+
+def test_an_eye_without_a_label_or_a_grade_leaves_its_patient_without_an_answer(tmp_path):
+    rows = [f"{patient}_{eye},0,0.9,0.1,0,0,{patient},test,graded,,{eye}" for patient in "ab" for eye in "LR"]
+    rows += ["c_L,0,0.9,0.1,0,0,c,test,graded,,L", "c_R,,,,,,c,unlabelled,ungradable,not-a-retina,R"]
+    file = tmp_path / "predictions.csv"
+    names = "id,label,p0,p1,grade,referable,group,split,answer,flags,eye"
+    file.write_text("\n".join([names, *rows]) + "\n")
+    found = read_json(foveal.evaluate(file, referable_from=1))["patients"]
+    assert (found["patients"], found["insufficient_unknown"], found["specificity"]["n"]) == (3, 1, 2)

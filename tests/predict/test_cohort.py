@@ -256,3 +256,20 @@ def test_photographs_that_readers_called_ungradable_count_as_judged_without_a_gr
     cohort = read_cohort(own, tmp_path / "readers")
     assert cohort.ungraded == len(without) == 2
     assert [row[1] for row in beside(cohort, own)["rows"]][:2] == [len(rows) - 2, 2]
+
+
+def test_an_eye_whose_photograph_is_missing_is_not_healthy(run, clinic, tmp_path):
+    shutil.copytree(clinic / "photos", tmp_path / "few" / "photos")
+    table = pd.read_csv(clinic / "labels.csv", dtype=str)[:40].assign(diagnosis="0")
+    table.loc[1, "diagnosis"] = "4"
+    table.to_csv(tmp_path / "few" / "labels.csv", index=False)
+    for name in ("00_0", "00_1"):  # of a patient without photographs, nothing is said
+        (tmp_path / "few" / "photos" / f"{name}.png").unlink()
+    whole = read_json(foveal.evaluate(run, on=tmp_path / "few"))["patients"]
+    assert (whole["patients"], whole["insufficient"]) == (19, 0)
+    shutil.copy(clinic / "photos" / "00_0.png", tmp_path / "few" / "photos")
+    found = read_json(foveal.evaluate(run, on=tmp_path / "few"))["patients"]
+    rows = pd.read_csv(folder_of(run, tmp_path / "few") / "predictions.csv", dtype={"group": str}).set_index("group")
+    referred = int(rows.loc["0", "referable"] == 1)
+    assert (found["patients"], found["photographs"], found["ungradable"]) == (20, 40, 1)
+    assert (found["sensitivity"]["n"], found["insufficient_positive"]) == (referred, 1 - referred)

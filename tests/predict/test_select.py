@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import foveal
 from foveal.predict.choose import choose, unsureness
-from foveal.predict.select import COLUMNS
+from foveal.predict.select import COLUMNS, _worklist
 from foveal.sources.phantom import draw_phantom
 
 
@@ -99,6 +100,24 @@ def test_the_worklist_names_ungraded_photographs_with_reasons(worklist, run, cli
         assert shares == sorted(shares, reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("shares", "grade", "said", "columns"),
+    [
+        ([0.29, 0.14, 0.21, 0.09, 0.27], 2, "042", ("0", "4")),
+        ([0.29, 0.09, 0.21, 0.14, 0.27], 0, "04", ("4", "2")),
+        ([0.45, 0.55], 0, "10", ("1", "")),
+    ],
+)
+def test_the_most_probable_grades_are_named_and_the_given_one(worklist, shares, grade, said, columns):
+    chosen = pd.read_csv(worklist, dtype=str, keep_default_na=False)[:1].assign(unlike="")
+    prepared, names = SimpleNamespace(path=worklist, card={}), list("01234")[: len(shares)]
+    table = _worklist(prepared, chosen, np.array([shares]), np.array([grade]), names)
+    row = table.iloc[0]
+    assert "".join(re.findall(r"(\d) \(", row["reason"])) == said
+    assert (str(row["second_grade"]), str(row["third_grade"])) == columns
+    assert row["second_probability"] == shares[row["second_grade"]]
+
+
 def test_a_folder_of_ungraded_photographs_is_enough(run, clinic, tmp_path):
     (tmp_path / "pool").mkdir()
     for file in sorted(clinic.glob("*.png"))[:6]:
@@ -150,7 +169,7 @@ def test_the_server_gives_the_worklist_in_order_with_what_is_reviewed(worklist, 
         assert client.get("/v1/model").json()["worklist"] == 8
         told = client.get("/v1/worklist").json()
         assert [row["rank"] for row in told["photographs"]] == list(range(1, 9))
-        for name in ("reason", "why", "grade", "second_probability", "camera"):
+        for name in ("reason", "why", "grade", "third_grade", "camera"):
             assert [row[name] for row in told["photographs"]] == table[name].fillna("").tolist()
         for rank, side in ((1, 64), (2, 32)):
             data = client.get(f"/v1/worklist/{rank}").content

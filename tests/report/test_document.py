@@ -108,6 +108,23 @@ def test_the_flow_of_a_cohort_adds_up_with_photographs_left_out_for_every_reason
     assert sum(row[1] for row in beside(cohort, read_evidence(run))["rows"][:4]) == images
 
 
+def test_the_patients_of_the_flow_are_those_of_the_figures(full_run):
+    metrics = read_json(full_run / "metrics.json")
+    share = {"value": 0.75, "low": 0.5, "high": 0.9, "n": 8}
+    counts = {"patients": 30, "photographs": 60, "ungradable": 9, "insufficient": 7, "insufficient_positive": 2,
+              "insufficient_unknown": 3, "without_label": 3, "unknown_patient": 0, "referred": 0.5}  # fmt: skip
+    metrics["patients"] = counts | {"sensitivity": share, "specificity": share | {"n": 12}}
+    (full_run / "metrics.json").write_text(json.dumps(metrics))
+    own = read_evidence(full_run)
+    boxes = steps(own, own)
+    numbers = [[int(found) for line in lines for found in re.findall(r"\d+", line)] for lines in boxes[-1]]
+    assert numbers == [[30, 20, 8, 6, 12, 3], [7, 3]]
+    del metrics["patients"]
+    (full_run / "metrics.json").write_text(json.dumps(metrics))
+    own = read_evidence(full_run)
+    assert steps(own, own) == boxes[:-1]
+
+
 @pytest.mark.parametrize("split", ["all", "val"])
 def test_the_flow_adds_up_whatever_part_was_evaluated(grader_run, tmp_path, split):
     run = shutil.copytree(grader_run, tmp_path / "run")

@@ -11,8 +11,8 @@ import foveal
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
 from foveal.report.operating import elsewhere, precision_here, threshold
-from foveal.report.quality import by_column, kept, lowest_group
-from foveal.report.summary import doubts
+from foveal.report.quality import by_column, kept, lowest_group, versus
+from foveal.report.summary import doubts, verdicts
 
 # section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show
 FROM_METRICS = {
@@ -304,6 +304,30 @@ def test_the_row_of_all_images_has_the_rates_of_the_rule_in_use(full_run):
               for group in finding.result["subgroups"]]  # fmt: skip
     shown = by_column(finding, groups)
     assert shown["rows"][0][shown["columns"].index("Sensitivity")].text == "0.832"
+
+
+def test_a_verdict_names_its_figure_and_the_others_that_differ(write_grader, tmp_path, page_of):
+    old, new = (write_grader(tmp_path / name, right=0.8, count=300, scale="none") for name in ("older", "newer"))
+    table = pd.read_csv(new / "predictions.csv").assign(referable=1)
+    table.to_csv(new / "predictions.csv", index=False)
+    foveal.evaluate(new, versus=(old,))
+    (entry,) = json.loads((new / "comparison.json").read_text())
+    answers = {name: found["answer"] for name, found in entry["differences"].items()}
+    assert (entry["verdict"], entry["figure"]) == ("cannot tell", "quadratic_kappa")
+    assert (answers["sensitivity"], answers["specificity"]) == ("better", "worse")
+    (shown,) = versus(find([read_evidence(new)]))["entries"]
+    assert shown["figure"] == "quadratic kappa"
+    assert [text.split()[0].lower() for text in shown["others"]] == ["sensitivity", "specificity"]
+    assert all(text in section(page_of(new), "versus") for text in shown["others"])
+    findings = find([read_evidence(old), read_evidence(new)])
+    text = verdicts([finding.evidence for finding in findings], findings)[0].text
+    assert [text.count(name) for name in ("sensitivity", "specificity", "ROC")] == [0, 0, 0]  # the same grades
+    table.loc[0, "grade"] = 1 - table.loc[0, "grade"]
+    table.to_csv(new / "predictions.csv", index=False)
+    foveal.evaluate(new)
+    findings = find([read_evidence(old), read_evidence(new)])
+    text = verdicts([finding.evidence for finding in findings], findings)[0].text
+    assert [text.count(name) for name in ("sensitivity", "specificity", "ROC")] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(("lost", "words"), [(1, "1 patient "), (2, "2 patients ")])

@@ -1,8 +1,12 @@
 """The headline of a report: its verdict follows from the figures, by fixed rules."""
 
+import json
+
 import pandas as pd
 import pytest
 
+import foveal
+from foveal.files import read_json
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
 from foveal.report.summary import headline
@@ -46,3 +50,17 @@ def test_of_healthy_people_the_specificity_is_shown_and_no_kappa(write_grader, t
     assert rows["Quadratic kappa"][0]["value"] is None
     assert rows["Specificity of referral, per photograph"][0].text == "92.0\N{NO-BREAK SPACE}%"
     assert finding.metrics["quadratic_kappa"]["value"] is None
+
+
+@pytest.mark.parametrize("reviewed", [0, 41])
+@pytest.mark.parametrize(("right", "count"), [(0.95, 600), (0.0, 600), (0.0, 40)])
+def test_the_headline_has_three_reasons_at_most_and_reviews_are_among_them(
+    write_grader, tmp_path, page_of, right, count, reviewed
+):
+    run = write_grader(tmp_path / "run", right=right, count=count, scale="none")
+    result = read_json(foveal.evaluate(run))
+    result["about"] |= {"reviewed": reviewed} if reviewed else {}
+    (run / "metrics.json").write_text(json.dumps(result))
+    shown = page_of(run)
+    shown = shown[shown.index('<div class="headline') : shown.index('<div class="tiles">')]
+    assert shown.count("<li>") == 3 and shown.count("41 of the ") == bool(reviewed)

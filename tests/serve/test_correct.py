@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import closing
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ import foveal
 from foveal.serve.reviews import Review, open_reviews
 from foveal.sets.corrections import corrections_text
 from foveal.sets.records import open_prepared
+from foveal.sets.reviewed import decide, newest_opinions
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,30 @@ def test_a_name_decides_only_where_a_digest_is_unknown(reviewed, data, capsys):
     ]  # fmt: skip
     assert labels["label"][0] == 4 and str(labels["label"][1]) == records["label"][1]
     assert names[1] in capsys.readouterr().out
+
+
+def test_a_name_is_found_with_folders_endings_and_capitals_as_somebody_wrote_it(data, tmp_path):
+    records = open_prepared(data).records
+    files = records["file"].tolist()
+    given = [files[0], f"C:\\clinic\\photos\\{files[1]}".replace("/", "\\"), files[2].upper(),
+             files[3].rpartition("/")[2].upper().replace(".PNG", ".jpg"), records["id"][4], f"elsewhere/{files[5][2:]}",
+             "photo"]  # fmt: skip
+    news = [(int(label) + 1) % 5 for label in records["label"][: len(given)]]
+    pd.DataFrame({"id": given, "new": news, "who": "K"}).to_csv(tmp_path / "reviews.csv", index=False)
+    foveal.correct(data, reviews=str(tmp_path / "reviews.csv"))
+    found = pd.read_csv(data / "reviewed.csv", dtype=str, keep_default_na=False).set_index("name")
+    assert found["result"][given].tolist() == [*["applied"] * 5, *["no image"] * 2]
+    assert found["id"][given[:5]].tolist() == records["id"][:5].tolist()
+
+
+def test_of_names_that_differ_in_capitals_the_one_written_so_is_meant(data, tmp_path):
+    table = open_prepared(data).records
+    table.loc[:1, "id"], table.loc[:1, "file"] = ["0/Eye", "0/eye"], ["0/Eye.png", "0/eye.png"]
+    reviews = pd.DataFrame({"id": ["eye.png", "EYE.png"], "new": "1", "who": "K", "why": "", "when": "2026",
+                            "file_sha256": "", "place": ""})  # fmt: skip
+    opinions = newest_opinions(reviews, list("01234"))
+    found = decide(SimpleNamespace(records=table), opinions, reviews[:0], "").set_index("name")
+    assert (found["id"]["eye.png"], found["result"]["EYE.png"]) == ("0/eye", "other file")
 
 
 def test_a_later_correction_stays(reviewed, data):

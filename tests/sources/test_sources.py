@@ -180,7 +180,7 @@ def test_table_columns_by_option(tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "code", "named"),
     [
-        ("foto,level\nx,1\n", {}, "table.missing_column", ("--image-column", "'foto', 'level'")),
+        ("blatt,level\nx,1\n", {}, "table.missing_column", ("--image-column", "'blatt', 'level'")),
         ("image,level,grade\nx,1,1\n", {}, "table.ambiguous_column", ("--label-column", 2)),
         ("image,level\nx,1\n", {"label_column": "grad"}, "table.missing_column", ("--label-column", "grad", "'image'")),
         ("image,level\nx,1\n", {"group_column": "person"}, "table.missing_column", ("--group-column", "person")),

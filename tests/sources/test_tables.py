@@ -16,7 +16,7 @@ from foveal.sources.names import grade_of, part_of
 from foveal.sources.patients import patients_and_eyes
 from foveal.sources.registry import SOURCES, read_source
 from foveal.sources.source import SourceOptions
-from foveal.sources.tables import has_columns, read_rows
+from foveal.sources.tables import has_columns, has_labels, read_rows
 
 DEFAULT = SourceOptions()
 PIXELS = cv2.imencode(".png", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
@@ -898,6 +898,36 @@ def test_more_names_of_patient_columns(tmp_path, name):
     pictures(tmp_path, *(f"{number}.png" for number in range(4)))
     rows = "".join(f"{number},{number % 2},{number // 2}\n" for number in range(4))
     assert list(load(tmp_path, f"image,grade,{name}\n{rows}").table["group"]) == ["0", "0", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("header", "eyes"),
+    [
+        ("Dateiname;Patientennummer;Seite;Diagnose", "links rechts"),
+        ("Bildname;Patienten-Nr.;Auge;Schweregrad", "LA RA"),
+        ("nom du fichier;numéro patient;côté;gravité", "gauche droit"),
+        ("Nombre de archivo;ID paciente;Lateralidad;Gravedad", "izquierdo derecho"),
+        ("nome file;ID paziente;occhio;gravità", "sinistro destro"),
+        ("nome do arquivo;prontuário;olho;gravidade", "esquerdo direito"),
+        ("bestandsnaam;patientnummer;oog;graad", "links rechts"),
+    ],
+)
+def test_headings_in_other_languages(tmp_path, header, eyes):
+    pictures(tmp_path, *(f"{number}.png" for number in range(10)))
+    rows = "".join(f"{number};{100 + number // 2};{eyes.split()[number % 2]};{number % 5}\n" for number in range(10))
+    (tmp_path / "labels.csv").write_text(f"{header}\n{rows}", encoding="utf-8")
+    assert has_labels(tmp_path / "labels.csv")
+    table = load(tmp_path).table
+    assert list(table["label"]) == [number % 5 for number in range(10)]
+    assert list(table["group"]) == [str(100 + number // 2) for number in range(10)]
+    assert list(table["eye"]) == ["left", "right"] * 5
+
+
+def test_of_two_headings_for_a_grade_the_one_that_says_more_counts(tmp_path):
+    pictures(tmp_path, *(f"{number}.png" for number in range(5)))
+    rows = "".join(f"{number}.png,{number},{(number + 1) % 5},{number // 2}\n" for number in range(5))
+    table = load(tmp_path, f"Datei,Schweregrad,Stadium,Foto\n{rows}").table
+    assert list(table["label"]) == [0, 1, 2, 3, 4]
 
 
 def test_numbers_of_records_that_do_not_repeat_are_no_patients(tmp_path):

@@ -21,14 +21,15 @@ export const holds = (sha256) => rowOf(sha256) !== undefined;
 
 /** Why a photograph was chosen, in the language of the page; "" in worklists of earlier versions. */
 export function reasonOf(row, classes) {
-  const [first, other] = [row.grade, row.second_grade].map((grade) => className(classes[grade] ?? grade));
-  const found = [[first, +row.probability], [other, +row.second_probability]].sort((one, next) => next[1] - one[1]);
-  const [likely, second] = found.map(([name, share]) => ({ name, share: percent(share) }));
+  const named = (grade) => className(classes[grade] ?? grade);
+  const found = ["", "second_", "third_"].map((which) => [row[`${which}grade`], +row[`${which}probability`]]);
+  found.sort((one, next) => next[1] - one[1]);
+  const [likely, second] = found.map(([grade, share]) => ({ name: named(grade), share: percent(share) }));
   const kinds = row.unlike.split(" ").map((kind) => say(`unlike.${kind}`));
   const sentences = {
     unsure: say("worklist.unsure", { first: likely.name, p: likely.share, second: second.name, q: second.share }),
     unlike: say("worklist.unlike", { kinds: listed(kinds, "conjunction") }),
-    even: say("worklist.even", { camera: row.camera || row.source, grade: first }),
+    even: say("worklist.even", { camera: row.camera || row.source, grade: named(row.grade) }),
   };
   return row.why.split(" ").map((word) => sentences[word]).join(say("worklist.join"));
 }
