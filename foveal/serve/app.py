@@ -18,7 +18,7 @@ from foveal.errors import FovealError
 from foveal.page.render import render
 from foveal.serve.guard import add_guard
 from foveal.serve.origin import printed_of
-from foveal.serve.reviews import ReviewBody, Reviews, Store, read_review
+from foveal.serve.reviews import AskedBody, ReviewBody, Reviews, Store, read_body, read_review
 from foveal.serve.work import Work, refuse_unreadable
 from foveal.serve.worklist import Worklist
 from foveal.sets.corrections import corrections_text
@@ -68,7 +68,7 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
         """Grade one or many photographs."""
         async with work.photographs(request) as photographs:
             answers = await work.grade(photographs, pictures, similar)
-        reviewed = await store.reviewed(answers, about)
+        reviewed = await store.reviewed(answers, about, store.urgent)
         shown = ["pictures"] * pictures + ["similar"] * similar
         await store.log([_line(request, about, answer, shown) for answer in answers])
         refuse_unreadable(answers)
@@ -87,7 +87,7 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
             printed = await asyncio.to_thread(printed_of, photographs[0])
         await store.log([_line(request, about, answer, ["pictures", "report"])])
         refuse_unreadable([answer])
-        (answer,) = await store.reviewed([answer], about)
+        (answer,) = await store.reviewed([answer], about, store.urgent)
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         given = {"answer": answer, "printed": printed, "model": about, "record": about["record"], "when": when}
@@ -128,9 +128,18 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
         (told,) = await store.reviewed([{"sha256": kept.image, "refers_by": refers_by}], about)
         return asdict(kept) | {"decision": told["decision"]}
 
+    @app.post("/v1/reviews/current", openapi_extra=_body({"application/json": AskedBody.model_json_schema()}))
+    async def current(request: Request) -> dict[str, Any]:
+        """The `review` and `decision` that POST /v1/grade would give now with each of these answers, by digest."""
+        asked = await read_body(request, AskedBody, about["key"], work.limits.timeout)
+        answers = [{"sha256": digest, "refers_by": cause} for digest, cause in asked.answers.items()]
+        return {"answers": {told.pop("sha256"): told for told in await store.reviewed(answers, about)}}
+
     @app.get("/v1/reviews")
     async def listed(
-        limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0), search: str = Query("", max_length=400)
+        limit: int = Query(100, ge=1, le=1000),
+        offset: int = Query(0, ge=0),
+        search: str = Query("", max_length=400),
     ) -> dict[str, Any]:
         """Reviews, newest first; with `search`, those with this text in the name, the reviewer or the note."""
         total, found = await store.run(Reviews.latest, limit, offset, search)

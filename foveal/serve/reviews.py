@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pandas as pd
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from sqlalchemy import ColumnElement, Engine, RowMapping, Select, bindparam, func, insert, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,13 +28,13 @@ from foveal.serve.intake import body_of, reading, within
 from foveal.serve.log import LINES, Line, append, lines_of
 from foveal.sets.corrections import COLUMNS, UNGRADABLE
 
-LIMITS = {"name": 400, "reviewer": 100, "note": 4000, "model": 400}  # characters
+LIMITS = {"name": 400, "reviewer": 100, "note": 4000}  # characters
 CLASSES = 100  # most classes: limits the grades and the number of probabilities
 PAGE = 1000  # reviews in one answer
-LARGEST = 1 << 16  # bytes: more than the longest review with every character escaped
+MOST_ASKED = 500  # answers whose reviews are asked for at once
+LARGEST = 1 << 16  # bytes: more than the longest review with every character escaped, or `MOST_ASKED` answers
 TABLE = (*COLUMNS, "file_sha256")
 NEWEST_FIRST = (REVIEWS.c.when.desc(), REVIEWS.c.id.desc())
-REVIEWER = func.lower(func.trim(REVIEWS.c.reviewer))
 THREADS = 4  # for the database only: a database that hangs blocks nothing else
 Found = TypeVar("Found")
 
@@ -88,7 +88,7 @@ class Reviews:
         sender: more values for its line of the log, such as who sent it."""
         values = {name: value for name, value in asdict(review).items() if name not in ("id", "when")}
         try:
-            ReviewStored(**values)
+            ReviewBody(**{name: value for name, value in values.items() if name != "model"})
         except ValidationError as error:
             raise FovealError("reviews.invalid", told_of(error).what, fix="change this field") from None
         values["when"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -176,10 +176,11 @@ class Reviews:
 
     def _newest(self, *only: ColumnElement[bool]) -> Sequence[RowMapping]:
         """The newest review of each reviewer of each image, oldest first."""
-        rank = func.row_number().over(partition_by=[REVIEWS.c.image, REVIEWER], order_by=NEWEST_FIRST).label("rank")
-        ranked = select(REVIEWS.c.id, rank).where(*only).subquery()
-        newest = REVIEWS.c.id.in_(select(ranked.c.id).where(ranked.c.rank == 1))
-        return self._rows(select(REVIEWS).where(newest).order_by(REVIEWS.c.when, REVIEWS.c.id))
+        newest = dict[tuple[str, str], RowMapping]()
+        for row in self._rows(select(REVIEWS).where(*only).order_by(*NEWEST_FIRST)):
+            # Not in SQL: SQLite knows only the lower case of A to Z.
+            newest.setdefault((row["image"], row["reviewer"].strip().lower()), row)
+        return [*newest.values()][::-1]
 
     def _rows(self, found: Select[Any]) -> Sequence[RowMapping]:
         with self._told("read"), self._engine.connect() as connection:
@@ -240,15 +241,21 @@ NO_GRADE = f'null or "{UNGRADABLE}": the photograph is ungradable'
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _GRADE = {"type": "integer", "minimum": 0, "exclusiveMaximum": CLASSES}
 WORD: dict[str, Any] = {"anyOf": [_GRADE, {"const": UNGRADABLE, "type": "string"}, {"type": "null"}]}
-Grade = Annotated[int | None, Field(ge=0, lt=CLASSES, json_schema_extra=WORD)]
+NONE = BeforeValidator(lambda grade: None if grade == UNGRADABLE else grade)
+Grade = Annotated[int | None, Field(ge=0, lt=CLASSES, json_schema_extra=WORD), NONE]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the photograph's bytes")]
+Key = Annotated[str | None, Field(description="the `key` of the answer; the key of another model is refused")]
+Cause = Literal["grade", "threshold", "oedema"]
+STRICT = ConfigDict(extra="forbid", strict=True)  # unknown keys are an error
 
 
-class ReviewFields(BaseModel):
-    """The fields of a review; unknown keys are an error."""
+class ReviewBody(BaseModel):
+    """The body of POST /v1/reviews."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = STRICT
 
-    image: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the photograph's bytes")
+    key: Key = None
+    image: Digest
     name: Needed = Field(min_length=1, max_length=LIMITS["name"], description="name of the photograph")
     given: Grade = Field(description=f"the grade of the model; {NO_GRADE}")
     grade: Grade = Field(description=f"the grade of the reviewer; {NO_GRADE}")
@@ -259,40 +266,39 @@ class ReviewFields(BaseModel):
     )
 
 
-class ReviewBody(ReviewFields):
-    """The body of POST /v1/reviews."""
+class AskedBody(BaseModel):
+    """The body of POST /v1/reviews/current."""
 
-    key: str | None = Field(None, description="the `key` of the reviewed answer; the key of another model is refused")
+    model_config = STRICT
 
-    @field_validator("given", "grade", mode="before")
-    @classmethod
-    def _grade(cls, value: Any) -> Any:
-        return None if value == UNGRADABLE else value
+    key: Key = None
+    answers: dict[Digest, Cause | None] = Field(max_length=MOST_ASKED, description="digest: `refers_by` of the answer")
 
 
-class ReviewStored(ReviewFields):
-    """What is stored with its number and time."""
+Body = TypeVar("Body", AskedBody, ReviewBody)
 
-    model: Text = Field("", max_length=LIMITS["model"])
+
+async def read_body(request: Request, form: type[Body], key: str, seconds: float) -> Body:
+    """The body of a request, which is about answers of the model `key`; FovealError if it is malformed, or is not."""
+    # Pages of other sites cannot send JSON here: browsers ask for permission first (CORS), and get none.
+    async with reading(request, ("application/json",), "application/json", seconds):
+        body = form.model_validate_json(b"".join([chunk async for chunk in body_of(request, LARGEST)]))
+    if body.key not in (None, key):  # in another model, the same numbers may mean other grades
+        what, fix = "the answer is from another model", "grade the photograph again, and use that answer"
+        raise FovealError("request.another_model", what, fix=fix)
+    return body
 
 
 async def read_review(request: Request, about: dict[str, Any], seconds: float) -> Review:
     """The review in the body of a request; FovealError if it is malformed, or does not fit this model."""
-    # Pages of other sites cannot send JSON here: browsers ask for permission first (CORS), and get none.
-    async with reading(request, ("application/json",), "a review as application/json", seconds):
-        body = ReviewBody.model_validate_json(b"".join([chunk async for chunk in body_of(request, LARGEST)]))
-    values, classes = body.model_dump(), len(about["classes"])
-    # In another model, the same numbers may mean other grades.
-    if values.pop("key") not in (None, about["key"]):
-        what = "the reviewed grade is from another model"
-        raise FovealError("request.another_model", what, fix="grade the photograph again and review that answer")
+    body, classes = await read_body(request, ReviewBody, about["key"], seconds), len(about["classes"])
     for grade in (body.given, body.grade):
         if grade is not None and grade >= classes:
             raise FovealError("request.invalid", f"this model has no grade {grade}", expected=f"0 to {classes - 1}")
     if body.probabilities is not None and len(body.probabilities) != classes:
         what = f"the review has {len(body.probabilities)} probabilities"
         raise FovealError("request.invalid", what, expected=f"{classes}, as in the answer")
-    return Review(**values, model=about["name"])
+    return Review(**body.model_dump(exclude={"key"}), model=about["name"])
 
 
 class Store:
@@ -301,19 +307,20 @@ class Store:
     def __init__(self, reviews: Reviews | None, seconds: float) -> None:
         self._reviews, self._seconds = reviews, seconds
         self._threads = ThreadPoolExecutor(THREADS, "reviews")
-        self._log = ThreadPoolExecutor(1, "log")  # of its own: slow lists of reviews do not delay answers
+        self.urgent = ThreadPoolExecutor(1, "urgent")  # slow lists of reviews do not delay answers
 
     async def log(self, contents: list[dict[str, Any]]) -> None:
         """Append lines to the log, if reviews are stored."""
         if self._reviews is not None:
-            await self.run(Reviews.log, contents, threads=self._log)
+            await self.run(Reviews.log, contents, threads=self.urgent)
 
-    async def reviewed(self, answers: list[dict[str, Any]], about: dict[str, Any]) -> list[dict[str, Any]]:
+    async def reviewed(self, answers: list[dict[str, Any]], about: dict[str, Any],
+                       threads: ThreadPoolExecutor | None = None) -> list[dict[str, Any]]:  # fmt: skip
         """The answers, each with `review`, the newest of its photograph, and `decision`, from all reviews; or None.
         about: the model. A review of a grader with another number of classes counts as none: its grades may differ."""
         if self._reviews is None:
             return [answer | {"review": None, "decision": None} for answer in answers]
-        found = await self.run(Reviews.of_images, [answer["sha256"] for answer in answers], threads=self._log)
+        found = await self.run(Reviews.of_images, [answer["sha256"] for answer in answers], threads=threads)
         classes, told = len(about["classes"]), []
         for answer in answers:
             fits = [one for one in found.get(answer["sha256"], [])
@@ -334,7 +341,7 @@ class Store:
 
     def close(self) -> None:
         """Start no further calls and close the database."""
-        for threads in (self._threads, self._log):
+        for threads in (self._threads, self.urgent):
             threads.shutdown(wait=False, cancel_futures=True)
         if self._reviews is not None:
             self._reviews.close()

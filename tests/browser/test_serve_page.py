@@ -1,10 +1,13 @@
 """The reading room in a real browser: keyboard, errors, both languages and colours, safe and readable for all."""
 
+import hashlib
 import importlib.util
 import itertools
 import json
 import re
+import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -814,6 +817,178 @@ def test_a_reload_keeps_answers_and_reviews_and_asks_for_the_photographs(room):
     expect(page.locator("#stage")).to_be_visible()
 
 
+def review_elsewhere(at: str, photo: dict[str, Any], grade: int | None, who: str = "Berta") -> None:
+    """Another reader saves a review."""
+    about = {"image": hashlib.sha256(photo["buffer"]).hexdigest(), "name": photo["name"], "given": 0, "note": ""}
+    body = json.dumps({**about, "grade": grade, "reviewer": who, "key": canned.MODEL["key"]}).encode()
+    asked = urllib.request.Request(f"{at}/v1/reviews", body, {"Content-Type": "application/json"})
+    assert urllib.request.urlopen(asked).status == 201
+
+
+CURRENT = "**/v1/reviews/current"
+STATES = "[...document.querySelectorAll('#result-items button')].map(row => [row.querySelector('.name').textContent, "
+STATES += "row.querySelector('.sign').classList[1], row.querySelector('.review-mark').classList[1]])"
+
+
+def comes_back(page: Any) -> None:
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+
+
+@pytest.mark.parametrize("asks", [lambda page: page.reload(), comes_back])
+def test_reviews_by_others_are_shown_after_a_reload_and_when_the_window_gets_the_focus(room, server, asks):
+    page = room()
+    files = [photograph("7_left.jpg", 6), photograph("8_left.jpg", 21)]  # neither is referable
+    graded(page, *files)
+    page.fill("#reviewer", "Anna")
+    page.get_by_role("radio", name="proliferative DR").check()
+    page.click("#correct")
+    page.locator("#review-status.saved").wait_for()
+    review_elsewhere(server, files[0], 0)
+    review_elsewhere(server, files[1], 3)
+    asks(page)
+    shown = [["7_left.jpg", "yes", "disagree"], ["8_left.jpg", "yes", "done"]]
+    page.wait_for_function(f"shown => JSON.stringify({STATES}) === JSON.stringify(shown)", arg=shown)
+    expect(page.locator("#results-count")).to_have_text("2 photographs, 0 not reviewed")
+    expect(page.locator("#answer-referral")).to_contain_text("Berta: no DR")
+    page.select_option("#filter", "refer")
+    assert names_in(page) == ["7_left.jpg", "8_left.jpg"]
+    assert page.locator("#old").is_hidden()
+
+
+def test_a_photograph_is_opened_with_the_reviews_that_the_server_holds_now(room, server):
+    page = room()
+    files = [photograph("7_left.jpg", 6), photograph("8_left.jpg", 21)]
+    graded(page, *files)
+    review_elsewhere(server, files[1], 3)
+    page.keyboard.press("j")
+    expect(page.locator("#answer-name")).to_have_text("8_left.jpg")
+    expect(page.locator("#answer-referral .sign")).to_have_class("sign yes")
+    expect(page.locator("#answer-referral")).to_contain_text("Berta")
+
+
+def test_all_photographs_are_asked_for_at_once_and_what_is_being_written_stays(room, server):
+    page = room()
+    files = [photograph(f"{number}_left.jpg", number) for number in (5, 6, 10, 11)]
+    graded(page, *files)
+    page.fill("#note", "half a sentence")
+    page.get_by_role("radio", name="mild NPDR").check()
+    review_elsewhere(server, files[0], 4)
+    page.wait_for_timeout(500)
+    asked: list[int] = []
+    page.on("request", lambda one: one.url.endswith("/current") and asked.append(len(one.post_data_json["answers"])))
+    for _ in range(5):
+        comes_back(page)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#answer-referral")).to_contain_text("Berta")
+    expect(page.locator("#note")).to_have_value("half a sentence")
+    assert page.get_by_role("radio", name="mild NPDR").is_checked() and asked == [4]
+
+
+def test_an_older_answer_of_the_server_does_not_replace_a_review_saved_meanwhile(room, server):
+    page = room()
+    graded(page, photograph("7_left.jpg", 6))
+    page.wait_for_timeout(500)
+    held: list[Any] = []
+
+    def late(route: Any) -> None:
+        held.append((route, route.fetch()))  # what the server holds before the review is saved
+
+    page.route(CURRENT, late, times=1)
+    comes_back(page)
+    for _ in range(50):
+        page.wait_for_timeout(50)
+        if held:
+            break
+    page.fill("#reviewer", "Anna")
+    page.get_by_role("radio", name="proliferative DR").check()
+    page.click("#correct")
+    page.locator("#review-status.saved").wait_for()
+    with page.expect_response(CURRENT):
+        held[0][0].fulfill(response=held[0][1])
+    page.wait_for_timeout(500)
+    expect(page.locator("#answer-referral .sign")).to_have_class("sign yes")
+    said_before = page.locator("#review-status").text_content()
+    review_elsewhere(server, photograph("7_left.jpg", 6), 0)
+    comes_back(page)
+    expect(page.locator("#answer-referral")).to_contain_text("Berta")
+    assert page.locator("#review-status").text_content() == said_before  # it is about my own review
+
+
+@pytest.mark.parametrize(("locale", "said"), [("en-GB", "cannot be reached"), ("zh-CN", "无法连接服务器")])
+def test_a_page_that_cannot_ask_says_that_its_reviews_may_be_old(room, server, locale, said, assert_fits):
+    page = room(width=390, locale=locale)
+    files = [photograph("7_left.jpg", 6), photograph("8_left.jpg", 21)]
+    graded(page, *files)
+    page.wait_for_timeout(300)
+    page.route(CURRENT, lambda route: route.abort())
+    page.locator(PHOTOGRAPHS).last.click()
+    expect(page.locator("#old")).to_contain_text(said)
+    expect(page.locator("#old")).to_be_in_viewport()
+    assert_fits(page)
+    assert problems_of(page) == []
+    review_elsewhere(server, files[1], 3)
+    page.unroute(CURRENT)
+    page.click("#old-again")
+    expect(page.locator("#old")).to_be_hidden()
+    expect(page.locator("#answer-referral .sign")).to_have_class("sign yes")
+
+
+def refused(status: int, code: str, route: Any) -> None:
+    route.fulfill(status=status, json={"error": {"code": code}})
+
+
+def test_a_page_of_an_earlier_grader_says_so_and_opens_no_dialog_by_itself(room):
+    page = room()
+    graded(page, photograph("7_left.jpg", 6))
+    for status, code in ((409, "request.another_model"), (401, "request.token")):
+        page.wait_for_timeout(200)
+        page.route(CURRENT, partial(refused, status, code))
+        comes_back(page)
+        words = json.loads((canned.SERVE / "static" / "words.en.json").read_text(encoding="utf-8"))
+        expect(page.locator("#old")).to_contain_text(words[f"error.{status}"])
+        assert page.locator("dialog[open]").count() == 0
+        page.unroute(CURRENT)
+
+
+def test_a_reload_keeps_search_filter_order_and_the_open_photograph(room):
+    page = listed_room(room)
+    page.select_option("#sort", "added")
+    page.select_option("#filter", "open")
+    page.fill("#search", "left")
+    page.locator(PHOTOGRAPHS).nth(1).click()
+    before = names_in(page)
+    assert before == ["7_left.jpg", "8_left.jpg", "9_left.jpg"]
+    page.reload()
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(3)
+    assert names_in(page) == before
+    assert [page.input_value(f"#{tool}") for tool in ("sort", "filter", "search")] == ["added", "open", "left"]
+    expect(page.locator("#answer-name")).to_have_text("8_left.jpg")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_why_there_is_no_map_is_told_on_the_page_and_the_sheet(room, language):
+    page = room(locale={"en": "en-GB", "zh": "zh-CN"}[language])
+    graded(page, photograph("flat.jpg", 6), black())
+    for row, key in ((0, "viewer.noMap.flat"), (1, "viewer.noMap.ungradable")):
+        page.locator(PHOTOGRAPHS).nth(row).click()
+        expect(page.locator("#map-sentence")).to_have_text(said(key, language))
+        assert said(key, language) in sheet_of(page)
+
+
+def test_announcements_follow_the_language(room):
+    page = room()
+    graded(page, photograph("left eye.jpg", 2), photograph("right eye.jpg", 3))
+    page.wait_for_timeout(300)
+    page.set_input_files("#files", [photograph("one more.jpg", 4)])
+    expect(page.locator("#status")).to_have_text(said("queue.finished", done=1, total=1))
+    page.select_option("#language", "zh")
+    expect(page.locator("#status")).to_have_text(said("queue.finished", "zh", done=1, total=1))
+    page.click("#to-reviews")
+    expect(page.locator("#reviews-status")).to_have_text(said("reviews.none", "zh"))
+    page.select_option("#language", "en")
+    expect(page.locator("#reviews-status")).to_have_text(said("reviews.none"))
+
+
 def test_a_review_is_found_and_its_photograph_opened(room):
     with canned.running(canned.make_app(stored=stored_reviews(60))) as address:
         page = room(at=address)
@@ -995,6 +1170,28 @@ def test_on_a_laptop_two_eyes_with_reasons_to_doubt_need_no_scrolling(room, loca
     page.click("#correct")
     page.locator("#review-status.saved").wait_for()
     assert page.evaluate("scrollY") == 0 and page.evaluate(LEADS) == []
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+def test_on_a_laptop_an_ungradable_eye_with_every_flag_needs_no_scrolling(room, monkeypatch, locale):
+    flags = ("no-disc", "blurred", "too-dark", "too-bright", "low-contrast", "cut-off", "not-a-retina")
+    monkeypatch.setattr(canned, "BLACK", flags)
+    page = room(width=1366, locale=locale)
+    page.set_viewport_size({"width": 1366, "height": 768})
+    graded(page, black("9_left.jpg"), photograph("9_right.jpg", 4))
+    expect(page.locator("#advice")).to_be_visible()
+    expect(page.locator("#eyes-items button")).to_have_count(2)
+    page.evaluate("scrollTo(0, 0)")
+    assert page.evaluate(LEADS) == []
+    page.fill("#reviewer", "A. Okafor")
+    for who, grade in (("A. Okafor", 4), ("Berta Lindqvist", 0), ("Carla", 2)):
+        page.fill("#reviewer", who)
+        page.locator("#choices input").nth(grade).check()
+        with page.expect_response("**/v1/reviews"):
+            page.click("#correct")
+        expect(page.locator("#correct")).to_have_attribute("aria-disabled", "false")
+    assert page.evaluate("scrollY") == 0 and page.evaluate(LEADS) == []
+    expect(page.locator("#advice")).to_be_hidden()  # reviewers have graded it
 
 
 def test_on_a_laptop_nothing_of_the_task_needs_scrolling(room):

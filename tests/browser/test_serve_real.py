@@ -167,10 +167,13 @@ def test_the_worklist_is_opened_in_its_order_with_reasons(page):
     page.fill("#reviewer", "A. Okafor")
     page.click("#confirm")
     page.locator("#review-status.saved").wait_for()
+    in_order = page.locator(f"{PHOTOGRAPHS} .name").all_text_contents()
     page.reload()  # the open photograph comes from the server again
     expect(page.locator(PHOTOGRAPHS)).to_have_count(3)
     expect(page.locator("#stage")).to_be_visible()
     expect(page.locator("#restored")).to_be_hidden()
+    assert page.input_value("#sort") == "added" and page.locator(f"{PHOTOGRAPHS} .name").all_text_contents() == in_order
+    expect(page.locator("#answer-why")).to_contain_text("1 of 3")
     other = page.context.browser.new_page(base_url=page.url)
     other.goto("/")  # another reader opens what is reviewed
     other.click("#open-worklist")

@@ -573,6 +573,45 @@ def test_the_longest_review_with_any_characters_is_stored(browsing, photographs,
     assert response.status_code == 201 and response.json()["note"] == review["note"]
 
 
+def test_what_is_held_now_is_what_grading_again_would_say(browsing, photographs, review_of):
+    client = browsing()
+    answers = {name: client.post("/v1/grade", files={"images": (name, photographs[name])}).json()["answers"][0]
+               for name in ("0.jpg", "1.jpg")}  # fmt: skip
+    asked = {answer["sha256"]: answer["refers_by"] for answer in answers.values()}
+
+    def current(key=None):
+        return client.post("/v1/reviews/current", json={"answers": asked} | ({} if key is None else {"key": key}))
+
+    assert {(one["review"], one["decision"]) for one in current().json()["answers"].values()} == {(None, None)}
+    for who, grade in (("Dr. Ü", 0), ("dr. ü ", 3), ("Berta", 1)):
+        review = review_of(client, photographs["0.jpg"], reviewer=who, grade=grade)
+        assert client.post("/v1/reviews", json=review).status_code == 201
+    sent = {"images": ("0.jpg", photographs["0.jpg"])}
+    (again,) = client.post("/v1/grade", files=sent).json()["answers"]
+    held = current(client.get("/v1/model").json()["key"]).json()["answers"]
+    assert {name: held[again["sha256"]][name] for name in ("review", "decision")} == {
+        name: again[name] for name in ("review", "decision")
+    }
+    assert [one["reviewer"] for one in again["decision"]["opinions"]] == ["dr. ü ", "Berta"]  # Dr. Ü's newest
+    assert held[answers["1.jpg"]["sha256"]]["review"] is None
+    asked[again["sha256"]] = "oedema"  # which no review rules out
+    client.post("/v1/reviews", json=review_of(client, photographs["0.jpg"], reviewer="Dr. Ü", grade=0))
+    (decision,) = [one["decision"] for digest, one in current().json()["answers"].items() if digest == again["sha256"]]
+    assert decision["grade"] == 1 and decision["referable"] is True
+    problem(current("0" * 64), 409, "request.another_model")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"answers": ["a" * 64]}, {"answers": {"A" * 64: None}}, {"answers": {"a" * 64: "luck"}},
+     {"answers": {f"{number:064x}": None for number in range(501)}}, {"answers": {}, "more": 1}],
+)  # fmt: skip
+def test_a_question_about_reviews_is_checked(client, wrong):
+    problem(client.post("/v1/reviews/current", json=wrong), 422, "request.invalid")
+    most = {"answers": {f"{number:064x}": "threshold" for number in range(500)}}
+    assert len(client.post("/v1/reviews/current", json=most).json()["answers"]) == 500
+
+
 def test_a_server_without_reviews_says_so(browsing):
     client = browsing(reviews="none")
     assert client.get("/v1/model").json()["reviews"] is False

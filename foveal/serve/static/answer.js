@@ -1,10 +1,10 @@
 // The selected result in detail: the answer of the grader in words and numbers.
 
 import { find, foreign, make, show } from "./elements.js";
-import { disagree, givenAnswer, isUnsure, referralKind, reviewSentence } from "./results.js";
+import { disagree, givenAnswer, grade as gradeOf, isUnsure, referralKind, reviewSentence } from "./results.js";
 import { className, has, languageTag, listed, number, percent, say } from "./words.js";
 import { showPicture } from "./viewer.js";
-import { reasonOf, rowOf } from "./worklist.js";
+import { placeOf, reasonOf, rowOf } from "./worklist.js";
 
 let model = null;
 
@@ -73,6 +73,7 @@ const title = (kind) =>
 
 /** The verdict, that of the newest review if there is one, and the grade of the grader below it. */
 export function drawVerdict(result) {
+  drawAdvice(result);
   const grade = givenAnswer(result);
   find("answer-grade").textContent = result.review === null
     ? grade.charAt(0).toUpperCase() + grade.slice(1)
@@ -88,13 +89,15 @@ export function drawVerdict(result) {
       kind === "none" && sentence(say("answer.ungradable.meaning")),
     ].filter(Boolean));
   } else if (kind === "none") {
-    box.replaceChildren(...[title(kind), advice(result), sentence(say("answer.ungradable.meaning"))].filter(Boolean));
+    box.replaceChildren(...[title(kind), namesOfFlags(result), sentence(say("answer.ungradable.meaning"))].filter(Boolean));
   } else if (kind === null) {
     box.replaceChildren(sentence(say("refer.unknown")));
   } else {
     box.replaceChildren(...[title(kind), sentence(why(result, kind)), cautions(result)].filter(Boolean));
   }
 }
+
+const namesOfFlags = (result) => result.flags.length > 0 && sentence(result.flags.map(flagName).join(" · "));
 
 /** Why the grader refers this eye, or does not. */
 function why(result, kind) {
@@ -118,6 +121,13 @@ function cautions(result) {
     ...(isUnsure(result) || whole ? [say("list.unsure")] : []),
   ];
   return reasons.length > 0 && sentence(say("answer.cautions", { reasons: reasons.join(" · ") }));
+}
+
+/** What to do about an ungradable photograph; above the photograph, since the form below the verdict needs the room. */
+function drawAdvice(result) {
+  const what = result.answer === "ungradable" && gradeOf(result) === null ? advice(result) : null;
+  show(find("advice"), what !== null);
+  find("advice").replaceChildren(...[what].filter(Boolean));
 }
 
 function drawBars(result) {
@@ -161,7 +171,7 @@ function drawFlags(result) {
   const unlike = (result.unlike ?? []).map((kind) => say(`unlike.${kind}`));
   find("flags").replaceChildren(
     lines.length > 0 ? make("dl", { className: "flags" }, ...lines) : sentence(say("flags.none")),
-    ...[result.answer === "ungradable" ? null : advice(result)].filter(Boolean), // the verdict has it
+    ...[result.answer === "ungradable" ? null : advice(result)].filter(Boolean), // it stands beside the photograph
     ...(unlike.length > 0 ? [sentence(say("unlike", { kinds: listed(unlike, "conjunction") }))] : []),
   );
 }
@@ -193,7 +203,7 @@ export function draw(result) {
     : "";
   const row = rowOf(result.sha256);
   show(find("answer-why"), row !== undefined);
-  if (row) find("answer-why").replaceChildren(sentence(say("worklist.why")), row.why ? sentence(reasonOf(row, model.classes)) : english(row.reason));
+  if (row) find("answer-why").replaceChildren(sentence(say("worklist.why", placeOf(row))), row.why ? sentence(reasonOf(row, model.classes)) : english(row.reason));
   const said = ungradable ? ungradableSentences(result) : gradeSentences(result);
   find("answer-sentences").replaceChildren(...said.filter(Boolean));
   drawVerdict(result);

@@ -83,9 +83,9 @@ async function wait(seconds, signal, onWait) {
 
 /**
  * Send a request, and retry while the server is busy. Calls `onWait(seconds)` every second while waiting, and `onGo()`
- * before each try. Throws Refused, or the AbortError of `signal`.
+ * before each try. `mayAsk`: whether the user may be asked for a token. Throws Refused, or the AbortError of `signal`.
  */
-async function ask(path, options = {}, { signal, onWait, onGo, tries = 6 } = {}) {
+async function ask(path, options = {}, { signal, onWait, onGo, tries = 6, mayAsk = true } = {}) {
   for (let attempt = 1; ; attempt += 1) {
     onGo?.();
     const used = token;
@@ -96,7 +96,7 @@ async function ask(path, options = {}, { signal, onWait, onGo, tries = 6 } = {})
     }
     const refused = await refusal(answer);
     if (answer.status === 401) {
-      if (!(await renewToken(used))) throw refused;
+      if (!mayAsk || !(await renewToken(used))) throw refused;
     } else if (BUSY.includes(answer.status) && attempt < tries) {
       await wait(refused.seconds, signal, onWait);
     } else {
@@ -142,13 +142,19 @@ export async function grade(file, { similar, ...patience }) {
 export const getReport = async (file, language) =>
   (await ask(`v1/report?language=${language}`, parcel(file))).blob();
 
+const asJson = (values) => ({
+  method: "POST", body: JSON.stringify({ ...values, key }), headers: { "Content-Type": "application/json" },
+});
+
 export async function saveReview(review, patience) {
-  const body = JSON.stringify({ ...review, key });
-  const options = { method: "POST", body, headers: { "Content-Type": "application/json" } };
-  const answer = await ask("v1/reviews", options, patience);
+  const answer = await ask("v1/reviews", asJson(review), patience);
   if (answer.status !== 201) throw new Refused(answer.status);
   return read(answer);
 }
+
+/** `answers`: digest -> `refers_by`. */
+export const getCurrent = async (answers, patience) =>
+  read(await ask("v1/reviews/current", asJson({ answers }), { ...patience, tries: 2 }));
 
 export const getReviews = async (limit, offset, search) =>
   read(await ask(`v1/reviews?limit=${limit}&offset=${offset}&search=${encodeURIComponent(search)}`));

@@ -31,10 +31,24 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** Announce a text in a live region. Empty it first: the same text twice would be read out only once. */
-export function announce(region, text) {
-  region.textContent = "";
+const told = new Map(); // live region -> what gives its text, so that it follows the language
+
+/** Announce `words()` in a live region. Empty it first: the same text twice would be read out only once. */
+export function announce(region, words) {
+  hush(region);
+  told.set(region, words);
   setTimeout(() => {
-    region.textContent = text;
+    if (told.get(region) === words) region.textContent = words();
   }, 50);
+}
+
+/** Empty a live region. */
+export function hush(region) {
+  told.delete(region);
+  region.textContent = "";
+}
+
+/** Say all announcements in the language of the page. */
+export function retell() {
+  for (const [region, words] of told) if (region.textContent !== "") region.textContent = words();
 }

@@ -2,6 +2,7 @@
 
 import { find, foreign, make, show } from "./elements.js";
 import { current, disagree, isUnsure, ofPatient, openFirst, referralKind, results, reviewState, select, shortAnswer } from "./results.js";
+import { keepForReload, keptForReload } from "./storage.js";
 import { say, sayCount } from "./words.js";
 import { holds } from "./worklist.js";
 
@@ -15,13 +16,31 @@ const FILTERS = {
   unlike: (result) => (result.unlike ?? []).length > 0,
 };
 const URGENCY = { yes: 0, none: 1, no: 2 };
+const TOOLS = "list"; // the name under which a reload finds search, filter and order
 const search = find("search");
 const filter = find("filter");
 const sort = find("sort");
 let settings = { reviews: false, onOpen: () => null };
 
+/** Search, filter and order are those before a reload. */
 export function begin(given) {
   settings = given;
+  const before = keptForReload(TOOLS) ?? {};
+  search.value = before.search ?? "";
+  for (const tool of [filter, sort]) {
+    if ([...tool.options].some((option) => option.value === before[tool.id])) tool.value = before[tool.id];
+  }
+}
+
+/** Show the list after a change of search, filter or order. */
+function changed() {
+  keepForReload(TOOLS, { search: search.value, filter: filter.value, sort: sort.value });
+  draw();
+}
+
+export function orderAsAdded() {
+  sort.value = "added";
+  changed();
 }
 
 /** How urgent the most urgent photograph of the patient is, so that both eyes stay together. */
@@ -112,5 +131,5 @@ export function reveal() {
   else if (top + height > frame.scrollTop + frame.clientHeight) frame.scrollTop = top + height - frame.clientHeight;
 }
 
-for (const tool of [filter, sort]) tool.addEventListener("change", draw);
-search.addEventListener("input", draw);
+for (const tool of [filter, sort]) tool.addEventListener("change", changed);
+search.addEventListener("input", changed);

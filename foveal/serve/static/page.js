@@ -2,11 +2,12 @@
 
 import * as answer from "./answer.js";
 import { getModel, getReport, whenTokenIsNeeded } from "./api.js";
-import { announce, find, save, show } from "./elements.js";
+import { announce, find, retell, save, show } from "./elements.js";
 import * as eyes from "./eyes.js";
 import * as intake from "./intake.js";
 import * as keys from "./keys.js";
 import * as list from "./list.js";
+import * as news from "./news.js";
 import { addressOf, bytesOf, smallCopy } from "./pictures.js";
 import { plainly } from "./problems.js";
 import * as queue from "./queue.js";
@@ -30,6 +31,7 @@ let reporting = null; // {result, text()}: the state of the report on a photogra
 /** Redraw everything that depends on the language. */
 function draw() {
   translate();
+  retell();
   document.title = say("page.title");
   const { name, version } = find("grader").dataset;
   find("grader").textContent = say("page.grader", { name, version });
@@ -45,6 +47,7 @@ function draw() {
   find("keeps").textContent = both;
   find("keeps-again").textContent = both;
   record.draw(model);
+  news.draw();
   worklist.draw();
   queue.draw();
   list.draw();
@@ -61,8 +64,18 @@ function drawSelected() {
   drawReport();
 }
 
+/** Redraw what depends on the reviews. The form stays: the user may be writing. */
+function drawReviewed() {
+  results.hold();
+  results.store();
+  if (results.current() !== null) answer.drawVerdict(results.current());
+  drawList();
+  drawNextAfter();
+}
+
 /** Redraw what depends on the other photographs. */
 function drawList() {
+  worklist.draw();
   list.draw();
   list.reveal();
   eyes.draw(results.current());
@@ -87,14 +100,18 @@ async function take(graded, file, order) {
   const same = results.find256(graded.sha256);
   if (same !== null && same.file !== null) return same;
   if (same !== null) {
-    Object.assign(same, graded, seen, { name: same.name }); // it was here before a reload
+    const { review, decision, ...rest } = graded;
+    Object.assign(same, rest, seen, { name: same.name }); // it was here before a reload
+    if ((review?.id ?? 0) > (same.review?.id ?? 0)) Object.assign(same, { review, decision });
+    news.check([same]); // the answer may be older than a review that was saved here meanwhile
+    results.store();
     drawList();
     if (same === results.current()) drawSelected();
     return null;
   }
   results.add({
     ...graded, ...seen, name: file.name, flags: graded.flags ?? [], classes: model.classes,
-    order, review: graded.review ?? null, decision: graded.decision ?? null, draft: review.newDraft(),
+    order, review: graded.review ?? null, decision: graded.decision ?? null, draft: review.newDraft(), asked: performance.now(),
   });
   find("photographs-view").classList.add("has-results");
   if (wanted === graded.sha256) go(results.find256(wanted));
@@ -113,6 +130,8 @@ function restore() {
     results.add({ ...kept, ...gone });
     find("photographs-view").classList.add("has-results");
   }
+  results.reopen();
+  news.checkAll();
 }
 
 /** On narrow screens, the answer is below the list: move there. */
@@ -129,7 +148,7 @@ function go(result) {
 
 function goToNextOpen() {
   const next = list.nextOpen();
-  if (next === null) announce(find("status"), say("results.none"));
+  if (next === null) announce(find("status"), () => say("results.none"));
   else go(next);
 }
 
@@ -141,14 +160,14 @@ async function makeReport() {
     drawReport();
   };
   tell(() => say("report.being"));
-  announce(find("status"), say("report.being"));
+  announce(find("status"), () => say("report.being"));
   try {
     save(await getReport(result.file, settings.currentLanguage()), name);
     tell(() => say("report.saved", { name }));
-    announce(find("status"), say("report.saved", { name }));
+    announce(find("status"), () => say("report.saved", { name }));
   } catch (problem) {
     tell(() => plainly(problem));
-    announce(find("alert"), plainly(problem));
+    announce(find("alert"), () => plainly(problem));
   }
 }
 
@@ -179,20 +198,16 @@ async function start() {
   results.begin({
     key: model.key,
     onChange: drawList,
-    onSelect: (result) => {
+    onSelect: (result, byUser) => {
       drawSelected();
       reopen(result);
-      announce(find("status"), say("results.selected", { name: result.name, answer: results.shortAnswer(result) }));
+      if (byUser) news.checkOpened(result);
+      announce(find("status"), () => say("results.selected", { name: result.name, answer: results.shortAnswer(result) }));
     },
   });
   list.begin({ reviews: model.reviews, onOpen: open });
-  review.begin(model, () => {
-    results.hold();
-    results.store();
-    answer.drawVerdict(results.current());
-    drawList();
-    drawNextAfter();
-  });
+  review.begin(model, drawReviewed);
+  news.begin(model.reviews, drawReviewed);
   reviews.begin(model, async (one) => {
     const result = results.find256(one.image);
     if (result === null && !(await worklist.reopen(one.image))) return false;
@@ -201,11 +216,12 @@ async function start() {
     else go(result);
     return true;
   });
-  worklist.begin(model, queue.add, () => {
+  const onReady = () => {
     reopen(results.current());
     drawList();
     drawSelected();
-  });
+  };
+  worklist.begin(model, queue.add, { onReady, onOpen: list.orderAsAdded });
   restore();
   queue.begin({ limits: model.limits, similar: model.similar, take, after: Math.max(0, ...results.results.map((one) => one.order)) });
   show(find("to-reviews"), model.reviews);
@@ -245,6 +261,11 @@ for (const act of ["pointerdown", "keydown"]) find("answer").addEventListener(ac
 for (const id of ["next", "next-after"]) find(id).addEventListener("click", goToNextOpen);
 find("report").addEventListener("click", makeReport);
 find("start-alert").querySelector("button").addEventListener("click", start);
+window.addEventListener("focus", () => {
+  if (model === null) return;
+  worklist.refresh();
+  if (!find("reviews-view").hidden) reviews.refresh();
+});
 window.addEventListener("hashchange", () => showView({ moved: true }));
 window.addEventListener("beforeunload", (event) => {
   if (mustStay()) event.preventDefault();

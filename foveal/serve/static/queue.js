@@ -48,10 +48,14 @@ export function add(files, passed) {
     const problem = tooLarge(file);
     if (problem !== null) fail(item, problem);
   }
-  const said = files.length > 0 ? [sayCount("queue.added", files.length)] : [];
-  if (passed > 0) said.push(sayCount("queue.passed", passed));
-  announce(find("status"), said.join(languageTag() === "en" ? " " : ""));
+  announce(find("status"), () => saidOf(files.length, passed));
   go();
+}
+
+function saidOf(added, passed) {
+  const said = added > 0 ? [sayCount("queue.added", added)] : [];
+  if (passed > 0) said.push(sayCount("queue.passed", passed));
+  return said.join(languageTag() === "en" ? " " : "");
 }
 
 function go() {
@@ -68,7 +72,7 @@ async function send(item) {
   let told = false;
   const onWait = (seconds) => {
     Object.assign(item, { state: "pausing", seconds });
-    if (!told) announce(find("status"), say("queue.busy", { name: item.file.name, seconds }));
+    if (!told) announce(find("status"), () => say("queue.busy", { name: item.file.name, seconds }));
     told = true;
     draw();
   };
@@ -92,12 +96,13 @@ async function send(item) {
     else fail(item, () => plainly(problem));
   }
   go();
-  if (!isBusy()) announce(find("status"), say("queue.finished", round));
+  const over = { ...round };
+  if (!isBusy()) announce(find("status"), () => say("queue.finished", over));
 }
 
 function fail(item, problem, state = "failed") {
   Object.assign(item, { state, problem });
-  if (state === "failed") announce(find("alert"), say("queue.problem", { name: item.file.name, problem: problem() }));
+  if (state === "failed") announce(find("alert"), () => say("queue.problem", { name: item.file.name, problem: problem() }));
 }
 
 function remove(item) {

@@ -1,10 +1,12 @@
-// The photographs graded in this visit. A reload keeps their answers and reviews, but not the photographs.
+// The photographs graded in this visit. A reload keeps their answers and which one is open, but not the photographs.
 
+import { keepForReload, keptForReload } from "./storage.js";
 import { className, languageTag, listed, moment, say } from "./words.js";
 
-const STORE = "foveal-results-2";
+const STORE = "results-2";
+const OPEN = "open"; // the digest of the photograph that the user has opened
 const UNSURE = 0.5; // below this probability of the grade given, the grader is unsure
-const NOT_KEPT = ["file", "picture", "heat", "small", "similar", "row", "draft"];
+const NOT_KEPT = ["file", "picture", "heat", "small", "similar", "row", "draft", "asked"];
 export const results = []; // in the order in which the photographs were added
 let selected = null;
 let chosen = false; // whether the user has chosen what is open
@@ -12,7 +14,7 @@ let settings = { key: "", onSelect: () => null, onChange: () => null };
 
 export const current = () => selected;
 
-/** key: of the model; onSelect(result), onChange(): what to redraw. */
+/** key: of the model; onSelect(result, byUser), onChange(): what to redraw. */
 export function begin(given) {
   settings = given;
 }
@@ -83,10 +85,11 @@ export function add(result) {
 /** Open a photograph. byUser: the user has chosen it, so that the page no longer opens others by itself. */
 export function select(result, { byUser = true } = {}) {
   chosen ||= byUser;
+  if (chosen) keepForReload(OPEN, result.sha256);
   if (selected === result) return;
   selected = result;
   settings.onChange();
-  settings.onSelect(result);
+  settings.onSelect(result, byUser);
 }
 
 /** Open the first photograph of the list, until the user has chosen one. */
@@ -99,22 +102,20 @@ export function hold() {
   chosen = true;
 }
 
-/** Keep the answers and reviews for a reload. Where there is no room, nothing is kept and the page still works. */
+/** Keep the answers and reviews for a reload. */
 export function store() {
   const kept = results.map((result) => Object.fromEntries(Object.entries(result).filter(([name]) => !NOT_KEPT.includes(name))));
-  try {
-    sessionStorage.setItem(STORE, JSON.stringify({ key: settings.key, kept }));
-  } catch {
-    // Nothing is kept.
-  }
+  keepForReload(STORE, { key: settings.key, kept });
 }
 
 /** The answers that a page of the same model has kept before a reload. */
 export function stored() {
-  try {
-    const { key, kept } = JSON.parse(sessionStorage.getItem(STORE) ?? "{}");
-    return key === settings.key ? kept : [];
-  } catch {
-    return [];
-  }
+  const { key, kept } = keptForReload(STORE) ?? {};
+  return key === settings.key ? kept : [];
+}
+
+/** Open again what the user had open before a reload. */
+export function reopen() {
+  const before = find256(keptForReload(OPEN));
+  if (before !== null) select(before);
 }

@@ -1,7 +1,7 @@
 // Confirm or correct a grade. A review counts as saved only when the server confirms that it is on disk.
 
 import { saveReview } from "./api.js";
-import { announce, find, make, show } from "./elements.js";
+import { announce, find, hush, make, show } from "./elements.js";
 import { plainly } from "./problems.js";
 import { givenGrade } from "./results.js";
 import { keep, kept } from "./storage.js";
@@ -77,7 +77,8 @@ async function send(result, grade) {
     const { decision, ...saved } = await saveReview(review, { onWait });
     Object.assign(result, { review: { reviewer: who, ...saved, grade }, decision });
     draft.begun = draft.note !== written;
-    draft.said = () => savedSentence(result);
+    const mine = result.review; // that of the result may soon be another person's
+    draft.said = () => savedSentence(result, mine);
   } catch (problem) {
     Object.assign(draft, { said: null, begun: true, problem: () => say("review.failed", { problem: plainly(problem) }) });
   }
@@ -86,8 +87,7 @@ async function send(result, grade) {
   onChange(result);
 }
 
-function savedSentence(result) {
-  const { id, when, grade } = result.review;
+function savedSentence(result, { id, when, grade }) {
   const key = grade === givenGrade(result) ? "review.savedConfirmed" : "review.savedCorrected";
   return say(key, { id, when: time(when), grade: nameOf(grade), given: nameOf(givenGrade(result)) });
 }
@@ -101,14 +101,14 @@ function drawState(result) {
   const text = draft.problem?.() ?? "";
   if (problem.textContent !== text) problem.textContent = text;
   const said = draft.said?.() ?? "";
-  if (find("review-status").textContent !== said) announceState(said);
+  if (find("review-status").textContent !== said) announceState(draft.said);
   find("review-status").classList.toggle("saved", result.review !== null && !draft.busy);
   for (const id of ["confirm", "correct"]) find(id).setAttribute("aria-disabled", String(draft.busy));
 }
 
-function announceState(text) {
-  if (text === "") find("review-status").textContent = "";
-  else announce(find("review-status"), text);
+function announceState(said) {
+  if (said === null) hush(find("review-status"));
+  else announce(find("review-status"), said);
 }
 
 export function draw(result) {
@@ -119,7 +119,7 @@ export function draw(result) {
   const grades = [...model.classes.keys(), null];
   find("choices").replaceChildren(...grades.map((grade) => choice(result, grade)));
   note.value = result.draft.note;
-  if (fresh) find("review-status").textContent = "";
+  if (fresh) hush(find("review-status"));
   drawState(result);
 }
 

@@ -1,7 +1,7 @@
 // All reviews on the server, one page at a time.
 
 import { getAllReviews, getReviews } from "./api.js";
-import { announce, find, foreign, make, save, show } from "./elements.js";
+import { announce, find, foreign, hush, make, save, show } from "./elements.js";
 import { plainly } from "./problems.js";
 import { className, moment, say } from "./words.js";
 
@@ -9,6 +9,7 @@ const AT_ONCE = 50;
 let model = null;
 let page = { total: 0, reviews: [] };
 let offset = 0;
+let asked = 0; // requests for a page of the list
 let problem = null;
 let open = async () => false;
 const search = find("reviews-search");
@@ -21,7 +22,7 @@ export function begin(given, onOpen) {
 
 /** Open the photograph of a review, or say what must be dropped again. */
 async function show256(review) {
-  if (!(await open(review))) announce(find("reviews-status"), say("reviews.absent", { name: review.name }));
+  if (!(await open(review))) announce(find("reviews-status"), () => say("reviews.absent", { name: review.name }));
 }
 
 const nameOf = (grade) => (grade === null || grade === undefined ? say("class.ungradable") : className(model.classes[grade] ?? grade));
@@ -60,20 +61,32 @@ export function draw() {
   find("pages-range").textContent = say("reviews.range", { first: offset + 1, last: offset + reviews.length, total });
 }
 
-/** Fetch a page of the list and show it. */
-export async function load(from = 0) {
-  const status = find("reviews-status");
-  status.textContent = say("reviews.loading");
+/** Fetch a page of the list and show it; an answer that comes after that of a later request is not shown. */
+async function fetchPage(from) {
+  asked += 1;
+  const mine = asked;
   try {
-    page = await getReviews(AT_ONCE, from, search.value.trim());
+    const found = await getReviews(AT_ONCE, from, search.value.trim());
+    if (mine !== asked) return;
+    page = found;
     offset = from;
     problem = null;
   } catch (failure) {
+    if (mine !== asked) return;
     problem = failure;
   }
   draw();
-  status.textContent = problem === null && page.total === 0 ? say("reviews.none") : "";
+  if (problem === null && page.total === 0) announce(find("reviews-status"), () => say("reviews.none"));
 }
+
+export async function load(from = 0) {
+  announce(find("reviews-status"), () => say("reviews.loading"));
+  await fetchPage(from);
+  if (page.total > 0 || problem !== null) hush(find("reviews-status"));
+}
+
+/** Fetch the same page again, without a word. */
+export const refresh = () => fetchPage(offset);
 
 async function turn(distance) {
   await load(Math.max(0, offset + distance * AT_ONCE));
@@ -86,7 +99,7 @@ async function download() {
     const name = `reviews-${model.name}-${new Date().toISOString().slice(0, 10)}.csv`.replace(/[^\w.-]+/g, "_");
     save(await getAllReviews(), name);
     problem = null;
-    announce(find("reviews-status"), say("reviews.saved", { name }));
+    announce(find("reviews-status"), () => say("reviews.saved", { name }));
   } catch (failure) {
     problem = failure;
   }

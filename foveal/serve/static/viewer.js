@@ -101,6 +101,12 @@ function onPointerMove(event) {
   pointers.set(event.pointerId, { clientX: event.clientX, clientY: event.clientY });
 }
 
+/** The words that say why there is no map: the server draws one for every grade that something in the retina raises. */
+function whyNoMap(answer, model) {
+  if (!model.overlay) return "viewer.noMaps";
+  return answer.answer === "graded" ? "viewer.noMap.flat" : "viewer.noMap.ungradable";
+}
+
 /** `answer`: the result to show, with the addresses of its picture and map; `model`: whether the grader draws maps. */
 export function showPicture(answer, model) {
   const fresh = answer !== shown || answer.picture !== drawn;
@@ -121,8 +127,7 @@ export function showPicture(answer, model) {
   show(find("strength-field"), trusted);
   stage.setAttribute("aria-label", say("viewer.label", { name: answer.name }));
   picture.alt = say("viewer.picture", { name: answer.name });
-  const sentence = model.overlay ? "viewer.noMap" : "viewer.noMaps";
-  find("map-sentence").textContent = say(answer.heat === null ? sentence : trusted ? "viewer.map" : "viewer.failed");
+  find("map-sentence").textContent = say(answer.heat === null ? whyNoMap(answer, model) : trusted ? "viewer.map" : "viewer.failed");
   paint();
   if (!fresh) return place();
   if (answer.picture !== null) {

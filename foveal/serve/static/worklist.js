@@ -11,6 +11,7 @@ let rows = []; // in order: {rank, name, sha256, reviewed} and columns of the wo
 let count = 0;
 let told = null; // what the button says meanwhile
 let add = () => null;
+let onOpen = () => null;
 let loading = null; // until the photographs of the worklist are known
 
 /** The row of a photograph; undefined if it is not from the worklist. */
@@ -18,6 +19,9 @@ export const rowOf = (sha256) => rows.find((row) => row.sha256 === sha256);
 
 /** Whether the server can give a photograph again. */
 export const holds = (sha256) => rowOf(sha256) !== undefined;
+
+/** Where a photograph stands in the worklist. */
+export const placeOf = (row) => ({ rank: row.rank, count });
 
 /** Why a photograph was chosen, in the language of the page; "" in worklists of earlier versions. */
 export function reasonOf(row, classes) {
@@ -34,10 +38,16 @@ export function reasonOf(row, classes) {
   return row.why.split(" ").map((word) => sentences[word]).join(say("worklist.join"));
 }
 
+/** What is on this page may have been reviewed since the worklist came. */
+function isReviewed(row) {
+  const here = find256(row.sha256);
+  return here === null ? row.reviewed : here.review !== null;
+}
+
 export function draw() {
   const button = find("open-worklist");
   show(button, count > 0);
-  const open = rows.filter((row) => !row.reviewed).length;
+  const open = rows.filter((row) => !isReviewed(row)).length;
   button.textContent = told === null ? sayCount("worklist.open", count, { open }) : told();
 }
 
@@ -56,7 +66,7 @@ async function open() {
   button.disabled = true;
   try {
     await load();
-    find("sort").value = "added";
+    onOpen();
     const missing = rows.filter((row) => !find256(row.sha256)?.file).toSorted((a, b) => a.reviewed - b.reviewed);
     for (const [k, row] of missing.entries()) {
       told = () => say("worklist.opening", { done: k, total: missing.length });
@@ -67,7 +77,7 @@ async function open() {
   } catch (problem) {
     told = null;
     button.disabled = false;
-    announce(find("alert"), plainly(problem));
+    announce(find("alert"), () => plainly(problem));
   }
   draw();
 }
@@ -79,15 +89,26 @@ export async function reopen(sha256) {
   if (opening.has(sha256)) return true;
   opening.add(sha256);
   send(rowOf(sha256))
-    .catch((problem) => announce(find("alert"), plainly(problem)))
+    .catch((problem) => announce(find("alert"), () => plainly(problem)))
     .finally(() => opening.delete(sha256));
   return true;
 }
 
-/** `give(files, passed)` queues photographs; calls `onReady()` when the photographs of the worklist are known. */
-export async function begin(model, give, onReady) {
+/** Ask again which photographs have a review. */
+export async function refresh() {
+  if (count === 0) return;
+  await load().catch(() => null); // news.js tells that the server cannot be reached
+  draw();
+}
+
+/**
+ * `give(files, passed)` queues photographs. Calls `onReady()` when the photographs of the worklist are known, and
+ * `onOpen()` when they are opened.
+ */
+export async function begin(model, give, { onReady, onOpen: opens }) {
   count = model.worklist ?? 0;
   add = give;
+  onOpen = opens;
   find("open-worklist").onclick = open;
   if (count === 0) return;
   loading = load().catch(() => null);
