@@ -1,14 +1,8 @@
 """adapt: fit a grader's probabilities and cutoffs to a clinic, from photographs graded there, without training.
 
-RUN-NAME/readout.json       calibration, cutoffs, limits of sets and the referral threshold for the clinic
-RUN-NAME/predictions.csv    the clinic's labelled photographs: val, each read by what was fitted on other patients, and
-                            the set's test part, which takes no part in the fit
-RUN-NAME/parent.csv         the same photographs as the parent grades them; `evaluate RUN-NAME` compares both
-RUN-NAME/adapt.json         the gain, out of fold, with 25, 50, 100, 200 and all photographs; shares of classes
-RUN-NAME/provenance.json    that of the parent, with the folder of the `parent`, and under `adapted` this command
-the other files are those of the parent
-
-Photographs that shaped the parent, their copies and their patients take no part.
+The new run is the parent with another readout (docs/reference/files.md). In its predictions.csv, each photograph of val
+is read by what was fitted on other patients, and the set's test part takes no part in the fit. Photographs that shaped
+the parent, their copies and their patients take no part.
 """
 
 import math

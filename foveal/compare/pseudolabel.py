@@ -1,10 +1,8 @@
 """pseudolabel: grade unlabelled images, keep the confident grades, and train again with them; in rounds.
 
-    OUT/round1/pseudo_labels.csv   id, set, sha256, grade, class, target p0 … pK, score, round, model (train/learned.py)
-    OUT/round1/grader              a run trained like RUN, but also on these images; it assigns the labels of round 2
-    OUT/pseudolabel.json           metrics on the test part before and after each round, and their paired differences
-
-No round uses the test part of DATA, copies of its images, or other images of its patients.
+OUT/round1/grader is trained like RUN, but also on the images of round1/pseudo_labels.csv (train/learned.py); it assigns
+the labels of round 2. pseudolabel.json has metrics on the test part and their paired differences. No round uses the
+test part of DATA, copies of its images, or other images of its patients.
 """
 
 from collections.abc import Sequence

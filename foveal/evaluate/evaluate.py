@@ -1,13 +1,4 @@
-"""evaluate: predictions.csv -> metrics.json; every value with an interval, n, and the value of a constant answer.
-
-foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
-foveal evaluate NEW --versus OLD
-
-metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets,
-                second, subgroups, sources (with several, see columns.py), stress, about
-label_noise.csv labels that the grader doubts (judged.py)
-comparison.json with --versus: the run compared with others, and changes.csv (difference.py)
-"""
+"""evaluate: predictions.csv -> metrics.json; every value with an interval, n, and the value of a constant answer."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress

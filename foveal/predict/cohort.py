@@ -1,12 +1,8 @@
 """evaluate: evaluate existing predictions, or first grade a cohort with a run (--on) and evaluate the result.
 
-    RUN/cohorts/clinic/set/              the photographs, prepared like those of the run
-    RUN/cohorts/clinic/predictions.csv   as from `predict`, with labels, patients, and columns eye and camera
-    RUN/cohorts/clinic/cohort.json       the prepared set and its source
-    RUN/cohorts/clinic/metrics.json      as from `evaluate`; cutoffs and operating points are those of the run
-
-Another table in the folder clinic, such as 2024.csv, is the cohort clinic-2024. If the name belongs to another source,
-a number follows it. When the predictions change, results from the earlier ones are deleted.
+Results are in RUN/cohorts/clinic; cutoffs and operating points are those of the run. Another table in the folder
+clinic, such as 2024.csv, is the cohort clinic-2024. If the name belongs to another source, a number follows it. When
+the predictions change, results from the earlier ones are deleted.
 
 A prepared set is used as it is. Photographs that the run learned from, their copies and patients are not evaluated.
 """

@@ -1,7 +1,5 @@
 """select: which ungraded photographs to grade next, as a worklist.
 
-    foveal select data/clinic --run runs/grader --number 50 --out worklist.csv
-
 The worklist has a row per photograph, in order: rank, id, why it was chosen, the answer of the grader, patient,
 eye, camera, and where the photograph is. `foveal serve RUN --worklist worklist.csv` opens it on the page.
 """

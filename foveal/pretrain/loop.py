@@ -1,7 +1,5 @@
 """pretrain: learn an encoder from photographs without using a single grade.
 
-    torchrun --nproc-per-node 2 -m foveal pretrain DATA --out RUN
-
 The pool is every training and unlabelled image of the sets. All randomness is a function of (seed, step): the same
 command resumes an interrupted run and gives the same numbers (up to rounding with another number of processes).
 """

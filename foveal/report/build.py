@@ -1,9 +1,5 @@
 """report: run folders -> one page of evidence, a single HTML file that needs nothing else.
 
-    foveal report RUN
-    foveal report FIRST SECOND --out comparison.html
-    foveal report RUN --on clinic/labels.csv
-
 The page is made from the files of the runs alone: it does not need the images, a GPU or torch. It opens offline,
 follows the light or dark mode of the browser, and prints. The same folders give the same page, byte for byte.
 """

@@ -1,16 +1,8 @@
 """document: the facts of a run for a paper, a reviewer or a regulator, as Markdown to edit and HTML to read.
 
-    foveal document RUN
-    foveal document RUN --on clinic/labels.csv
-
-    FOLDER/model-card.md   what the grader is, instructions for use, warnings, figures
-    FOLDER/data-sheet.md   the photographs that it was trained and evaluated on
-    FOLDER/stard-ai.md     checklist for studies of diagnostic accuracy: STARD 2015 with the topics of STARD-AI 2025
-    FOLDER/claim.md        checklist for artificial intelligence in medical imaging: CLAIM 2024
-    FOLDER/flow.svg        how many photographs were left out at each step, and what became of the others
-
-Each .md has an .html beside it. The items of the checklists are paraphrased, under the numbers of the originals.
-Items that a run cannot answer say that the authors must answer them.
+Model card, data sheet, flow diagram, and the checklists STARD 2015 with the topics of STARD-AI 2025, and CLAIM 2024.
+The items of the checklists are paraphrased, under the numbers of the originals. Items that a run cannot answer say that
+the authors must answer them.
 """
 
 from collections import Counter

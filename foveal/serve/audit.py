@@ -1,8 +1,4 @@
-"""audit: check that the log of a server is complete and unchanged, and that it has every review.
-
-foveal audit runs/grader/reviews.sqlite
-foveal audit postgresql://user@host/reviews --known 1200:9f86d081…
-"""
+"""audit: check that the log of a server is complete and unchanged, and that it has every review."""
 
 from collections import Counter
 from contextlib import closing

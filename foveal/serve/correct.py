@@ -1,9 +1,4 @@
-"""correct: record second opinions on labels in DATA/corrections.csv; the labels of the source do not change.
-
-foveal correct DATA 20051020_44923_0100_PP --new 2 --why "haemorrhages below the macula"
-foveal correct DATA --reviews reviews.csv
-foveal correct DATA --reviews postgresql://user@host/reviews --resolve majority
-"""
+"""correct: record second opinions on labels in DATA/corrections.csv; the labels of the source do not change."""
 
 import getpass
 from contextlib import closing

@@ -1,8 +1,4 @@
-"""erase: delete what a server has stored about a patient or a photograph, or before a day.
-
-foveal erase runs/grader/reviews.sqlite --patient 4711 --keep-images kept
-foveal erase runs/grader/reviews.sqlite --before 2025-01-01 --keep-images none --yes
-"""
+"""erase: delete what a server has stored about a patient or a photograph, or before a day."""
 
 import getpass
 import re

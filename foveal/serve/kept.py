@@ -1,11 +1,8 @@
 """Kept: reviewed photographs and their labels, in a folder that `foveal prepare` reads as it is.
 
-FOLDER/DIGEST.jpg, .png   named by the SHA-256 of what was sent, without EXIF, comments and DICOM elements
-FOLDER/labels.csv         image, label, patient (a hash), eye, reviewer (never a formula), when
-FOLDER/.waiting/          photographs that were graded in the last day, and not reviewed yet
-
-The label is the name of a class, ungradable, or "" if reviewers disagree. A name from a client never becomes a path. A
-folder belongs to one server at a time.
+Files are named by the SHA-256 of what was sent; .waiting/ has photographs of the last day without a review. The label
+is the name of a class, ungradable, or "" if reviewers disagree. A name from a client never becomes a path. A folder
+belongs to one server at a time.
 """
 
 import csv

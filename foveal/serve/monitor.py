@@ -1,7 +1,4 @@
-"""monitor: how often a server refers, cannot grade, gets unusual photographs and is overridden, week by week.
-
-foveal monitor runs/grader/reviews.sqlite --out monitor.html
-"""
+"""monitor: how often a server refers, cannot grade, gets unusual photographs and is overridden, week by week."""
 
 from contextlib import closing
 from dataclasses import dataclass

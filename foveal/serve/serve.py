@@ -1,8 +1,4 @@
-"""serve: a server with an API and a web page for a grader. It stores no photographs by default.
-
-foveal serve RUN
-foveal serve exported/ --cases DATA --reviews postgresql://user@host/reviews --host 0.0.0.0 --token SECRET
-"""
+"""serve: a server with an API and a web page for a grader. It stores no photographs by default."""
 
 from __future__ import annotations
 
