@@ -18,10 +18,18 @@ _FIELD_PART = rf"[_\-. ]+(?:{_PLACES}|(?:{_FIELD_WORD}[_\-. ]?)?\(?\d{{1,3}}\)?)
 _FIELD = rf"(?:{_FIELD_WORD}?\d{{1,3}})?(?:{_FIELD_PART}){{0,3}}"
 _FIELD_BEFORE = re.compile(rf"(?:[_\-. ]+(?:{_PLACES}|{_FIELD_WORD}[_\-. ]?\d{{1,3}}))+$", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?P<patient>.*\d)[_\-. ]0?\d$")  # a0_1, whose eye comes next
-_EYE = rf"(?:[_\-. ]+(?:(?:{words.ORGAN})[_\-. ]+)?|(?<=\d))(?P<eye>{_SIDE}|(?<=[_\-. ])[LR]|(?<=\d[_\-. ])[LR]E)"
+_BEFORE, _AFTER = rf"(?:(?:{words.ORGAN})[_\-. ]*)?", rf"(?:{words.ORGAN})?"  # RightEye, eye_right
+_EYE = rf"(?:[_\-. ]+{_BEFORE}|(?<=\d))(?P<eye>{_SIDE}|(?<=[_\-. ])[LR]|(?<=\d[_\-. ])[LR]E){_AFTER}"
 _EYE_LAST = re.compile(rf"(?P<patient>.+?){_EYE}(?P<field>{_FIELD})", re.IGNORECASE)
-_EYE_FIRST = re.compile(rf"(?P<eye>{_SIDE})[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
-_EYE_ALONE = re.compile(rf"(?P<eye>{_SIDE}|[LR]){_FIELD}", re.IGNORECASE)
+_EYE_FIRST = re.compile(
+    rf"{_BEFORE}(?P<eye>{_SIDE})(?:[_\-. ]*(?:{words.ORGAN}))?[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE
+)
+_EYE_ALONE = re.compile(rf"{_BEFORE}(?P<eye>{_SIDE}|[LR]){_AFTER}{_FIELD}", re.IGNORECASE)
+# Short words, such as OI and izq, may mean anything, unless the other eye has the same name with its word.
+_SHORT = [word for word in words.EYE_OF if len(word) > 1 and not re.fullmatch(_SIDE, word)]
+_SHORT_EYE = re.compile(
+    rf"(?i)(?P<head>.*)(?<![^\W\d_])(?P<eye>{'|'.join([*_SHORT, 'od', 'os'])})(?![^\W\d_])(?P<tail>[^/]*)"
+)
 # 18L and L18 may be anything, unless most names are like it and there are both eyes of someone.
 _GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in words.WORDS["patterns"]["glued"]]
 # Tails that are visits if nearly all names have one.
@@ -49,7 +57,7 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     dropped; so are years, short days, and numbers of folders, if they go with most patients, and a part of each name
     without which the left and right eyes pair up.
     """
-    ids, among = _numbers_first(ids, among)
+    ids, among = _numbers_first(*_usual_eyes(ids, among))
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
     are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
@@ -148,6 +156,22 @@ def _numbers_first(*lists: Sequence[str]) -> list[Sequence[str]]:
     if 10 * len(found) < 9 * len(names) or len(numbers) <= max(MOST_FIELDS, len(heads)):
         return list(lists)
     return [[_NUMBER_LAST.sub(r"\g<head>_\g<number>_\g<eye>", name) for name in each] for each in lists]
+
+
+def _usual_eyes(*lists: Sequence[str]) -> list[Sequence[str]]:
+    """The names, with OS for a short word such as OI, and OD for that of the other eye, if some differ in it alone."""
+    found = {name: match for each in lists for name in each if (match := _SHORT_EYE.fullmatch(name))}
+    rests: dict[str, set[str]] = {}
+    for match in found.values():
+        first = match["head"] in ("", f"{match[0].rpartition('/')[0]}/")  # OI_12
+        rests.setdefault(match["eye"].lower(), set()).add((match["head"] + match["tail"] * first).lower())
+    usual = dict[str, str]()
+    for left, right in ((left, right) for left in rests for right in rests if "os" not in (left, right)):
+        if (words.EYE_OF[left], words.EYE_OF[right]) == ("left", "right") and rests[left] & rests[right]:
+            usual |= {left: "OS", right: "OD"} if right != "od" or "os" not in rests else {}
+    changed = {name: f"{match['head']}{eye}{match['tail']}" for name, match in found.items()
+               if (eye := usual.get(match["eye"].lower()))}  # fmt: skip
+    return [[changed.get(name, name) for name in each] for each in lists]
 
 
 def one_spelling(patients: pd.Series) -> pd.Series:
