@@ -14,19 +14,16 @@ from foveal.sources.names import WRAPPERS, eye_of, part_of
 from foveal.sources.source import without_ending
 
 _ADDED = re.compile(rf"[\W_]+(?:{'|'.join(WRAPPERS)}|\d+x\d+|\d+px)(?![^\W_])")
-
-
-def _last(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
+_ABOVE = re.compile(r".*/")
 # Why names may match nothing, and what makes both sides equal then.
 _REPAIRS: dict[str, Callable[[str], str]] = {
-    "without the folder in front of them": _last,
+    "without the folder in front of them": lambda name: _ABOVE.sub("", name),
     "with another ending": lambda name: PurePosixPath(name).stem,
-    "with leading zeros, and without .0": lambda name: re.sub(r"0*(\d+)", r"\1", re.sub(r"[.,]0+$", "", _last(name))),
+    "with leading zeros, and without .0": lambda name: re.sub(
+        r"0*(\d+)", r"\1", re.sub(r"[.,]0+$", "", _ABOVE.sub("", name))
+    ),
     "with other signs between letters and digits": lambda name: re.sub(r"[\W_]", "", PurePosixPath(name).stem),
-    "with or without words such as resized": lambda name: _ADDED.sub("", _last(name)),
+    "with or without words such as resized": lambda name: _ADDED.sub("", _ABOVE.sub("", name)),
 }
 
 

@@ -3,6 +3,7 @@
 import re
 import tomllib
 import unicodedata
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,8 @@ def flat(words: str) -> str:
 
 
 EYE_OF |= {flat(word): eye for word, eye in EYE_OF.items()}
-# Several words that count as one; the longest come first.
-_PHRASES = sorted(
-    {word for word in flat(" ".join([*WORDS["grades"], WORDS["disease"]])).split() if "_" in word}, key=len
-)
-PHRASES = {re.compile(r"(?<!\w)" + word.replace("_", r"[\W_]+") + r"(?!\w)"): word.replace("_", "")
-           for word in reversed(_PHRASES)}  # fmt: skip
+# Several words that count as one, with _ between them; the longest come first.
+PHRASES = sorted(re.findall(r"\w+_\w+", flat(" ".join([*WORDS["grades"], WORDS["disease"]]))), key=len, reverse=True)
 GRADE_OF = {flat(word).replace("_", ""): grade for grade, words in enumerate(WORDS["grades"]) for word in words.split()}
 ETDRS = set(WORDS["etdrs"].split())
 WRAPPERS, DISEASE, COUNTERS = (set(flat(WORDS[name]).replace("_", "").split())
@@ -83,11 +80,12 @@ def is_missing(cell: str) -> bool:
     return plain_number(cell).lower() in WORDS["unlabelled"]
 
 
+@cache
 def grade_of(name: str) -> int | None:
     """The ICDR grade that a class name means, 0-4; None if it is not a usual name, or could mean two."""
     plain = flat(re.sub("(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name))  # NoDR, DRMild
-    for phrase, word in PHRASES.items():
-        plain = phrase.sub(word, plain)
+    for phrase in PHRASES:
+        plain = re.sub(rf"\b{phrase}\b".replace("_", r"[\W_]+"), phrase.replace("_", ""), plain)
     plain = _RETINOPATHY.sub(" dr ", _NPDR.sub(" npdr ", plain))
     found = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", plain)
     words = [part for word in found for part in _parts(word)]

@@ -65,14 +65,12 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
 
 def _outside(root: Path, source: Source) -> str:
     """A note on the pictures at `root` that are not in the folder that is read; "" if there are none."""
-    if source.images is not None or not root.is_dir() or root not in source.root.parents:
-        return ""
-    others = (path for path in root.rglob("*") if path.suffix.lower() in PICTURES and source.root not in path.parents)
-    places = (path.relative_to(root) for path in others)
-    count = Counter(place.parent.as_posix() for place in places if not HIDDEN.search(place.as_posix()))
-    listed = ", ".join(f"{folder} ({number:,})" for folder, number in count.most_common(5))
-    told = f"only {source.root} is read; left out: {counted(count.total(), 'picture')} in other folders: {listed}"
-    return told if count else ""
+    inside = source.root if source.images is None and root in source.root.parents else root
+    others = (path for path in root.rglob("*") if path.suffix.lower() in PICTURES) if inside != root else ()
+    places = [path.relative_to(root).parent.as_posix() for path in others if inside not in path.parents]
+    count = Counter(place for place in places if not HIDDEN.search(place)).most_common()
+    listed = ", ".join(f"{folder} ({number:,})" for folder, number in count)
+    return f"only {inside} is read; pictures in other folders are left out: {listed}" if count else ""
 
 
 def refuse_columns(options: SourceOptions, read_as: str, fix: str) -> None:
