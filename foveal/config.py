@@ -286,6 +286,7 @@ def _refused(said: str, cls: type, verb: str) -> FovealError:
         hints = typing.get_type_hints(cls, include_extras=True)
         places = {flag(field) for field, hint in hints.items() if "Positional" in str(hint)}
         fix = f"give its value alone, without {unknown[1]}" if places & {*near} else fix  # its place says what it is
+        fix += ", as in foveal prepare NEW --out SET" if (verb, unknown[1]) == ("prepare", "--source") else ""
         return FovealError("option.unknown", f"there is no option {unknown[1]}", fix=fix)
     code = "option.missing" if "equired" in said else "option.value"
     return FovealError(code, words, fix=f"see foveal {verb} --help")

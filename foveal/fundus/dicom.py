@@ -126,6 +126,13 @@ def _frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
+    colours = int(dataset.get("SamplesPerPixel") or 1)
+    usual = {"SamplesPerPixel": colours, "PlanarConfiguration": 0, "PixelRepresentation": 0,
+             "PhotometricInterpretation": "RGB" if colours == 3 else "MONOCHROME2",
+             "BitsStored": dataset.get("BitsAllocated")}  # fmt: skip
+    for name, value in usual.items():
+        if dataset.get(name) is None and value is not None:  # a careless program has left it out
+            setattr(dataset, name, value)
     # A file without a preamble does not name its transfer syntax; the default of the standard applies.
     meta = dataset.file_meta
     meta.TransferSyntaxUID = getattr(meta, "TransferSyntaxUID", None) or "1.2.840.10008.1.2"
@@ -190,8 +197,10 @@ def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:
         centre, width = (float(np.ravel(value)[0]) for value in (dataset.WindowCenter, dataset.WindowWidth))
         grey = _scaled(values * slope + intercept, centre - width / 2, centre + width / 2 - 1)
     else:
-        lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
-        grey = _scaled(values, lowest, lowest + 2**dataset.BitsStored - 1)
+        bits, peak = dataset.BitsStored - dataset.PixelRepresentation, int(values.max())
+        lowest = -(2**bits) if values.min() < 0 else 0  # values with a sign that none of them needs begin at 0
+        narrow = next((fewer for fewer in (10, 12) if 255 < peak < 2**fewer), bits)  # a camera's own bits, in 16
+        grey = _scaled(values, lowest, 2 ** (narrow if bits > narrow + 2 and not lowest else bits) - 1)
     return np.stack([255 - grey if meaning == "MONOCHROME1" else grey] * 3, axis=-1)
 
 

@@ -66,7 +66,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
         found = Found(layout=FLAT, branch="", state=imagenet_weights(name), dropped={})
         record: dict[str, Any] = {"init": init}
     else:
-        found, record = found_in(init)
+        found, record = _fitting_in(init, encoder, name)
     source = record.get("file", f"ImageNet weights of {name}")
     own = encoder.state_dict()
     state, dropped, resized = adapted(found, encoder, name)
@@ -80,10 +80,20 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
     return Origin(_words(source, record, len(state), len(own)), record)
 
 
-def found_in(init: str) -> tuple[Found, dict[str, Any]]:
-    """The weights in a file or run folder, and what provenance.json says about it."""
+def _fitting_in(init: str, encoder: nn.Module, name: str) -> tuple[Found, dict[str, Any]]:
+    """`found_in`, but the student if it fits the encoder and the average or teacher beside it does not."""
+    for plain in (False, True):
+        with contextlib.suppress(FovealError):
+            found, record = found_in(init, plain=plain)
+            if fits(encoder.state_dict(), adapted(found, encoder, name)[0]):
+                return found, record
+    return found_in(init)
+
+
+def found_in(init: str, *, plain: bool = False) -> tuple[Found, dict[str, Any]]:
+    """The weights in a file or run folder, and what provenance.json says about it; plain: as of `find`."""
     file = file_of(init)
-    found = find(read_contents(file), str(file), _config_beside(file))
+    found = find(read_contents(file), str(file), _config_beside(file), plain=plain)
     layout = {"layout": found.layout.name, "branch": found.branch, "prefix": found.layout.prefix}
     return found, {"init": init, "file": str(file), "sha256": sha256_of(file), **layout}
 

@@ -116,6 +116,7 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
             found = read(config, existing, root, named=graded)  # `select` may have prepared the others
             if graded:  # before anything is decoded
                 _check_labels(run, source, found.source.table["label"], list(found.source.classes), found.scale)
+            if graded and found.source.numbered:  # words tell which grades they mean
                 _warn_of_scales(run, source, scale, found.source.table["label"].max())
             prepared = open_prepared(prepare_from(found, existing))
     except FovealError as error:

@@ -30,6 +30,7 @@ from foveal.console import hushed, warn
 from foveal.errors import FovealError
 from foveal.fundus.dicom import origin_in_header
 from foveal.fundus.header import NO_DICOM, START, is_picture
+from foveal.page.words import counted
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher, is_file
 from foveal.sources.names import eye_of, is_missing
@@ -232,7 +233,7 @@ def _rows_in(table: Path) -> pd.DataFrame:
         raise FovealError(code, what, fix="rename the column with the files to `file`")
     named = rows[columns[0]] != ""
     if lost := int((~named & (rows != "").any(axis=1)).sum()):
-        warn(f"{table}: {lost} rows have no name in '{columns[0]}' and are left out")
+        warn(f"{table}: left out: {counted(lost, 'row')} without a name in '{columns[0]}'")
     rows = rows[named]
     groups, eyes = ([column for column in usual_columns(rows, what) if rows[column].any()] for what in ("group", "eye"))
     group = rows[groups[0]].map(lambda cell: "" if is_missing(cell) else cell) if groups else ""

@@ -19,6 +19,7 @@ import pandas as pd
 from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.files import read_json, telling_full, write_json
+from foveal.page.words import counted
 from foveal.predict.likeness import is_batch_unlike
 from foveal.runs import locked
 
@@ -43,7 +44,7 @@ class Writer:
             self._stream.close()
             raise
         if self.done:
-            say(f"resuming: {self.partial} already contains {len(self.done):,} images")
+            say(f"resuming: {self.partial} already contains {counted(len(self.done), 'image')}")
 
     def __enter__(self) -> "Writer":
         return self
@@ -152,7 +153,7 @@ class Tally:
             warn(f"{unlike} of {self.rows} pictures are unlike the training photographs ({self._counts('unlike')}): "
                  "results on the test part may not hold here")  # fmt: skip
         columns = ["image", "grade", "refer", f"probability of 0 to {len(classes) - 1}"]
-        show_table(f"{self.rows} images", columns, [_shown(row, classes) for row in self.first])
+        show_table(counted(self.rows, "image"), columns, [_shown(row, classes) for row in self.first])
         if self.rows > len(self.first):
             say(f"… and {self.rows - len(self.first)} more")
         if flagged:

@@ -1,5 +1,6 @@
 """A folder of images: a folder per class, parts, patients, or a pool."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from foveal.sources.source import Layout, Source, SourceOptions, list_files, mak
 from foveal.sources.tables import known_table
 
 TASKS = {"icdr": "grading", "messidor": "grading", "none": "classification"}  # of classes on these scales
+MOST_OF_ONE = 20  # photographs that one patient may have
+MOST_NUMBERED = 8  # classes with so few photographs that are only numbers
 
 
 class Folder(Layout[Path], name="folder"):
@@ -55,7 +58,8 @@ class Folder(Layout[Path], name="folder"):
                  f"{counted(outside, 'picture')} outside the class folders: an unlabelled pool" if outside else "",
                  f"{counted(flags.count('ungradable'), 'picture')} in a folder of ungradable ones" * any(flags),
                  parts_note(splits), told, unused)  # fmt: skip
-        return Source(root=root, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes)
+        return Source(root=root, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes,
+                      numbered=all(map(str.isdecimal, counts)))  # fmt: skip
 
 
 def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[str], list[str]]:
@@ -101,9 +105,9 @@ def check_shape(root: Path, counts: Counter[str]) -> None:
     """FovealError if the folders are hardly classes: patients, dates, parts, or one or two pictures in each."""
     kinds: dict[str, Callable[[str], object]] = {"patients": words.PATIENT.fullmatch, "dates or visits": words.is_date}
     kinds["parts"] = lambda name: words.part_of(name) or words.FOLD.fullmatch(name)
+    kinds["folders of a camera or program"] = words.is_wrapper
     like = [kind for kind, test in kinds.items() if 2 * sum(map(bool, map(test, counts))) > len(counts)]
-    numbers = [int(name) for name in counts if name.isdecimal() and not set(counts) <= words.ETDRS]
-    if len(numbers) == len(counts) and median(numbers) >= 10 and max(numbers) > len(numbers):
+    if _are_numbers(counts):
         like.append("numbers of patients or days")
     if like or median(counts.values()) <= 2:
         reason = f"are named like {like[0]}" if like else "hold one or two pictures each"
@@ -111,6 +115,19 @@ def check_shape(root: Path, counts: Counter[str]) -> None:
         what = f"{root} has {len(counts)} folders with pictures, which {reason}: {listed}"
         fix = "give --unlabelled to ignore the folders, --scale none if they are classes, or a table of labels"
         raise FovealError("source.shape", what, expected="a folder per class", fix=fix)
+
+
+def _are_numbers(counts: Counter[str]) -> bool:
+    """Whether folders, with this many pictures, are numbered like patients or days, as in 001, 002 or Eye 1, Eye 2."""
+    found = [match for match in (re.fullmatch(r"(\D*?)[-_ ]*(\d+)", name) for name in counts) if match]
+    heads = {match[1].lower() for match in found}
+    if len(found) < len(counts) or len(heads) > 1 or heads <= words.COUNTERS or set(counts) <= words.ETDRS:
+        return False
+    numbers = [int(match[2]) for match in found]
+    far = heads == {""} and median(numbers) >= 10 and max(numbers) > len(numbers)
+    filled = any(match[2][0] == "0" and len(match[2]) > 2 for match in found)
+    few = median(counts.values()) <= MOST_OF_ONE and min(numbers) > 0
+    return far or filled or (few and len(numbers) > MOST_NUMBERED)
 
 
 def parts_note(splits: Sequence[str]) -> str:

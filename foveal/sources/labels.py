@@ -13,7 +13,7 @@ from foveal.page.words import counted
 from foveal.sources.cards import ICDR
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher
-from foveal.sources.names import MASKS, UNGRADABLE, grade_of, is_missing, plain_label
+from foveal.sources.names import MASKS, UNGRADABLE, grade_of, is_date, is_missing, plain_label
 from foveal.sources.patients import patients_and_eyes
 from foveal.sources.source import Source, list_files, make_table, picture_ids, without_ending
 from foveal.sources.tables import has_labels, keep_columns, read_rows
@@ -67,36 +67,39 @@ def check_cells(
 def read_labels(cells: pd.Series, file: Path, scale: str) -> tuple[list[str], list[str]]:
     """Labels in words, "" for missing ones, and flags, `ungradable` for those that say so, from a column of a table.
 
-    FovealError for numbers among names, other signs among numbers, and a grade 5 beside 0-4, as ungradable is in DDR.
+    FovealError as of `check_grades`.
     """
     plain = [plain_label(cell) for cell in cells]
     flags = ["ungradable" if UNGRADABLE.search(cell) else "" for cell in plain]
     labels = ["" if flag or is_missing(cell) else cell for cell, flag in zip(plain, flags, strict=True)]
     if any(map(str.isdecimal, labels)):  # beside numbers, None is no class
         labels = ["" if label.lower() == "none" else label for label in labels]
-    whole = {label for label in labels if label.isdecimal()}
-    named = set(labels) - whole - {""}
-    if whole and named and (scale == "none" or any(grade_of(label) is None for label in named)):
-        bad = named if 2 * sum(label in whole for label in labels) >= sum(map(bool, labels)) else whole
-        rows = [f"{label!r} in row {row}" for row, label in zip(cells.index + 2, labels, strict=True) if label in bad]
-        what = f"{file} has {counted(len(rows), 'label')} such as {', '.join(rows[:5])}"
-        raise FovealError("label.value", what, fix="correct these cells, or empty them")
     check_grades(labels, file, scale, cells.index + 2)
     return labels, flags
 
 
 def check_grades(labels: Sequence[str], where: Path, scale: str, numbers: Iterable[int] | None = None) -> None:
-    """FovealError if other numbers are beside grades 0-4, as 5 is in DDR; numbers: of rows in a table."""
+    """FovealError for numbers among names, names among numbers, and others beside grades 0-4, as 5 is in DDR.
+
+    numbers: of rows in a table; without them, the labels are names of folders.
+    """
     whole = {label for label in labels if label.isdecimal()}
-    bad, least = whole - set("01234"), min(map(int, whole), default=0)
+    named = set(labels) - whole - {""}
+    kind, bad = " outside 0-4", whole - set("01234")
+    least, fix = min(map(int, whole), default=0), "if they mean ungradable, write that or empty the cell"
     are_classes = len(whole) > 6 and whole == set(map(str, range(least, least + len(whole))))
-    if scale not in ("auto", "icdr") or not bad or len(whole - bad) < 3 or are_classes:
+    strange = [label for label in named if grade_of(label) is None and not (numbers is None and is_date(label))]
+    if whole and named and (strange if scale != "none" else numbers is not None):
+        bad = named if 2 * sum(label in whole for label in labels) >= sum(map(bool, labels)) else whole
+        kind, fix = f" among {'numbers' if bad is named else 'names'}", "correct these cells, or empty them"
+    elif scale not in ("auto", "icdr") or not bad or len(whole - bad) < 3 or are_classes:
         return
     places = [""] * len(labels) if numbers is None else [f" in row {number}" for number in numbers]
-    rows = [f"'{label}'{place}" for place, label in zip(places, labels, strict=True) if label in bad]
-    advice = "if they mean ungradable, write that or empty the cell; give --scale none if they are classes"
+    rows = [f"{label!r}{place}" for place, label in zip(places, labels, strict=True) if label in bad]
+    fix = "rename these folders" if numbers is None else fix
+    fix += f"; give {'--unlabelled to ignore the folders, or ' * (numbers is None)}--scale none if they are classes"
     listed = ", ".join(list(dict.fromkeys(rows))[:5])
-    raise FovealError("label.value", f"{where} has {counted(len(rows), 'label')} outside 0-4: {listed}", fix=advice)
+    raise FovealError("label.value", f"{where} has {counted(len(rows), 'label')}{kind}: {listed}", fix=fix)
 
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICDR, *notes: str) -> Source:

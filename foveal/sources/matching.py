@@ -10,15 +10,20 @@ from pathlib import Path, PurePosixPath
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.page.words import counted
-from foveal.sources.names import eye_of, part_of
+from foveal.sources.names import WRAPPERS, eye_of, part_of
 from foveal.sources.source import without_ending
 
+_ADDED = re.compile(rf"[\W_]+(?:{'|'.join(WRAPPERS)}|\d+x\d+|\d+px)(?![^\W_])")
+_ABOVE = re.compile(r".*/")
 # Why names may match nothing, and what makes both sides equal then.
 _REPAIRS: dict[str, Callable[[str], str]] = {
-    "without the folder in front of them": lambda name: PurePosixPath(name).name,
+    "without the folder in front of them": lambda name: _ABOVE.sub("", name),
     "with another ending": lambda name: PurePosixPath(name).stem,
-    "with leading zeros, and without .0": lambda name: re.sub(r"0*(\d+)", r"\1", re.sub(r"[.,]0+$", "", name)),
+    "with leading zeros, and without .0": lambda name: re.sub(
+        r"0*(\d+)", r"\1", re.sub(r"[.,]0+$", "", _ABOVE.sub("", name))
+    ),
     "with other signs between letters and digits": lambda name: re.sub(r"[\W_]", "", PurePosixPath(name).stem),
+    "with or without words such as resized": lambda name: _ADDED.sub("", _ABOVE.sub("", name)),
 }
 
 
@@ -73,10 +78,14 @@ class Matcher:
         """The pictures that a name means; none if it is empty or names nothing here."""
         if not name:
             return []
-        plain = _folded(PurePosixPath(name).as_posix())
-        hits = self.by_name.get(plain) or self.by_name.get(_folded(without_ending(name))) or []
-        exact = [file for file in hits if _folded(file.relative_to(self.folder).as_posix()) == plain]
-        return (exact if len(hits) > 1 else hits) or hits or [file for file in [self.folder / name] if is_file(file)]
+        path, bare = PurePosixPath(name).as_posix(), without_ending(name)
+        hits = self.by_name.get(_folded(path)) or self.by_name.get(_folded(bare)) or []
+        if len(hits) < 2:
+            return hits or [file for file in [self.folder / name] if is_file(file)]
+        there = {file: file.relative_to(self.folder).as_posix() for file in hits}
+        alike = [file for file in hits if there[file].endswith((path, bare + file.suffix))]  # in the same case
+        exact = [file for file in alike or hits if _folded(there[file]) == _folded(path)]
+        return exact or alike or hits
 
     def match(
         self, names: Sequence[str], table: Path, *, least: float | None = 0.9, first_row: int | None = None

@@ -8,6 +8,7 @@ import pandas as pd
 
 from foveal.sources.cards import MESSIDOR
 from foveal.sources.labels import Labelled, check_cells, graded, label_rows
+from foveal.sources.names import plain_number
 from foveal.sources.source import Layout, Source, SourceOptions, locate
 from foveal.sources.tables import find_table, has_columns, read_rows, read_table
 
@@ -68,7 +69,7 @@ class Messidor2(Layout[Path], name="messidor2"):
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
         columns = (*REPACKED, "adjudicated_gradable") if has_columns(found, REPACKED) else ADJUDICATED
         rows = read_table(found, columns).rename(columns=REPACKED)
-        names, gradable = list(rows["image_id"]), rows["adjudicated_gradable"]
+        names, gradable = list(rows["image_id"]), rows["adjudicated_gradable"].map(plain_number)
         check_cells(found, "adjudicated_gradable", names, gradable, "[01]?", "0 or 1", "table.value")
         cells = rows["adjudicated_dr_grade"].mask(gradable == "0", "ungradable")
         keep = rows.drop(columns=["image_id", "adjudicated_dr_grade", "adjudicated_gradable"])

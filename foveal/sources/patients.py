@@ -11,27 +11,19 @@ from foveal.console import warn
 from foveal.sources import names as words
 
 # In names of pictures and folders, only words that hardly mean anything else.
-_SIDE = "|".join(word for word in words.EYE_OF if len(word) > 4 or word in ("left", "od", "os") or not word.isascii())
-_PLACES = "|".join([*words.WORDS["patterns"]["places"], words.ORGAN])
-_FIELD_WORD = "(?:f|field|img|image|view|photo)"
-_FIELD_PART = rf"[_\-. ]+(?:{_PLACES}|(?:{_FIELD_WORD}[_\-. ]?)?\(?\d{{1,3}}\)?)"
-_FIELD = rf"(?:{_FIELD_WORD}?\d{{1,3}})?(?:{_FIELD_PART}){{0,3}}"
-_FIELD_BEFORE = re.compile(rf"(?:[_\-. ]+(?:{_PLACES}|{_FIELD_WORD}[_\-. ]?\d{{1,3}}))+$", re.IGNORECASE)
-_NUMBERED = re.compile(r"(?P<patient>.*\d)[_\-. ]0?\d$")  # a0_1, whose eye comes next
-_EYE = rf"(?:[_\-. ]+(?:(?:{words.ORGAN})[_\-. ]+)?|(?<=\d))(?P<eye>{_SIDE}|(?<=[_\-. ])[LR]|(?<=\d[_\-. ])[LR]E)"
-_EYE_LAST = re.compile(rf"(?P<patient>.+?){_EYE}(?P<field>{_FIELD})", re.IGNORECASE)
-_EYE_FIRST = re.compile(rf"(?P<eye>{_SIDE})[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
-_EYE_ALONE = re.compile(rf"(?P<eye>{_SIDE}|[LR]){_FIELD}", re.IGNORECASE)
-# 18L and L18 may be anything, unless most names are like it and there are both eyes of someone.
-_GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in words.WORDS["patterns"]["glued"]]
-# Tails that are visits if nearly all names have one.
-_TAILS = [re.compile(way, re.IGNORECASE) for way in words.WORDS["patterns"]["tails"]]
-_LAST_PART = re.compile(r"(?P<patient>.*\d.*)(?:[_\-. ]+|(?<=\d)(?=[a-z]\d{1,2}$))(?P<tail>[^_\-. ]+)", re.IGNORECASE)
-# Site1_left_002: the number after the eye is the patient, if there are more of them than an eye has fields.
-_NUMBER_LAST = re.compile(rf"(?i)(?P<head>[^/]+?)[_\-. ]+(?P<eye>{_SIDE}|[LR])[_\-. ]+(?P<number>\d{{1,4}})$")
+_SURE = [word for word in words.EYE_OF if len(word) > 4 or word in ("left", "od", "os") or not word.isascii()]
+_PARTS = {name: "|".join(parts) for name, parts in {
+    "side": _SURE, "short": [*words.EYE_OF.keys() - {*_SURE, "l", "r"}, "od", "os"], "organ": [words.ORGAN],
+    "places": [*words.WORDS["patterns"]["places"], words.ORGAN]}.items()}  # fmt: skip
+for _name, _pattern in words.WORDS["names"].items():
+    _PARTS[_name] = _pattern % _PARTS
+(_FIELD_BEFORE, _NUMBERED, _EYE_LAST, _EYE_FIRST, _EYE_ALONE, _SHORT_EYE, _LAST_PART, _NUMBER_LAST, *_GLUED_WAYS) = (
+    re.compile(_PARTS[name], re.IGNORECASE) for name in (
+        "field_before", "numbered", "eye_last", "eye_first", "eye_alone", "short_eye", "last_part", "number_last",
+        "glued_last", "glued_first"))  # fmt: skip
+_TAILS, _OTHER_PARTS = ([re.compile(way, re.IGNORECASE) for way in words.WORDS["patterns"][name]]
+                        for name in ("tails", "other_parts"))  # fmt: skip
 MOST_FIELDS, MOST_PAIRED = 10, 0.97
-# A part of a name that is not of the patient, such as a running number or a grade, if without it both eyes pair up.
-_OTHER_PARTS = [*map(re.compile, (r"[^_\-. /]+[_\-. ]+(?P<patient>.*\d.*)", r"(?P<patient>.*\d.*)[_\-. ]+[^_\-. ]+"))]
 
 
 def hashes_of(patient: str) -> set[str]:
@@ -49,7 +41,7 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     dropped; so are years, short days, and numbers of folders, if they go with most patients, and a part of each name
     without which the left and right eyes pair up.
     """
-    ids, among = _numbers_first(ids, among)
+    ids, among = _numbers_first(*_usual_eyes(ids, among))
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
     are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
@@ -121,7 +113,7 @@ def _read_stem(
         bare = _FIELD_BEFORE.sub("", match["patient"])
         nobody = words.is_wrapper(bare) and not re.search(r"\d", bare)  # IMG_OD
         return patient or bare * (not nobody), words.eye_of(match["eye"])
-    sides = [words.eye_of(folder) for folder in folders if re.fullmatch(_SIDE, folder, re.IGNORECASE)]
+    sides = [words.eye_of(folder) for folder in folders if folder.lower() in _SURE]
     return patient, sides[-1] if sides else ""
 
 
@@ -148,6 +140,22 @@ def _numbers_first(*lists: Sequence[str]) -> list[Sequence[str]]:
     if 10 * len(found) < 9 * len(names) or len(numbers) <= max(MOST_FIELDS, len(heads)):
         return list(lists)
     return [[_NUMBER_LAST.sub(r"\g<head>_\g<number>_\g<eye>", name) for name in each] for each in lists]
+
+
+def _usual_eyes(*lists: Sequence[str]) -> list[Sequence[str]]:
+    """The names, with OS for a short word such as OI, and OD for that of the other eye, if some differ in it alone."""
+    found = {name: match for each in lists for name in each if (match := _SHORT_EYE.fullmatch(name))}
+    rests: dict[str, set[str]] = {}
+    for match in found.values():
+        first = match["head"] in ("", f"{match[0].rpartition('/')[0]}/")  # OI_12
+        rests.setdefault(match["eye"].lower(), set()).add((match["head"] + match["tail"] * first).lower())
+    usual = dict[str, str]()
+    for left, right in ((left, right) for left in rests for right in rests if "os" not in (left, right)):
+        if (words.EYE_OF[left], words.EYE_OF[right]) == ("left", "right") and rests[left] & rests[right]:
+            usual |= {left: "OS", right: "OD"} if right != "od" or "os" not in rests else {}
+    changed = {name: f"{match['head']}{eye}{match['tail']}" for name, match in found.items()
+               if (eye := usual.get(match["eye"].lower()))}  # fmt: skip
+    return [[changed.get(name, name) for name in each] for each in lists]
 
 
 def one_spelling(patients: pd.Series) -> pd.Series:

@@ -1,6 +1,7 @@
 """The sources by name, and reading a folder with the one that recognises it."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +16,11 @@ from foveal.page.words import counted
 from foveal.sources.arrays import Cifar10, MedMnist, Mnist, Phantoms, RetinaMnist
 from foveal.sources.cards import CARDS
 from foveal.sources.columns import usual_columns
-from foveal.sources.folder import Folder
+from foveal.sources.folder import MOST_OF_ONE, Folder
 from foveal.sources.messidor import Messidor1, Messidor2
 from foveal.sources.patients import one_spelling
 from foveal.sources.published import Aptos, Ddr, DeepDrid, EyePacs, Idrid
-from foveal.sources.source import ADVICE, KEPT, SPLITS, Layout, Source, SourceOptions
+from foveal.sources.source import ADVICE, HIDDEN, KEPT, PICTURES, SPLITS, Layout, Source, SourceOptions
 from foveal.sources.table import Table
 
 # The first one that recognises a folder reads it, so the most specific ones come first.
@@ -27,7 +28,6 @@ SOURCES: dict[str, Layout[Any]] = {layout.name: layout for layout in (
     Phantoms(), Messidor2(), Idrid(), Ddr(), DeepDrid(), Aptos(), EyePacs(), Messidor1(), RetinaMnist(), MedMnist(),
     Mnist(), Cifar10(), Table(), Folder(),
 )}  # fmt: skip
-MOST_OF_ONE = 20  # photographs that one patient may have
 DatasetName = Literal["auto", "phantom", "messidor2", "idrid", "ddr", "deepdrid", "aptos2019", "eyepacs", "messidor",
                       "retinamnist", "medmnist", "mnist", "cifar10", "table", "folder"]  # fmt: skip
 
@@ -57,10 +57,20 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
         raise FovealError("table.duplicate_image", what, fix="keep one row of each")
     if unknown := sorted(set(table["split"]) - {*SPLITS, ""}):
         raise FovealError("split.unknown", f"{root} has the splits {', '.join(unknown[:5])}", expected=str(SPLITS))
-    for note in filter(None, source.notes):
+    for note in filter(None, [*source.notes, _outside(root, source)]):
         (warn if "--scale icdr" in note else say)(f"  {note}")
     table["group"] = one_spelling(table["group"])
     return name, replace(source, table=table)
+
+
+def _outside(root: Path, source: Source) -> str:
+    """A note on the pictures at `root` that are not in the folder that is read; "" if there are none."""
+    inside = source.root if source.images is None and root in source.root.parents else root
+    others = (path for path in root.rglob("*") if path.suffix.lower() in PICTURES) if inside != root else ()
+    places = [path.relative_to(root).parent.as_posix() for path in others if inside not in path.parents]
+    count = Counter(place for place in places if not HIDDEN.search(place)).most_common()
+    listed = ", ".join(f"{folder} ({number:,})" for folder, number in count)
+    return f"only {inside} is read; pictures in other folders are left out: {listed}" if count else ""
 
 
 def refuse_columns(options: SourceOptions, read_as: str, fix: str) -> None:

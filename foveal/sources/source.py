@@ -65,6 +65,7 @@ class Source:
     notes: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()  # which of group and eye are from a column, not from names
     pool: int = 0  # rows at the end of pictures that no table names
+    numbered: bool = False  # whether the labels are numbers, not words, whose scale nobody has told
 
 
 class Layout(ABC, Generic[Found]):

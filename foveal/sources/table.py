@@ -70,7 +70,8 @@ class Table(Layout[list[Path]], name="table"):
         lacking = "; ".join(f"{counted(count, 'row')} {what}" for count, what in lacks if count)
         notes = (*used, note, lacking, parts_note(list(table["split"])), pool_note(pool))
         return Source(root=folder, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes, pool=pool,
-                      given=frozenset[str]().union(*(part.given for part in parts)))  # fmt: skip
+                      given=frozenset[str]().union(*(part.given for part in parts)),
+                      numbered=all(map(str.isdecimal, counts)))  # fmt: skip
 
 
 def _together(read: Sequence[tuple[Labelled, str]], pictures: list[Path]) -> list[tuple[Labelled, str]]:

@@ -305,3 +305,28 @@ def test_without_pydicom_the_error_names_what_to_install(
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with refuses("package.missing", "foveal[dicom]"):
         decoded(tmp_path, data)
+
+
+@pytest.mark.parametrize(("bits", "signed"), [(15, True), (12, True), (10, True), (12, False), (10, False)])
+def test_the_range_of_deep_grey_values_is_that_which_they_use(tmp_path, grey, bits, signed) -> None:
+    values = np.maximum(grey, 255 * (grey == grey.max())).astype(float)  # up to white
+    deep = (values * ((2**bits - 1) / 255)).round().astype(np.int16 if signed else np.uint16)
+    data = dicom(deep, "MONOCHROME2", 16, PixelRepresentation=int(signed))
+    assert np.array_equal(decoded(tmp_path, data), as_rgb(values.round().astype(np.uint8)))
+
+
+def test_dark_and_deep_values_stay_dark(tmp_path) -> None:
+    dark = np.full((HEIGHT, WIDTH), 200, np.uint16)
+    assert decoded(tmp_path, dicom(dark, "MONOCHROME2", 16)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "missing", ["PlanarConfiguration", "PixelRepresentation", "BitsStored", "PhotometricInterpretation"]
+)
+def test_elements_that_a_careless_program_leaves_out_have_their_usual_values(tmp_path, colour, grey, missing) -> None:
+    for pixels, meaning, expected in ((colour, "RGB", colour), (grey, "MONOCHROME2", as_rgb(grey))):
+        dataset = pydicom.dcmread(BytesIO(dicom(pixels, meaning)))
+        if missing in dataset:
+            del dataset[missing]
+        dataset.save_as(tmp_path / "bare.dcm")
+        assert np.array_equal(decoded(tmp_path, (tmp_path / "bare.dcm").read_bytes()), expected)

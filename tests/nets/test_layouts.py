@@ -731,6 +731,26 @@ def test_of_plain_keys_and_averages_the_averages_are_taken_if_they_are_all(name,
         assert (name in record["branch"]) == (behind is average) and any(name in key for key in record["dropped"])
 
 
+@pytest.mark.parametrize("place", ["apart", "together", "inside"])
+@pytest.mark.parametrize(
+    ("average", "other"), [("teacher", "student"), ("model_ema", "model"), ("encoder_ema", "encoder")]
+)
+def test_a_teacher_of_another_architecture_does_not_hide_the_student(average, other, place, tmp_path, refuses):
+    student = scrambled(create_encoder("test_resnet", 3, 96)).state_dict()
+    teacher = scrambled(create_encoder("resnet10t", 3, 96)).state_dict()
+    both = {"apart": {other: student, average: teacher}}
+    both["together"] = prefixed(student, f"{other}.") | prefixed(teacher, f"{average}.")
+    both["inside"] = {"epoch": 3, "state_dict": prefixed(both["together"], "module.")}
+    torch.save(both[place], tmp_path / "file.pth")
+    for name, right, taken in (("test_resnet", student, other), ("resnet10t", teacher, average)):
+        encoder = create_encoder(name, 3, 96)
+        record = load_encoder_weights(encoder, name, str(tmp_path / "file.pth")).record
+        assert all(torch.equal(value, right[key]) for key, value in encoder.state_dict().items())
+        assert taken in f"{record['branch']}.{record['prefix']}".split(".")
+    with refuses("weights.mismatch", tmp_path / "file.pth"):
+        load_encoder_weights(create_encoder("resnet14t", 3, 96), "resnet14t", str(tmp_path / "file.pth"))
+
+
 def test_a_fine_tuned_mae_averages_its_patches(tmp_path, refuses):
     theirs = scrambled(timm.create_model("vit_tiny_patch16_224", num_classes=5, global_pool="avg", img_size=32))
     torch.save({"model": theirs.state_dict(), "epoch": 3, "args": NAMESPACE}, tmp_path / "file.pth")

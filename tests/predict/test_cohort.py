@@ -135,6 +135,19 @@ def test_grades_0_to_3_are_on_the_scale_of_the_run_with_a_warning(run, clinic, c
     assert prepared.card["scale"] == "icdr" and len(prepared.classes) == 5
 
 
+def test_grades_in_words_are_on_one_scale_only(run, clinic, capsys):
+    table = pd.read_csv(clinic / "labels.csv")
+    for words in (("No DR", "Mild", "Moderate", "Severe"), ("No DR", "Mild")):
+        capsys.readouterr()
+        named = table[table["diagnosis"] < len(words)]
+        named = named.assign(diagnosis=named["diagnosis"].map(dict(enumerate(words))))
+        named.to_csv(clinic / "words.csv", index=False)
+        cohort_set(run, clinic / "words.csv")
+        (clinic / "words.csv").unlink()
+        shown = capsys.readouterr().out
+        assert "scale of Messidor" not in shown and "referable" not in shown
+
+
 @pytest.mark.slow
 def test_photographs_that_the_run_has_learned_from_are_not_judged(run, phantom_set, tmp_path, capsys, refuses):
     found = read_json(foveal.evaluate(run, on=phantom_set))

@@ -638,7 +638,7 @@ def test_aptos_filtered_into_folders_and_with_its_table_in_a_folder(tmp_path):
 def test_messidor2_as_repacked(tmp_path):
     write_pictures(tmp_path / "messidor-2" / "messidor-2" / "preprocess", "IM000012.jpg")
     header = "id_code,diagnosis,adjudicated_dme,adjudicated_gradable\n"
-    write(tmp_path / "messidor_data.csv", header + "IM000012.jpg,2,0,1\n")
+    write(tmp_path / "messidor_data.csv", header + "IM000012.jpg,2.0,0.0,1.0\n")
     assert knows(tmp_path) == "messidor2" and graded(messidor2.load(tmp_path, DEFAULT)) == {"IM000012": 2}
 
 

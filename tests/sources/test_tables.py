@@ -278,11 +278,11 @@ def test_names_that_the_scale_does_not_have_are_listed(tmp_path, refuses):
 
 @pytest.mark.parametrize("others", [["No DR", "Mild", "Severe"], ["No DR", "Mild"]])
 def test_a_mistyped_grade_is_named_with_its_rows_and_the_nearest_spelling(tmp_path, refuses, others):
-    grades = [*others, "Moderat", *others, "Moderat"]
+    grades = [*others, "Moderte", *others, "Moderte"]
     pictures(tmp_path, *(f"{number}.png" for number in range(len(grades))))
     rows = [f"{number},{grade}" for number, grade in enumerate(grades)]
-    places = [f"row {row} of labels.csv" for row, grade in enumerate(grades, 2) if grade == "Moderat"]
-    with refuses("label.scale", "'Moderat' in 2 rows", *places, "'Moderate'"):
+    places = [f"row {row} of labels.csv" for row, grade in enumerate(grades, 2) if grade == "Moderte"]
+    with refuses("label.scale", "'Moderte' in 2 rows", *places, "'Moderate'"):
         load(tmp_path, "\n".join(["image,grade", *rows]))
     assert load(tmp_path, scale="none").classes == tuple(sorted(set(grades)))
 
@@ -371,7 +371,7 @@ def test_missing_and_ungradable_labels_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "named"),
     [
-        ("0 1 2 3 4 moderat 0", "'moderat' in row 7"),
+        ("0 1 2 3 4 moderte 0", "'moderte' in row 7"),
         ("0 1 2 3 4 1.5 0", "'1.5' in row 7"),
         ("0 1 2 3 4 -2 0", "'-2' in row 7"),
         ("0 1 2 3 4 5 0", "'5' in row 7"),
@@ -841,7 +841,7 @@ def test_codes_beside_grades_are_refused_however_many(tmp_path, refuses, codes):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("values", ["0 2 5", " ".join(map(str, range(1, 11)))])
+@pytest.mark.parametrize("values", ["0 2 5", " ".join(map(str, range(10)))])
 def test_other_numbers_are_classes_with_a_warning(tmp_path, capsys, values):
     pictures(tmp_path, *(f"{value}/{number}.png" for value in values.split() for number in range(4)))
     assert len(load(tmp_path).classes) == len(values.split()) and "warning" in capsys.readouterr().out
@@ -989,3 +989,123 @@ def test_labels_0_and_1_of_a_cohort_are_grades_with_a_warning(tmp_path, capsys, 
         assert cohort_set(run, folder / "labels.csv").card["scale"] == "icdr"
         told.append(capsys.readouterr().out.count("warning"))
     assert told == [2, 1]  # one is about unknown patients
+
+
+@pytest.mark.parametrize(
+    ("folders", "kind"),
+    [
+        ([f"{n:03d}" for n in range(1, 41)], "numbers"),
+        ([str(n) for n in range(1, 11)], "numbers"),
+        ([f"Eye {n}" for n in range(1, 13)], "numbers"),
+        (["001", "002", "003", "004"], "numbers"),
+        ([f"{day:02d}.03.24" for day in range(1, 10)], "dates"),
+        ([f"24-03-{day:02d}" for day in range(1, 10)], "dates"),
+        ([f"2024_01_{day} Clinic" for day in range(11, 21)], "dates"),
+        ([f"{day}.1.2024 Clinic" for day in range(11, 21)], "dates"),
+        ([f"Case {letter}" for letter in "ABCDE"], "patients"),
+        (["100CANON", "101CANON", "misc"], "camera"),
+    ],
+)
+def test_folders_of_patients_days_and_cameras_are_no_classes(tmp_path, refuses, folders, kind):
+    pictures(tmp_path, *(f"{folder}/a{number}.png" for folder in folders for number in range(4)))
+    with refuses("source.shape", tmp_path, kind, "--unlabelled", "--scale none"):
+        load(tmp_path)
+    assert len(load(tmp_path, scale="none").classes) == len(folders)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        [f"DCIM/10{n}CANON" for n in range(3)],
+        [f"10{n}_PANA" for n in range(3)],
+        ["Export_0", "Export_1"],
+        ["New folder", "New folder (2)"],
+    ],
+)
+def test_folders_of_cards_and_programs_are_a_pool_or_hold_classes(tmp_path, folders):
+    pictures(tmp_path, *(f"{folder}/{n}.png" for n, folder in enumerate(folders * 4)))
+    assert load(tmp_path).classes == ()
+    pictures(tmp_path / "deeper", *(f"{folder}/{grade}/{grade}.png" for folder in folders for grade in range(5)))
+    assert load(tmp_path / "deeper").classes == ICDR
+
+
+@pytest.mark.parametrize("folders", ["0 1 2 3 4 5 6 7 8 9", "1 2 3", "00 01 02 03 04", "class1 class2", "R1 R2"])
+def test_folders_of_classes_with_numbers_are_read(tmp_path, folders):
+    pictures(tmp_path, *(f"{folder}/{number}.png" for folder in folders.split() for number in range(4)))
+    assert len(load(tmp_path).classes) == len(folders.split())
+
+
+@pytest.mark.parametrize("folders", ["0 1 2 3 4 other", "mild other 2 3 4"])
+def test_another_word_beside_folders_of_numbers_is_refused_as_in_a_table(tmp_path, refuses, folders):
+    pictures(tmp_path, *(f"{folder}/{number}.png" for folder in folders.split() for number in range(4)))
+    with refuses("label.value", tmp_path, "'other'", "--scale none"):
+        load(tmp_path)
+    assert len(load(tmp_path, scale="none").classes) == len(folders.split())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "NoDR|MildDR|ModerateDR|SevereDR|ProliferativeDR",
+        "NoDR|MildNPDR|ModerateNPDR|SevereNPDR|PDR",
+        "nodr|milddr|moderatedr|severedr|proliferativedr",
+        "NoRetinopathy|MildNonProliferativeDR|ModerateNonProliferativeDR|SevereNonproliferative|ProliferativeRetinopathy",
+        "Sin retinopatía aparente|Leve|Moderado|Severo|Proliferativo",
+        "keine|leichtgradig|moderat|hochgradig|proliferativ",
+        "無明顯視網膜病變|輕度|中度|重度|增殖性",
+        "無|輕度非增殖性糖尿病視網膜病變|中度非增殖性|嚴重非增殖性|增殖期",
+        "網膜症なし|軽症非増殖網膜症|中等症非増殖網膜症|重症非増殖網膜症|増殖網膜症",
+        "異常なし|軽度非増殖糖尿病網膜症|中等度|重度|増殖糖尿病網膜症",
+        "정상|경도 비증식성|중등도 비증식성|고도 비증식성|증식성",
+        "없음|경도비증식성|중등도 비증식성 당뇨망막병증|중증|증식성 당뇨망막병증",
+        "Bình thường|Không tăng sinh nhẹ|Không tăng sinh vừa|Không tăng sinh nặng|Tăng sinh",
+        "Không|Nhẹ|Trung bình|Nặng|Tăng sinh",
+        "Tidak ada|NPDR ringan|NPDR sedang|NPDR berat|Proliferatif",
+        "سليم|خفيف غير تكاثري|متوسط غير تكاثري|شديد غير تكاثري|تكاثري",
+        "Χωρίς|Ήπια μη παραγωγική|Μέτρια μη παραγωγική|Σοβαρή μη παραγωγική|Παραγωγική",
+        "कोई नहीं|हल्का|मध्यम|गंभीर|प्रोलिफेरेटिव",
+    ],
+)
+def test_joined_names_and_those_of_other_languages_are_on_the_scale(names):
+    assert [grade_of(name) for name in names.split("|")] == [0, 1, 2, 3, 4]
+    assert name_classes(set(names.split("|")))[1:3] == (ICDR, "icdr")
+
+
+@pytest.mark.parametrize("name", ["nonpdr", "node", "drusen", "NoRDR", "001", "milddme", "diabetes", "DR"])
+def test_words_that_hold_a_grade_only_by_chance_are_none(name):
+    assert grade_of(name) is None
+
+
+def test_of_two_pictures_whose_names_differ_in_case_the_exact_one_is_meant(tmp_path):
+    pictures(tmp_path, "x/a0.jpg", "x/A0.jpg", "x/b0.jpg")
+    source = load(tmp_path, "image,grade\nx/A0.jpg,2\nx/a0.jpg,1\nb0,0\n")
+    assert dict(zip(source.table["file"], source.table["label"], strict=True)) == {
+        "x/A0.jpg": 2, "x/a0.jpg": 1, "x/b0.jpg": 0}  # fmt: skip
+    assert Matcher([tmp_path / "x/a0.jpg", tmp_path / "x/A0.jpg"], tmp_path).find("A0") == [tmp_path / "x/A0.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "how"),
+    [("photos/IMG_{:05d}.jpg", "IMG_{}", "zeros"), ("photos/a{}_resized.jpg", "a{}", "resized")],
+)
+def test_usual_differences_of_names_are_told(tmp_path, refuses, files, rows, how):
+    pictures(tmp_path, *(files.format(number) for number in range(1, 10)))
+    text = "\n".join(["image,grade", *(f"{rows.format(number)},{number % 5}" for number in range(1, 10))])
+    with refuses("table.unmatched", how, 9):
+        load(tmp_path, text)
+
+
+def test_pictures_beside_the_folder_that_is_read_are_counted(tmp_path, capsys):
+    for folder in ("resized_train", "resized_train_cropped"):
+        pictures(tmp_path / folder, "17_left.jpeg", "17_right.jpeg")
+    (tmp_path / "trainLabels.csv").write_text("image,level\n17_left,0\n17_right,2\n")
+    assert len(load(tmp_path).table) == 2
+    assert "resized_train_cropped (2)" in capsys.readouterr().out
+    pictures(tmp_path / "whole", "A. Segmentation/x.jpg")
+    base = tmp_path / "whole" / "B. Disease Grading"
+    pictures(base / "1. Original Images" / "a. Training Set", "IDRiD_001.jpg")
+    (base / "2. Groundtruths").mkdir()
+    table = base / "2. Groundtruths" / "a. IDRiD_Disease Grading_Training Labels.csv"
+    table.write_text("Image name,Retinopathy grade\nIDRiD_001,2\n")
+    load(tmp_path / "whole")
+    assert "A. Segmentation (1)" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from foveal.sources.names import eye_of
 from foveal.sources.patients import names_note, patients_and_eyes
 from foveal.sources.registry import read_source
 from foveal.sources.source import SourceOptions
@@ -165,3 +166,38 @@ def test_a_patient_that_very_many_headers_name_is_nobody(tmp_path):
     for number in range(21):
         write_dicom(tmp_path / f"IM{number:06d}.dcm", "ANONYMOUS")
     assert set(read_source(tmp_path, "auto", SourceOptions())[1].table["group"]) == {""}
+
+
+@pytest.mark.parametrize("left", ["OI", "OG", "OE", "oi"])
+@pytest.mark.parametrize("name", ["P{p}_{e}", "{e}_{p}", "P{p}/{e}", "{p}{e}", "P{p}_{e}_1"])
+def test_the_left_eye_has_other_words_beside_od(left, name):
+    names = [name.format(p=p, e=e) for p in range(500, 530) for e in ("OD", left)]
+    found, eyes = patients_and_eyes(names)
+    assert len(set(found)) == 30 and "" not in found and eyes == ["right", "left"] * 30
+    assert patients_and_eyes(names[1:2], among=names) == ([found[1]], ["left"])
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("izq", "der"), ("LA", "RA"), ("sin", "dex"), ("sx", "dx"), ("sol", "sag")]
+)
+def test_short_words_of_both_eyes_are_read_if_they_pair_up(left, right):
+    assert patients_and_eyes([f"17_{left}", f"17_{right}"]) == (["17", "17"], ["left", "right"])
+    assert patients_and_eyes([f"17_{left}", f"18_{right}"])[1] == ["", ""]
+
+
+def test_oe_beside_both_usual_words_is_no_eye():
+    assert patients_and_eyes(["12_OS", "12_OD", "12_OE"])[1] == ["left", "right", ""]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["240891_RightEye", "240891_OD_good", "240891_OD_CFP", "240891_right_resized", "240891_ojoDerecho",
+     "240891_OD_macula_512x512", "right_eye_240891", "240891_01.03.24_OD", "240891_24-03-01_OD"],
+)  # fmt: skip
+def test_words_after_an_eye_are_no_obstacle(name):
+    assert patients_and_eyes([name]) == (["240891"], ["right"])
+
+
+@pytest.mark.parametrize("cell", ["левый", "vänster", "LeftEye", "ojo izquierdo"])
+def test_words_of_eyes_with_accents_are_known_in_cells(cell):
+    assert eye_of(cell) == "left"
