@@ -87,15 +87,13 @@ class Found:
     named: str = ""  # the network of timm that the file says it is of
 
 
-def find(contents: Any, source: str, config: Mapping[str, Any] | None = None, *, plain: bool = False) -> Found:
-    """The encoder in the contents of a file, with the config.json beside it; plain: not its average or teacher.
+def find(contents: Any, source: str, config: Mapping[str, Any] | None = None) -> Found:
+    """The encoder in the contents of a file, with the config.json beside it.
 
     FovealError if there are no weights, a key belongs to no known head, or a tensor does not hold usable numbers.
     """
-    branch, raw = _branch_of(contents, "", plain)
+    branch, raw = _branch_of(contents, "")
     state = {WRAPPERS.sub("", key).replace("._orig_mod.", "."): value for key, value in raw.items()}
-    averages = counted(key for key in state if plain and AVERAGES.fullmatch(key.split(".")[0]))
-    state = {key: value for key, value in state.items() if key.split(".")[0] not in averages}
     extras = {key: 1 for key in state if EXTRAS.fullmatch(key)}
     branch, state, others = _averages(branch, {key: value for key, value in state.items() if key not in extras})
     if not state:
@@ -113,9 +111,15 @@ def find(contents: Any, source: str, config: Mapping[str, Any] | None = None, *,
         raise FovealError("weights.mismatch", what, fix="use weights of solo-learn for larger images")
     _refuse_values(inside, source)
     named = next((name for name in _names_in(contents, config) if re.fullmatch(layout.encoders or ".*", name)), "")
-    return Found(
-        layout=layout, branch=branch, state=inside, dropped=counted(beside) | others | extras | averages, named=named
-    )
+    return Found(layout=layout, branch=branch, state=inside, dropped=counted(beside) | others | extras, named=named)
+
+
+def without_averages(contents: Any) -> Any:
+    """The contents of a file without the averages and teachers in it."""
+    if not isinstance(contents, Mapping):
+        return contents
+    names = {key: WRAPPERS.sub("", str(key)).partition(".")[0] for key in contents}
+    return {key: without_averages(contents[key]) for key, name in names.items() if not AVERAGES.fullmatch(name)}
 
 
 def _refuse_values(state: State, source: str) -> None:
@@ -152,19 +156,18 @@ def current_name(name: str) -> str:
     return (get_deprecated_models().get(plain) or plain).partition(".")[0]
 
 
-def _branch_of(contents: Any, path: str, plain: bool) -> tuple[str, State]:
-    """The name and the tensors of the innermost mapping that holds the network's state; plain: as of `find`."""
+def _branch_of(contents: Any, path: str) -> tuple[str, State]:
+    """The name and the tensors of the innermost mapping that holds the network's state."""
     if not isinstance(contents, Mapping) or path.count(".") > DEEPEST:
         return path, {}
     own = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    inner = {str(name): value for name, value in contents.items() if isinstance(value, Mapping)
-             and not (plain and AVERAGES.fullmatch(str(name)))}  # fmt: skip
+    inner = {str(name): value for name, value in contents.items() if isinstance(value, Mapping)}
     others = [name for name in inner if _has_weights(inner[name])]
-    others = others or [name for name in inner if _has_weights(_branch_of(inner[name], f"{path}.{name}", plain)[1])]
+    others = others or [name for name in inner if _has_weights(_branch_of(inner[name], f"{path}.{name}")[1])]
     others = [name for name in others if len(others) == 1 or WRAPPED.fullmatch(name)]
     others = [] if any("." in key for key in own) else others
     for name in (*filter(AVERAGES.fullmatch, inner), *BRANCHES, *others):
-        if (found := _branch_of(inner.get(name), f"{path}.{name}" if path else name, plain))[1]:
+        if (found := _branch_of(inner.get(name), f"{path}.{name}" if path else name))[1]:
             return found
     return path, own
 

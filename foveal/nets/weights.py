@@ -28,7 +28,7 @@ from foveal.nets.checkpoints import read_contents
 from foveal.nets.encoder import FINE, card_of_object, normalisation_of, refuse_hub
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
 from foveal.nets.hub import unreachable
-from foveal.nets.layouts import FLAT, IMAGENET, Found, Layout, Normalisation, find
+from foveal.nets.layouts import FLAT, IMAGENET, Found, Layout, Normalisation, find, without_averages
 from foveal.page.render import print_template
 from foveal.page.words import counted
 
@@ -82,18 +82,19 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
 
 def _fitting_in(init: str, encoder: nn.Module, name: str) -> tuple[Found, dict[str, Any]]:
     """`found_in`, but the student if it fits the encoder and the average or teacher beside it does not."""
-    for plain in (False, True):
+    for averages in (True, False):
         with contextlib.suppress(FovealError):
-            found, record = found_in(init, plain=plain)
+            found, record = found_in(init, averages=averages)
             if fits(encoder.state_dict(), adapted(found, encoder, name)[0]):
                 return found, record
     return found_in(init)
 
 
-def found_in(init: str, *, plain: bool = False) -> tuple[Found, dict[str, Any]]:
-    """The weights in a file or run folder, and what provenance.json says about it; plain: as of `find`."""
+def found_in(init: str, *, averages: bool = True) -> tuple[Found, dict[str, Any]]:
+    """The weights in a file or run folder, and what provenance.json says about it; averages: read them, if any."""
     file = file_of(init)
-    found = find(read_contents(file), str(file), _config_beside(file), plain=plain)
+    contents = read_contents(file)
+    found = find(contents if averages else without_averages(contents), str(file), _config_beside(file))
     layout = {"layout": found.layout.name, "branch": found.branch, "prefix": found.layout.prefix}
     return found, {"init": init, "file": str(file), "sha256": sha256_of(file), **layout}
 

@@ -1,8 +1,7 @@
 """The batches of an epoch, and the cost of each with its gradient.
 
-Which images, how balanced, their random views and their targets, mixed or not, depend only on (seed, epoch, step), so a
-resumed run gives the same result as an uninterrupted one. mixup: Zhang et al. 2018 (https://arxiv.org/abs/1710.09412).
-The cost is the grading loss plus the loss of a second task, if there is one.
+Which images, how balanced, and their random views depend only on (seed, epoch, step), so a resumed run gives the same
+result as an uninterrupted one. The cost is the grading loss plus the loss of a second task, if there is one.
 """
 
 import math
@@ -27,7 +26,6 @@ from foveal.train.learned import Learned
 from foveal.train.options import TrainConfig
 from foveal.train.task import Task
 
-MIXING = 7  # added to the seed, so that mixing does not change the random views
 BETA = 0.999  # of the effective number of images: Cui et al. 2019 try 0.9 to 0.9999; ours have hundreds of images
 SECOND_WEIGHT = 0.5  # of the second task's loss, relative to the grading loss, which should dominate
 
@@ -74,19 +72,7 @@ def feed(
         generator = step_generator(config.seed, step)
         table = draw_views(get_recipe(config.views), len(index), store.image_shape[0], size, generator)
         images = random_views(store.take(index), table, seen, device)
-        images, targets = mix(images, targets, config.mixup, step_generator(config.seed + MIXING, step))
         yield Batch(inputs=images, targets=targets, index=index)
-
-
-def mix(images: Tensor, targets: Tensor, mixup: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Blend each image [B, C, s, s] and target [B, K] with another one, by a share drawn from Beta(mixup, mixup)."""
-    if not mixup:
-        return images, targets
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    # A draw of Beta(a, a) from two of Gamma(a, 1).
-    first, second = torch._standard_gamma(torch.tensor([mixup, mixup]), generator=generator).double().tolist()
-    share = first / (first + second) if first + second > 0 else 0.5
-    return images * share + images[order] * (1 - share), targets * share + targets[order] * (1 - share)
 
 
 def balanced(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -24,7 +24,6 @@ from foveal.metrics import accuracy, confusion_matrix, macro_f1, precision, quad
 from foveal.nets.heads import Grader
 from foveal.nets.layers import re_estimate
 from foveal.nets.probes import mean_and_spread
-from foveal.nets.weights import update_average
 from foveal.page.render import print_template
 from foveal.page.words import counted
 from foveal.predict.features import EVALUATION_BATCH, encode
@@ -35,7 +34,7 @@ from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generat
 from foveal.train.batches import Objective, feed, least_batch
 from foveal.train.learned import Learned
 from foveal.train.options import TrainConfig
-from foveal.train.outcome import Answers, write_errors
+from foveal.train.outcome import write_errors
 from foveal.train.task import Built, Scale, Task, build, weights_to_keep
 
 RE_ESTIMATED_ON = 1024  # images: 16 batches, enough to estimate the statistics to within a few per cent
@@ -112,7 +111,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     """Train into `run`, or resume; returns the epoch in best.pt. held_out: records that choose it, or none."""
     # Model and optimiser
     config, built = task.config, build(task, learned)
-    grader, average = built.grader, built.average
+    grader = built.grader
     objective = Objective(task, learned, grader)
 
     # Resume
@@ -121,8 +120,6 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     if saved is not None:
         checkpoint.load_strict(grader, state["grader"], str(run.checkpoint))
         built.optimiser.load_state_dict(state["optimiser"])
-        if average is not None:
-            checkpoint.load_strict(average, state["average"], str(run.checkpoint))
     steps_per_epoch = math.ceil(len(learned) / config.batch_size)
     steps_per_epoch -= 0 < len(learned) % config.batch_size < least_batch()  # which is skipped (batches.py)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
@@ -149,7 +146,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
                 say(f"no improvement for {waited_for}: stopped early; kept epoch {state['best']['epoch']}")
                 break
             torch.manual_seed(config.seed + 1000 * (epoch + 1))  # dropout and stochastic depth, if any
-            built.training_mode(grader)
+            built.training_mode()
             losses, answers, indices = [], [], []
             since, waited = time.perf_counter(), 0.0
             made = feed(task, learned, store, epoch, step, features)
@@ -164,9 +161,6 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
                 built.optimiser.zero_grad(set_to_none=True)
                 cost, probabilities = objective.backward(batch)
                 built.optimiser.step()
-                if average is not None:
-                    # Average over few steps at first, or the random starting weights would stay in the average.
-                    update_average(average, grader, min(config.ema, (1 + step) / (10 + step)))
                 step += 1
                 losses.append(cost * len(batch.index))
                 answers.append(probabilities)
@@ -183,11 +177,11 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             given = decide(given_probabilities.numpy(), task.decision)
             row |= summarise("train", labels[order], given, grader.classes)
             if config.batch_norm == "re-estimate" and (judged is not None or epoch + 1 == config.epochs):
-                built.training_mode(built.judged)
+                built.training_mode()
                 with apart():  # every process does it alike
-                    re_estimate_statistics(task, built.judged, store)
+                    re_estimate_statistics(task, grader, store)
             if judged is not None:
-                row |= judged.judge(built.judged, objective.weights.cpu(), epoch + 1)
+                row |= judged.judge(grader, objective.weights.cpu(), epoch + 1)
             give_back_memory()
             row |= {"learning_rate": rate, "images_per_second": len(order) / seconds, "data_wait": waited / seconds}
 
@@ -197,18 +191,15 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             score = from_first_process((float(epoch + 1), 0.0) if judged is None else (row[figure], -row["val_loss"]))
             if better := state["best"] is None or score > tuple(state["best"]["score"]):
                 state["best"] = {"epoch": epoch + 1, "score": list(score)}
-                weights = weights_to_keep(built.judged, scale)
+                weights = weights_to_keep(grader, scale)
                 kept = {"grader": weights, "epoch": epoch + 1, "input": plain(task.spec)}  # predict checks the input
                 checkpoint.save(kept, run.path / "best.pt")
-            parts: dict[str, Answers] = {}
-            if not config.mixup:
-                parts["train"] = (ids[order].tolist(), labels[order], given, given_probabilities.numpy())
+            parts = {"train": (ids[order].tolist(), labels[order], given, given_probabilities.numpy())}
             if judged is not None:
                 parts["val"] = (judged.ids, judged.labels, judged.grades, judged.probabilities)
             write_errors(run.path, epoch + 1, parts)
             run.log(row)
             state |= {"grader": grader.state_dict(), "optimiser": built.optimiser.state_dict(), "epoch": epoch + 1}
-            state |= {} if average is None else {"average": average.state_dict()}
             checkpoint.save(state, run.checkpoint)
             bar.advance(0, note(row))
             say(f"epoch {epoch + 1:>3}  {note(row)}{'  best so far' if better else ''}")

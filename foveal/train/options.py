@@ -13,8 +13,8 @@ from foveal.errors import FovealError
 from foveal.readout.referral import least_sensitivity
 
 LOWEST = {"epochs": 1, "batch_size": 2, "micro_batch": 0, "image_size": 0, "grow_from": 0, "freeze_stages": 0,
-          "patience": 0, "mixup": 0, "learning_rate": 0, "weight_decay": 0, "seed": 0}  # fmt: skip
-SHARES = ("warm_up", "label_smoothing", "final_rate", "coverage", "ema")  # 0 or more, and below 1
+          "patience": 0, "learning_rate": 0, "weight_decay": 0, "seed": 0}  # fmt: skip
+SHARES = ("warm_up", "label_smoothing", "final_rate", "coverage")  # 0 or more, and below 1
 MOST_FOLDS = 20
 
 
@@ -89,16 +89,12 @@ class TrainConfig:
     ## For experts
     # Recipe for random augmentation; auto is mild for fundus photographs, digits for grey images, plain for others.
     views: str = "auto"
-    # Mixup, blending pairs of images and their targets: parameter of the Beta distribution, usually 0.2; 0 is off.
-    mixup: float = 0.0
     # Label smoothing: share of each target that is spread over all classes.
     label_smoothing: float = 0.0
     # Number of first stages to freeze; the stem is one.
     freeze_stages: int = 0
     # Batch-norm statistics: learn, freeze, or re-estimate; auto freezes pre-trained ones for batches below 16 images.
     batch_norm: Literal["auto", "learn", "freeze", "re-estimate"] = "auto"
-    # Grade with a running average of the weights; this is its momentum, such as 0.99. 0 uses the weights themselves.
-    ema: float = 0.0
     # Optimiser.
     optimiser: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
     # Peak learning rate; the default is 0.001 for a linear probe or random weights, and 0.0004 for fine-tuning.
@@ -132,12 +128,11 @@ class TrainConfig:
         changed = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
         loss, schedule, random = f"--loss {self.loss}", f"--schedule {self.schedule}", self.init == "random"
         unsmoothed = self.loss not in ("auto", "cross_entropy", "focal", "ordinal")
-        tuning = ("freeze_stages", "grow_from", "mixup", "views", "layer_decay", "micro_batch", "batch_norm")
+        tuning = ("freeze_stages", "grow_from", "views", "layer_decay", "micro_batch", "batch_norm")
         for given, other, names, why in (
             (self.freeze, "--freeze", tuning, "a linear probe computes the features of plain images once"),
             (self.freeze, "--freeze", ("budget",), "a linear probe takes little more than one pass over the images"),
             (self.folds, "--folds", ("patience",), "held-out images must not choose the epoch"),
-            (self.second, "--second", ("mixup",), "the second label of a mixed image is unknown"),
             (unsmoothed, loss, ("label_smoothing",), "it needs a softmax loss"),
             (random, "--init random", ("freeze_stages", "random_stem"), "all weights are random"),
             (self.random_stem, "--random-stem", ("freeze", "freeze_stages"), "it would freeze random weights"),

@@ -3,7 +3,7 @@
     RUN/errors/epoch-007-val.csv    id, true, given, probability of the given grade, worst first; -train likewise
     RUN/misgraded.csv               the same for the best epoch; RUN/misgraded/NN.jpg shows the worst images
 
-Training images were graded in their random views of that epoch; with mixup they are not listed.
+Training images were graded in their random views of that epoch.
 """
 
 from collections.abc import Sequence

@@ -67,7 +67,7 @@ def measure(task: Task, learned: Learned) -> tuple[float, float]:
     task = replace(task, config=replace(task.config, grow_from=0))
     built, store = build(task, learned), ImageStore(learned.parts, task.device)
     objective = Objective(task, learned, built.grader)
-    built.training_mode(built.grader)
+    built.training_mode()
     endless = chain.from_iterable(feed(task, learned, store, epoch, 0, None) for epoch in count())
     batches, taken, images = iter(prefetch(endless)), list[float](), list[int]()
     with progress_bar("measuring", seconds, "s") as bar:

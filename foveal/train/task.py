@@ -18,7 +18,7 @@ from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, lea
 from foveal.nets.heads import Grader
 from foveal.nets.layers import statistics_layers, synchronise
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
-from foveal.nets.weights import Origin, fitting_name, load_encoder_weights, normalisation_for, target_of
+from foveal.nets.weights import Origin, fitting_name, load_encoder_weights, normalisation_for
 from foveal.runs import read_model
 from foveal.schedule import build_optimiser, parameter_groups
 from foveal.sets.records import PreparedSet
@@ -174,22 +174,16 @@ class Built:
 
     grader: Grader
     optimiser: torch.optim.Optimizer
-    average: Grader | None
     loaded: Origin
-    frozen: list[str]  # names of layers kept in evaluation mode
+    frozen: list[nn.Module]  # layers kept in evaluation mode
 
-    @property
-    def judged(self) -> Grader:
-        """The grader to evaluate: the running average if there is one."""
-        return self.grader if self.average is None else self.average
-
-    def training_mode(self, grader: Grader) -> None:
-        """Put a grader into training mode, except for its frozen layers."""
-        grader.train()
+    def training_mode(self) -> None:
+        """Put the grader into training mode, except for its frozen layers."""
+        self.grader.train()
         if not any(parameter.requires_grad for parameter in self.grader.encoder.parameters()):
-            grader.encoder.eval()
-        for name in self.frozen:
-            grader.get_submodule(name).eval()
+            self.grader.encoder.eval()
+        for layer in self.frozen:
+            layer.eval()
 
 
 def build(task: Task, learned: Learned) -> Built:
@@ -210,9 +204,7 @@ def build(task: Task, learned: Learned) -> Built:
     groups = parameter_groups(grader, config.weight_decay, learning_rate_scales(encoder, config.layer_decay))
     assert config.learning_rate is not None
     optimiser = build_optimiser(config.optimiser, groups, config.learning_rate)
-    average = target_of(grader) if config.ema else None
-    frozen = [name for name, module in grader.named_modules() if any(module is layer for layer in still)]
-    return Built(grader=grader, optimiser=optimiser, average=average, loaded=loaded, frozen=frozen)
+    return Built(grader=grader, optimiser=optimiser, loaded=loaded, frozen=still)
 
 
 def weights_to_keep(grader: Grader, scale: Scale | None) -> dict[str, Tensor]:

@@ -249,7 +249,7 @@ from foveal.train.task import build, set_up
 
 def final_weights(loss, batch_size, micro_batch):
     config = TrainConfig(data=(Path("SET"),), out=Path("run"), encoder="test_resnet", init="random", loss=loss,
-                         batch_size=batch_size, micro_batch=micro_batch, batch_norm="learn", mixup=0.2,
+                         batch_size=batch_size, micro_batch=micro_batch, batch_norm="learn",
                          class_weights="balanced", optimiser="sgd", learning_rate=0.05)
     prepared = open_prepared(Path("SET"))
     task = set_up(config, prepared, torch.device("cpu"))
@@ -258,7 +258,7 @@ def final_weights(loss, batch_size, micro_batch):
     built.grader.double()
     objective = Objective(task, learned, built.grader)
     objective.weights = objective.weights.double()
-    built.training_mode(built.grader)
+    built.training_mode()
     costs = []
     for batch in feed(task, learned, ImageStore(learned.parts, task.device), 0, 0, None):
         built.optimiser.zero_grad(set_to_none=True)

@@ -16,7 +16,7 @@ PLAIN = TrainConfig(data=(Path("d"),), out=Path("o"))
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("folds", 1), ("folds", 21), ("coverage", 1.0), ("warm_up", 1.5), ("decay", 0.0), ("mixup", -1.0), ("epochs", 0),
+    [("folds", 1), ("folds", 21), ("coverage", 1.0), ("warm_up", 1.5), ("decay", 0.0), ("epochs", 0),
      ("batch_size", 1)],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(refuses, name, value):
@@ -28,14 +28,13 @@ def test_values_out_of_range_are_refused(refuses, name, value):
     ("options", "other"),
     [
         ({"patience": 3, "folds": 5}, "--folds"),
-        ({"mixup": 0.2, "freeze": True}, "--freeze"),
+        ({"layer_decay": 0.8, "freeze": True}, "--freeze"),
         ({"layer_decay": 0.7, "freeze": True}, "--freeze"),
         ({"views": "mild", "freeze": True}, "--freeze"),
         ({"freeze_stages": 1}, "--init random"),
         ({"random_stem": True}, "--init random"),
         ({"freeze": True, "random_stem": True, "init": "imagenet"}, "--random-stem"),
         ({"label_smoothing": 0.1, "loss": "mse"}, "--loss mse"),
-        ({"mixup": 0.2, "second": "oedema"}, "--second"),
         ({"decay": 0.5}, "--schedule cosine"),
         ({"final_rate": 0.1, "schedule": "steps"}, "--schedule steps"),
     ],
