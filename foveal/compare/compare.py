@@ -1,9 +1,7 @@
 """compare: did the pre-training help? Starting weights x (probe, fine-tune) x label fractions x seeds, in one table.
 
-    OUT/cells/*.csv     held-out predictions of each combination; run the same command again to resume
-    OUT/features/*.npz  features of a frozen encoder, computed once
-    OUT/compare.csv     a row per combination and metric: mean over seeds, interval, paired difference from the first
-    OUT/compare.png     label-efficiency curves
+The same command resumes: OUT/cells has the held-out predictions of each combination, OUT/features those of encoders.
+OUT/compare.csv has a row per combination and metric: mean over seeds, interval, paired difference from the first.
 
 All starting weights use the same image size. Larger label fractions contain the smaller ones. A fraction uses only its
 own labels, also to choose a penalty. The held-out images are the test part or, with --folds, every labelled image in

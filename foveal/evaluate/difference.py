@@ -1,8 +1,6 @@
 """Compare a new grader with an old one on the same photographs: differences, what changed for whom, a record of both.
 
-comparison.json   a list with an entry per OLD (`compare_with`), with the record that a predetermined change control
-                  plan asks for (FDA, 2024)
-changes.csv       a row per photograph whose grade or referral changed
+The record is what a predetermined change control plan asks for (FDA, 2024).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,11 +1,11 @@
-"""Losses of two views without negatives. Legend: n images of this process, N of all, D dimensions, K prototypes."""
+"""Losses of two views without negatives. Legend: n images of this process, N of all, D dimensions."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foveal.distributed import gather, mean_over_processes
-from foveal.losses.precision import at_least_float32, check_positive, unit
+from foveal.distributed import gather
+from foveal.losses.precision import at_least_float32, unit
 
 
 def cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -16,24 +16,6 @@ def cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """
     with torch.autocast(prediction.device.type, enabled=False):
         return 2 - 2 * (unit(prediction) * unit(target.detach(), prediction.shape)).sum(1).mean()
-
-
-def dino(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float, teacher_temperature: float) -> Tensor:
-    """DINO's cross-entropy of logits [n, K] given the centre [K], a scalar; the teacher gets no gradient.
-
-    The mean over images of ``- sum over k of softmax((teacher - centre) / tt)[k] log softmax(student / ts)[k]``, which
-    is log K if both are uniform (Caron et al. 2021, section 3.1).
-    """
-    check_positive(temperature=temperature, teacher_temperature=teacher_temperature)
-    with torch.autocast(student.device.type, enabled=False):
-        wanted = ((at_least_float32(teacher.detach(), student.shape) - centre) / teacher_temperature).softmax(1)
-        return -(wanted * (at_least_float32(student) / temperature).log_softmax(1)).sum(1).mean()
-
-
-@torch.no_grad()
-def move_centre(centre: Tensor, teacher: Tensor, momentum: float) -> None:
-    """Move the centre [K], in place, towards the mean of the teacher's logits [n, K] of all processes (equation 4)."""
-    centre.lerp_(mean_over_processes(at_least_float32(teacher).mean(0)).to(centre.dtype), 1 - momentum)
 
 
 def barlow_twins(z1: Tensor, z2: Tensor, redundancy: float) -> Tensor:

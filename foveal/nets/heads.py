@@ -50,24 +50,6 @@ class ProjectionHead(nn.Module):
         return self.layers(features)
 
 
-class PrototypeHead(nn.Module):
-    """DINO's head (Caron et al. 2021, appendix C): three layers with GELU, then cosines with prototypes."""
-
-    def __init__(self, features: int, hidden: int, bottleneck: int, prototypes: int) -> None:
-        super().__init__()
-        wide = nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
-        self.layers = nn.Sequential(*wide, nn.Linear(hidden, bottleneck))
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
-        self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, D] -> cosines [B, prototypes]."""
-        return F.linear(F.normalize(self.layers(features), dim=1), F.normalize(self.prototypes, dim=1))
-
-
 class CumulativeHead(nn.Module):
     """CORAL's head: shared weights and one bias per cut: [B, D] -> log-odds [B, K - 1] of a grade above 0, 1, …"""
 

@@ -1,14 +1,7 @@
 """Inputs: the photographs to grade, one by one, from files, folders, archives and lists.
 
-    one.jpg            a file
-    folder/            every picture in it and in its subfolders
-    archive.zip        every picture in it; nothing is unpacked to disk
-    "study/**/*.png"   a pattern (quoted, so that the shell does not expand it)
-    list.csv           a table as `prepare` reads it, with a column file, path, image, id_code, … or without a header
-    DATA               a prepared set
-
-Photographs are read one by one; only their names are all in memory. Rows of a list, and members of an archive, that
-repeat a name get rows of their own: NAME (2), NAME (3), …
+Photographs are read one by one; only their names are all in memory, and nothing is unpacked to disk. Rows of a list, and
+members of an archive, that repeat a name get rows of their own: NAME (2), NAME (3), …
 """
 
 import glob

@@ -17,7 +17,7 @@ from foveal.config import check, check_numbers, check_paths, flag, flat
 from foveal.errors import FovealError
 from foveal.given import Given
 
-Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"]
+Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg"]
 SameGroup = Literal["ignore", "mask", "positive"]
 METHOD = "a class or a function of (encoder, features) that gives a foveal.pretrain.interface.TwoViews"
 NO_PROBE = Path("none")

@@ -24,12 +24,12 @@ from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, TwoViews
 from foveal.pretrain.options import METHOD, PretrainConfig
 from foveal.pretrain.simclr import MoCoV3, SimCLR, SupCon
-from foveal.pretrain.without_negatives import BYOL, DINO, BarlowTwins, SimSiam, VICReg
+from foveal.pretrain.without_negatives import BYOL, BarlowTwins, SimSiam, VICReg
 from foveal.schedule import build_optimiser, parameter_groups
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
 METHODS: dict[str, Any] = {"simclr": SimCLR, "supcon": SupCon, "byol": BYOL, "simsiam": SimSiam, "mocov3": MoCoV3,
-                           "barlow_twins": BarlowTwins, "vicreg": VICReg, "dino": DINO}  # fmt: skip
+                           "barlow_twins": BarlowTwins, "vicreg": VICReg}  # fmt: skip
 ROW = {"step", "epoch", "loss", "learning_rate", "images_per_second", "data_wait", "effective_rank", "verdict"}
 LOSS = "a scalar tensor with a gradient, alone or with a dictionary of numbers"
 

@@ -6,8 +6,8 @@ view -> encoder -> features h [B, D] -> projection z [B, d] -> in some methods a
 import torch
 from torch import Tensor, nn
 
-from foveal.losses.without_negatives import barlow_twins, cosine, dino, move_centre, vicreg
-from foveal.nets.heads import ProjectionHead, PrototypeHead
+from foveal.losses.without_negatives import barlow_twins, cosine, vicreg
+from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, SlowTarget, TwoViews
 from foveal.pretrain.options import BYOLOptions
@@ -90,31 +90,3 @@ class VICReg(TwoViews):
         """The loss of z1, z2."""
         z1, z2 = parts
         return vicreg(z1, z2, *self.WEIGHTS), facts_of(z1, z2)
-
-
-class DINO(SlowTarget):
-    """DINO (Caron et al. 2021, https://arxiv.org/abs/2104.14294), with two global views and no small ones.
-
-    The teacher is a slow average of encoder and head, without gradient, centred and sharpened; parts are cosines with
-    prototypes [B, K]. The loss is a cross-entropy. For uniform distributions it is log K, as in a collapse: no bounds.
-    """
-
-    HIDDEN, SIZE = 2048, 256  # appendix C
-    PROTOTYPES = 1024  # the paper has 65,536, for 1.3 million images
-    TEMPERATURES = 0.1, 0.04  # of the student and the teacher, section 3.2 and appendix D
-    MOMENTUM = 0.996  # of the teacher, section 3.1; rises to 1
-    CENTRE_MOMENTUM = 0.9  # section 3.1 and figure 7
-
-    def __init__(self, encoder: nn.Module, features: int) -> None:
-        head = PrototypeHead(features, self.HIDDEN, self.SIZE, self.PROTOTYPES)
-        super().__init__(encoder, head, nn.Identity(), self.MOMENTUM)
-        self.centre: Tensor
-        self.register_buffer("centre", torch.zeros(self.PROTOTYPES))
-
-    def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
-        """The mean over both directions; in training the centre moves afterwards."""
-        s1, s2, t1, t2 = parts
-        both = dino(s1, t2, self.centre, *self.TEMPERATURES) + dino(s2, t1, self.centre, *self.TEMPERATURES)
-        if self.training:
-            move_centre(self.centre, torch.cat([t1, t2]), self.CENTRE_MOMENTUM)
-        return both / 2, facts_of(s1, s2)

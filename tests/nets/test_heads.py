@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.nets.heads import ProjectionHead, PrototypeHead
+from foveal.nets.heads import ProjectionHead
 
 
 def kinds(head):
@@ -26,16 +26,6 @@ def test_batch_normalisation_follows_where_it_is_asked_for(layers):
     out = head(torch.randn(32, 8))
     assert torch.allclose(out.mean(0), torch.zeros(4), atol=1e-5)
     assert torch.allclose(out.var(0, correction=0), torch.ones(4), atol=1e-2)
-
-
-def test_prototypes_give_cosines():
-    torch.manual_seed(0)
-    head = PrototypeHead(8, 16, 6, 10)
-    out = head(torch.randn(5, 8))
-    assert out.shape == (5, 10) and out.abs().max() <= 1 + 1e-6
-    unit = nn.functional.normalize(head.layers(torch.ones(1, 8)), dim=1)
-    slow = [unit[0] @ p / p.norm() for p in head.prototypes]
-    assert torch.allclose(head(torch.ones(1, 8))[0], torch.stack(slow), atol=1e-6)
 
 
 @pytest.mark.parametrize("layers", [0, -1])

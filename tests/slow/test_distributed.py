@@ -193,7 +193,7 @@ def config_of(method):
 
 # Heads of a few dimensions: double precision is slow.
 for method in built.METHODS.values():
-    for name, width in {"HIDDEN": 32, "SIZE": 16, "PREDICTION_HIDDEN": 16, "PROTOTYPES": 64}.items():
+    for name, width in {"HIDDEN": 32, "SIZE": 16, "PREDICTION_HIDDEN": 16}.items():
         if hasattr(method, name):
             setattr(method, name, width)
 
