@@ -1,6 +1,6 @@
 """Inputs: the photographs to grade, one by one, from files, folders, archives and lists.
 
-Photographs are read one by one; only their names are all in memory, and nothing is unpacked to disk. Rows of a list, and
+Photographs are read one by one; only their names are in memory, and nothing is unpacked to disk. Rows of a list, and
 members of an archive, that repeat a name get rows of their own: NAME (2), NAME (3), …
 """
 

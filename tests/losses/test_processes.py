@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 
 from foveal.losses.ntxent import infonce, ntxent
-from foveal.losses.without_negatives import barlow_twins, dino, move_centre, vicreg
+from foveal.losses.without_negatives import barlow_twins, vicreg
 from foveal.nets.heads import ProjectionHead
 from foveal.nets.layers import synchronise
 
@@ -26,12 +26,6 @@ def with_batch_statistics(a, b):
     )
 
 
-def with_moving_centre(a, b):
-    centre = torch.zeros(D, dtype=torch.float64)
-    move_centre(centre, torch.cat([a, b]), 0.5)
-    return dino(a, b, centre, 0.1, 0.05)
-
-
 def losses():
     return {
         "ntxent": lambda a, b, who: ntxent(a, b, 0.2),
@@ -44,7 +38,6 @@ def losses():
         "barlow_twins": lambda a, b, who: barlow_twins(a, b, 0.05),
         "vicreg": lambda a, b, who: vicreg(a, b, 25, 25, 1),
         "batch statistics": lambda a, b, who: with_batch_statistics(a, b),
-        "centre": lambda a, b, who: with_moving_centre(a, b),
     }
 
 

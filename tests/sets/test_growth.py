@@ -80,11 +80,11 @@ def test_a_set_made_with_a_choice_among_all_does_not_grow(refuses, write_phantom
 
 def test_a_set_does_not_grow_by_other_classes_or_arrays(refuses, write_phantoms, tmp_path):
     write_phantoms(tmp_path / "photos", 20)
-    foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16)
-    (tmp_path / "photos" / "other").mkdir()
-    shutil.copyfile(tmp_path / "photos" / "0" / "000.png", tmp_path / "photos" / "other" / "new.png")
+    foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16, scale="none")
+    (tmp_path / "photos" / "7").mkdir()
+    shutil.copyfile(tmp_path / "photos" / "0" / "000.png", tmp_path / "photos" / "7" / "new.png")
     with refuses("source.changed", tmp_path / "photos"):
-        foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16)
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16, scale="none")
     write_digits(tmp_path / "digits.npz", seed=0)
     foveal.prepare(tmp_path / "digits.npz", out=tmp_path / "digits")
     write_digits(tmp_path / "digits.npz", seed=1)

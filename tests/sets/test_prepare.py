@@ -302,7 +302,7 @@ def test_icdr_is_refused_for_classes_of_another_scale(tmp_path, write_phantoms, 
     out = foveal.prepare(tmp_path / "p", out=tmp_path / "d", size=16, scale="icdr", classes="0+1,2+3+4", val=0, test=0)
     assert open_prepared(out).card["scale"] == "icdr 0+1,2+3+4"
     (tmp_path / "p" / "4").rename(tmp_path / "p" / "drusen")
-    with refuses("label.scale", "--scale icdr", "'drusen'"):
+    with refuses("label.value", "'drusen'", "--scale none"):
         foveal.prepare(tmp_path / "p", out=tmp_path / "e", size=16, scale="icdr")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "p"]
 
