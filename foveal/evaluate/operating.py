@@ -208,7 +208,7 @@ def measure_patients(
         return {}
     unit = ["group"] if each == "patient" else ["group", "eye"]
     known = known[(known[unit] != "").all(axis=1)]
-    known = known[known.groupby(unit)["judged"].transform("any")]
+    known = known[known.groupby("group")["judged"].transform("any")]
     if known.empty:
         return {}
     eyes = known.groupby(["group", "eye", known["id"].where(known["eye"] == "", "")])[["gradable", "told"]].any()

@@ -1,10 +1,4 @@
-"""export: write a trained run as files for other programs, and check each against the run on real images.
-
-FOLDER/model.onnx  model.fp16.onnx                     pixels to probabilities, for ONNX Runtime
-FOLDER/model.pt2                                        the same for torch.export.load
-FOLDER/model.safetensors  config.json                   the encoder for timm
-FOLDER/foveal.json  README.md  seen.csv  requirements.txt
-"""
+"""export: write a trained run as files for other programs, and check each against the run on real images."""
 
 import shutil
 from pathlib import Path

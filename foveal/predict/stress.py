@@ -1,14 +1,9 @@
 """The part of `foveal evaluate RUN --stress` that needs the grader: alter photographs, and grade them again.
 
-Photographs are altered as they were prepared, after the crop, one change at a time, and graded as in `predict`:
-
-    resolution       reduced by areas to fewer pixels across, and enlarged again
-    blur             Gaussian, sigma in pixels of the prepared image
-    jpeg             saved with this quality
-    darker, brighter the light on the sensor times a factor: sRGB values made linear, scaled, clipped, and made sRGB
-    warmer, cooler   lit by a black body of this temperature, while the camera is balanced for 6,500 K
-
-The first three are those of training views (augment/opencv.py).
+Photographs are altered as they were prepared, after the crop, one change at a time, and graded as in `predict`.
+Resolution is reduced by areas and enlarged again; blur is Gaussian, sigma in pixels of the prepared image; both, and
+JPEG, are those of training views (augment/opencv.py). Darker and brighter: the light on the sensor times a factor (sRGB
+made linear, scaled, clipped). Warmer and cooler: lit by a black body, while the camera is balanced for 6,500 K.
 """
 
 import time

@@ -142,7 +142,7 @@ def report(out: Path) -> None:
     if prepared.card["rejected"]:
         warn(f"not used: {counted(prepared.card['rejected'], 'image')}; reasons: {out / 'rejected.csv'}")
     for part, asked in ((part, prepared.card["asked"].get(part)) for part in ("val", "test")):
-        if asked and prepared.classes and part not in prepared.card["counts"]:
+        if asked and "train" in prepared.card["counts"] and part not in prepared.card["counts"]:
             warn(f"the {part} part is empty, although --{part} is {asked}: too few patients, or the source has parts")
     for flag, count in prepared.records["flags"].str.split().explode().value_counts().items():
         say(f"  {count:>6} {flag}: {FLAGS.get(str(flag), 'a flag of the source')}")

@@ -31,6 +31,9 @@ def label_of(text: str, classes: list[str], place: str = "") -> int | None:
     text = text.strip()
     if text in ("", "none", UNGRADABLE):
         return None
+    if not classes:
+        what = f"{place and f'{place}: '}'{text}' is no label of a set without classes"
+        raise FovealError("label.scale", what, fix="prepare the photographs into another folder with --scale icdr")
     if text in classes:
         return classes.index(text)
     if (number := plain_label(text)).isdigit() and int(number) < len(classes):

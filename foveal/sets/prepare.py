@@ -30,7 +30,8 @@ from foveal.sets.options import ALL, PrepareConfig, is_drawn
 from foveal.sets.records import open_prepared, read_records
 from foveal.sets.shards import RETRY, in_threads, read_facts, shard_numbers
 from foveal.sources.archive import unpacked
-from foveal.sources.cards import CARDS, ICDR, Card
+from foveal.sources.cards import CARDS, CLASSES, ICDR, Card
+from foveal.sources.folder import TASKS
 from foveal.sources.given import CARD, given_source
 from foveal.sources.registry import list_cards, read_source, refuse_columns
 from foveal.sources.source import Source, SourceOptions, merge_classes
@@ -155,6 +156,9 @@ def read(
             if not existing or not pool.isin(read_records(config.out / "records.csv")["id"]).any():
                 source = replace(source, table=source.table.drop(index=pool.index), pool=0)
         source = limit_unlabelled(source, config)
+        if config.scale in CLASSES and not source.classes and (existing is None or existing["classes"]):
+            # Labels may come later, from reviews.
+            source = replace(source, classes=CLASSES[config.scale], scale=config.scale, task=TASKS[config.scale])
         card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))
         preparation, stamps = preparation_of(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source

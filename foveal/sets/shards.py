@@ -1,8 +1,6 @@
 """Shards: a part of a source, decoded once, as an array with a table of facts beside it.
 
-    DATA/images/00007.npy    uint8 [n, S, S, C], readable by any tool while others are written
-    DATA/images/00007.csv    a row per file of the part: stamp (size in bytes @ time of change), row in the array or
-                             reason why there is none, and what is known about the picture
+The table has a row per file: stamp (size in bytes @ time of change), row in the array or reason why there is none.
 
 `write_shard` depends on nothing but its job, so threads, a resumed run, and the machines of a cluster all write the
 same bytes. The table is written last: without it the shard does not exist.

@@ -11,6 +11,7 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources import names as words
+from foveal.sources.cards import CLASSES
 from foveal.sources.classes import name_classes
 from foveal.sources.labels import check_grades, without_masks
 from foveal.sources.patients import names_note, patients_and_eyes
@@ -43,7 +44,8 @@ class Folder(Layout[Path], name="folder"):
         known = next(filter(None, map(known_table, unread[:5])), "")
         unused = f"not used: {listed}{known and f' ({known})'}; to take labels from a table, give it as the source"
         unused = unused if tables else ""
-        if len(counts := Counter(filter(None, names))) < 2 or options.unlabelled < 0:
+        counts = Counter(filter(None, names))
+        if len(counts) < 2 - (options.scale in CLASSES) or options.unlabelled < 0:
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"
             return Source(root=root, table=table, classes=(), task="none", notes=(pool, told, unused))
         check_grades([name for name in names if name], root, options.scale)
@@ -72,7 +74,9 @@ def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[st
     reached, depth = min(map(len, folders)), max(map(len, folders))  # levels that all, or some, pictures have
     levels = [sorted({parts[level] for parts in folders if len(parts) > level}) for level in range(depth)]
     part = next((n for n, names in enumerate(levels[:reached]) if all(map(words.part_of, names))), -1)
-    several = [n for n, names in enumerate(levels) if n != part and len(names) > 1]
+    sole = [name for name, *others in levels if scale in CLASSES and not others and not name.isdecimal()]
+    sole = [name for name in sole if words.grade_of(name) is not None]  # the one grade of all pictures
+    several = [n for n, names in enumerate(levels) if n != part and (len(names) > 1 or {*names} <= {*sole})]
     plain = [n for n in several if not any(all(map(test, levels[n])) for test in (words.is_wrapper, words.eye_of))]
     worded = [n for n in plain if any(words.grade_of(name) is not None for name in levels[n] if not name.isdecimal())]
     level = next(iter([n for n in several if are_grades(levels[n], scale)] or worded or plain), -1)

@@ -159,6 +159,16 @@ def test_each_kind_of_eye_beside_each_other_kind(left, right, expected, kind):
     assert found["photographs"] == 4 and found["ungradable"] == int((~seen).sum())
 
 
+def test_eyes_without_a_label_are_counted_beside_the_others():
+    rows = [("a", "L", 0, 0), ("a", "R", None, 2), ("b", "L", 3, 3), ("b", "R", None, None)]
+    rows += [("c", "L", 0, 0), ("c", "R", 1, 1)]
+    table = pd.DataFrame(rows, columns=["group", "eye", "label", "grade"]).assign(split="test", flags="")
+    table = table.assign(id=table["group"] + table["eye"]).astype({"label": "Int64", "grade": "Int64"})
+    judged = table["label"].notna()
+    found = measure_patients(table[judged], table[:0].drop(columns="grade"), ICDR, None, "eye", table[~judged])
+    assert (found["eyes"], found["photographs"], found["without_label"], found["insufficient"]) == (6, 6, 1, 1)
+
+
 def test_an_eye_without_a_label_or_a_grade_leaves_its_patient_without_an_answer(tmp_path):
     rows = [f"{patient}_{eye},0,0.9,0.1,0,0,{patient},test,graded,,{eye}" for patient in "ab" for eye in "LR"]
     rows += ["c_L,0,0.9,0.1,0,0,c,test,graded,,L", "c_R,,,,,,c,unlabelled,ungradable,not-a-retina,R"]

@@ -53,7 +53,7 @@ def test_a_table_of_photographs_is_graded_and_judged_in_one_step(run, clinic):
     assert (table["split"] == "test").sum() == 41 and set(table["eye"]) == {"left", "right"}
     assert found["about"]["images"] == 41 and found["about"]["groups"] == 20
     assert found["about"]["classes"] == own["about"]["classes"]
-    assert (found["patients"]["patients"], found["eyes"]["eyes"]) == (20, 39)
+    assert (found["patients"]["patients"], found["eyes"]["eyes"]) == (20, 40)
     assert {group["value"] for group in found["subgroups"]} == {"left", "right"}
     chosen = {point["chosen_on"] for point in found["operating_points"] if point["threshold"] is not None}
     assert chosen <= {"val"}  # those of the run

@@ -183,3 +183,18 @@ def test_what_is_no_table_of_reviews_is_refused_and_nothing_is_written(data, ref
     with refuses("reviews.unavailable", "database"):
         foveal.correct(data, reviews=str(data / "card.json"))
     assert not (data / "corrections.csv").exists() and not (data / "reviewed.csv").exists()
+
+
+def test_a_set_that_nobody_has_graded_gets_its_labels_from_reviews(tmp_path, write_phantoms, refuses):
+    write_phantoms(tmp_path / "photos", 6)
+    bare = foveal.prepare(tmp_path / "photos", out=tmp_path / "bare", size=32, unlabelled=-1)
+    reviews = tmp_path / "reviews.csv"
+    reviews.write_text("id,new,who,when\n000.png,2,Anna,2026-01-02\n001.png,PDR,Anna,2026-01-02\n")
+    with refuses("label.scale", "000.png", "--scale icdr"):
+        foveal.correct(bare, reviews=reviews)
+    assert not (bare / "corrections.csv").exists()
+    data = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32, unlabelled=-1, scale="icdr")
+    foveal.correct(data, reviews=reviews)
+    records = open_prepared(data).records
+    assert dict(records.dropna(subset="label")[["id", "label"]].to_numpy()) == {"0/000": 2, "1/001": 4}
+    assert open_prepared(data).card["scale"] == "icdr"

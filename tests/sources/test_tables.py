@@ -216,6 +216,15 @@ def test_of_two_classes_the_one_that_says_absent_is_first(pair):
     assert name_classes({present, absent})[:2] == ({absent: 0, present: 1}, (absent, present))
 
 
+def test_a_single_folder_is_a_grade_only_if_the_scale_is_asked_for(tmp_path):
+    pictures(tmp_path, *(f"no_dr/{number}.png" for number in range(3)))
+    assert load(tmp_path, dataset="folder").table["label"].isna().all()
+    asked = load(tmp_path, dataset="folder", scale="icdr")
+    assert list(asked.table["label"]) == [0, 0, 0] and asked.classes == ICDR
+    (tmp_path / "no_dr").rename(tmp_path / "3")  # a patient, perhaps
+    assert load(tmp_path, dataset="folder", scale="icdr").table["label"].isna().all()
+
+
 @pytest.mark.parametrize("pair", ["cat|dog", "left|right", "glaucoma|healthyish", "AMD|NoonanDisease", "no|none"])
 def test_other_pairs_of_classes_are_in_alphabetical_order(pair):
     assert name_classes(set(pair.split("|")))[1] == tuple(pair.split("|"))
@@ -910,6 +919,10 @@ def test_more_names_of_patient_columns(tmp_path, name):
         ("nome file;ID paziente;occhio;gravità", "sinistro destro"),
         ("nome do arquivo;prontuário;olho;gravidade", "esquerdo direito"),
         ("bestandsnaam;patientnummer;oog;graad", "links rechts"),
+        ("图像;病人ID;眼睛;诊断", "左眼 右眼"),
+        ("Imagen;Nº historia;Ojo;Diagnóstico", "OI OD"),
+        ("Bild;Patient;Auge;Befund", "links rechts"),
+        ("imagem;paciente;olho;classificação", "OE OD"),
     ],
 )
 def test_headings_in_other_languages(tmp_path, header, eyes):

@@ -101,14 +101,10 @@ function drawState(result) {
   const text = draft.problem?.() ?? "";
   if (problem.textContent !== text) problem.textContent = text;
   const said = draft.said?.() ?? "";
-  if (find("review-status").textContent !== said) announceState(draft.said);
+  if (said === "") hush(find("review-status"));  // also what is announced in a moment
+  else if (find("review-status").textContent !== said) announce(find("review-status"), draft.said);
   find("review-status").classList.toggle("saved", result.review !== null && !draft.busy);
   for (const id of ["confirm", "correct"]) find(id).setAttribute("aria-disabled", String(draft.busy));
-}
-
-function announceState(said) {
-  if (said === null) hush(find("review-status"));
-  else announce(find("review-status"), said);
 }
 
 export function draw(result) {

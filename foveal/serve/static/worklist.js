@@ -27,11 +27,14 @@ export const placeOf = (row) => ({ rank: row.rank, count });
 export function reasonOf(row, classes) {
   const named = (grade) => className(classes[grade] ?? grade);
   const found = ["", "second_", "third_"].map((which) => [row[`${which}grade`], +row[`${which}probability`]]);
+  const given = found[0];
   found.sort((one, next) => next[1] - one[1]);
   const [likely, second] = found.map(([grade, share]) => ({ name: named(grade), share: percent(share) }));
   const kinds = row.unlike.split(" ").map((kind) => say(`unlike.${kind}`));
+  const though = say("worklist.though", { grade: named(given[0]), p: percent(given[1]) });
+  const unsure = say("worklist.unsure", { first: likely.name, p: likely.share, second: second.name, q: second.share });
   const sentences = {
-    unsure: say("worklist.unsure", { first: likely.name, p: likely.share, second: second.name, q: second.share }),
+    unsure: unsure + (found.indexOf(given) < 2 ? "" : though),
     unlike: say("worklist.unlike", { kinds: listed(kinds, "conjunction") }),
     even: say("worklist.even", { camera: row.camera || row.source, grade: named(row.grade) }),
   };
