@@ -1,10 +1,7 @@
 """The verbs: a literal table for the command line, and the same as Python functions.
 
-    foveal.pretrain("data/pool", out="runs/pool", encoder="resnet18", epochs=50)
-
-is `foveal pretrain data/pool --out runs/pool --encoder resnet18 --epochs 50`. A verb's options are the fields of the
-dataclass that `options_of` finds; an unknown option is an error that names the nearest one. torch is imported when a
-verb needs it. `load` is not a verb: it opens a grader for use in a program.
+A verb's options are the fields of the dataclass that `options_of` finds; an unknown option is an error that names the
+nearest one. torch is imported when a verb needs it. `load` is not a verb: it opens a grader for use in a program.
 """
 
 from __future__ import annotations

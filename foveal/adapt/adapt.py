@@ -21,7 +21,7 @@ from foveal.errors import FovealError
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import fit_referral
 from foveal.files import is_free, json_ready, read_json, write_json, write_table
-from foveal.page.words import counted, difference_with_interval, percent
+from foveal.page.words import counted, difference_with_interval, number, percent
 from foveal.predict.cohort import PARENT, cohort_set, unlearned
 from foveal.readout.calibration import shifted
 from foveal.readout.predictions import probability_columns, read_predictions
@@ -104,7 +104,7 @@ def _usable(config: AdaptConfig, prepared: PreparedSet) -> pd.DataFrame:
     left = records[unlearned(config.run, config.to, prepared, records)].reset_index(drop=True)
     usable = len(left) if config.prevalence else int((left["split"] != "test").sum())
     if usable < LEAST_IMAGES:
-        what = f"{config.to} has {counted(usable, 'photograph')} to fit on (its test part is not used)"
+        what = f"{config.to} has {counted(usable, 'photograph')} to fit on"
         raise FovealError("adapt.too_few", what, expected=f"at least {LEAST_IMAGES}; 100 to 200 are better")
     if not config.prevalence and left.loc[left["split"] != "test", "label"].nunique() < 2:
         what = f"all {counted(usable, 'photograph')} of {config.to} to fit on have the same grade"
@@ -153,6 +153,11 @@ def _by_grades(
     shown = [[str(row["photographs"]), str(row["judged"]), *(difference_with_interval(row[name]) for name in NAMES)]
              for row in [*rows, whole]]  # fmt: skip
     show_table("gain over the parent", ["photographs", "evaluated on", "kappa", "accuracy", "log-loss"], shown)
+    if worse := [name.replace("_", " ") for name in NAMES if gained[name]["answer"] == "worse"]:
+        warn(f"worse than the parent on other patients here: {', '.join(worse)}")
+    if referral is not None and (new := fitted.referral) is not None:
+        rates = f"sensitivity {number(new.sensitivity['value'], 3)}, specificity {number(new.specificity['value'], 3)}"
+        say(f"refers from a score of {new.threshold:.3f} ({rates} here); the parent from {referral.threshold:.3f}")
     return fitted, everything, list(sets), {"gains": gained, "curve": rows}
 
 
@@ -165,7 +170,9 @@ def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) ->
         what = f"--prevalence needs {run}/predictions.csv with the validation part; it has {len(own)} of its images"
         raise FovealError("adapt.no_validation", what, expected=f"at least {LEAST_IMAGES}")
     if home.referral is not None:
-        raise FovealError("option.conflict", f"{run} has --refer-at, which needs grades", fix="leave out --prevalence")
+        raise FovealError(
+            "option.conflict", f"{run} has --refer-at, which needs grades", fix="grade some photographs here"
+        )
     at_home = own[probability_columns(own)].to_numpy(float)
     adjustment, shares = shifted(home.probabilities(raw), at_home, own["label"].to_numpy(np.int64))
     pairs = ", ".join(f"{name} {percent(share)}" for name, share in zip(classes, shares, strict=True))

@@ -1,12 +1,10 @@
 """compare: did the pre-training help? Starting weights x (probe, fine-tune) x label fractions x seeds, in one table.
 
-The same command resumes: OUT/cells has the held-out predictions of each combination, OUT/features those of encoders.
-OUT/compare.csv has a row per combination and metric: mean over seeds, interval, paired difference from the first.
-
-All starting weights use the same image size. Larger label fractions contain the smaller ones. A fraction uses only its
-own labels, also to choose a penalty. The held-out images are the test part or, with --folds, every labelled image in
-turn; nothing is chosen on them. With --hold-out, trained_on is "all" or "all but X". The rows tested on "mean" have the
-mean over the sources that were held out in turn. `gap` is the difference from training on all sources.
+OUT/compare.csv has a row per combination and metric: mean over seeds, interval, paired difference from the first. All
+starting weights use the same image size. Larger label fractions contain the smaller ones. A fraction uses only its own
+labels, also to choose a penalty. The held-out images are the test part or, with --folds, every labelled image in turn;
+nothing is chosen on them. With --hold-out, trained_on is "all" or "all but X". The rows tested on "mean" have the mean
+over the sources that were held out in turn. `gap` is the difference from training on all sources.
 """
 
 from dataclasses import replace

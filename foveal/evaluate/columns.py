@@ -1,14 +1,12 @@
 """What further columns of predictions.csv show: subgroups, sources, a second task, prediction sets, a second reader.
 
 Columns of subgroups and of the second reader may also come, joined by id, from records.csv, measures.csv or columns.csv
-of the prepared set. In a joined set, `source` is the first part of an id: the set that the image came from.
+of the prepared set. In a joined set, `source` is the first part of an id: the set that the image came from. Rows of a
+source that is held out have the split "held-out": no figure of all images contains them, and no threshold depends on
+them.
 
-Rows of a source that is held out have the split "held-out": they are in no other part, so they are in no figure of all
-images, and no threshold is chosen on them.
-
-NAME         the label of an image in the second task, empty if unknown
-NAME=CLASS   the probability of each class of the second task
-set          the grades that contain the true one with the coverage in readout.json
+NAME, NAME=CLASS   the label of the second task, empty if unknown, and the probability of each of its classes
+set                the grades that contain the true one with the coverage in readout.json
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """report: run folders -> one page of evidence, a single HTML file that needs nothing else.
 
-The page is made from the files of the runs alone: it does not need the images, a GPU or torch. It opens offline,
-follows the light or dark mode of the browser, and prints. The same folders give the same page, byte for byte.
+The page is made from the files of the runs alone: it does not need the images, a GPU or torch. It opens offline, and
+prints. The same folders give the same page, byte for byte.
 """
 
 from collections.abc import Mapping, Sequence

@@ -79,6 +79,8 @@ def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> 
     values = prepared.columns
     if column == OEDEMA and (oedema := oedema_of(values)) is not None:
         values = values.assign(**{OEDEMA: oedema})
+    elif column in values and oedema_of(values[[column]].iloc[:0]) is not None:
+        warn(f"--second {column} does not affect the referral; --second {OEDEMA} counts macular oedema as referable")
     if column not in values:
         expected = f"one of: {', '.join(map(str, values.columns)) or 'no columns'}"
         raise FovealError("option.value", f"--second {column} is not a column of {prepared.path}", expected=expected)

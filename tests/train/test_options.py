@@ -1,13 +1,16 @@
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from foveal.compare.cells import subset
 from foveal.compare.options import CompareConfig, epochs_for, share_of
 from foveal.train.batches import parts_of
+from foveal.train.learned import second_labels
 from foveal.train.options import TrainConfig, flag
 from foveal.train.train import train
 
@@ -94,3 +97,12 @@ def test_smaller_fractions_are_parts_of_larger_ones_with_every_class():
         assert (large[small]).all() and small.sum() < large.sum()
     assert set(labels[parts[0]]) == set(range(5)) and parts[-1].all()
     assert (subset(labels, 0.1, seed=4) != parts[1]).any()
+
+
+@pytest.mark.parametrize(("column", "warnings"), [("adjudicated_dme", 1), ("oedema", 0), ("site", 0)])
+def test_oedema_under_another_name_does_not_count_silently(column, warnings, capsys):
+    columns = pd.DataFrame({"adjudicated_dme": ["0", "1"], "site": ["a", "b"]}, index=["x", "y"])
+    prepared = SimpleNamespace(columns=columns, path=Path("set"))
+    codes, names = second_labels(prepared, pd.DataFrame({"id": ["y", "x"]}), column)
+    assert codes.tolist() == [1, 0] and len(names) == 2
+    assert capsys.readouterr().out.count("--second oedema") == warnings
