@@ -91,7 +91,7 @@ def embed(
     out: PathLike | None = ...,
     encoder: nn.Module | None = ...,
     *,
-    init: PathLike = 'imagenet',
+    init: PathLike = '',
     device: str = 'auto',
 ) -> pd.DataFrame: ...
 

@@ -1,7 +1,7 @@
 """embed: write the features of each photograph, a vector, to a table that other programs can show and search.
 
-RUN is a grader, a pre-trained encoder, or the name of a network. Photographs are prepared like those of the run, and
-for a network by its name as `prepare` does it. Photographs that cannot be read have no row.
+RUN is a grader, an encoder, or the name of a network. Photographs are prepared as for the run, or as `prepare` does it;
+those that cannot be read have no row.
 """
 
 import importlib.util
@@ -46,16 +46,15 @@ class EmbedConfig:
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     # Table to write: .parquet or .csv.
     out: Path | None = Path("embeddings.parquet")
-    # Weights of a network given by its name: imagenet, random or a file of weights.
-    init: str = "imagenet"
+    # Weights of a network given by its name, which needs them: imagenet, random or a file of weights.
+    init: str = ""
     # Device: auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.out is None:
-            return
-        check(self, "out", self.out.suffix.lower() in ENDINGS, f"a file that ends in {', '.join(ENDINGS)}")
-        if self.out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        ending = ".csv" if self.out is None else self.out.suffix.lower()
+        check(self, "out", ending in ENDINGS, f"a file that ends in {', '.join(ENDINGS)}")
+        if ending == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             fix = "pip install 'foveal[parquet]', or choose an --out that ends in .csv"
             raise FovealError("package.missing", f"--out {self.out} needs the package pyarrow", fix=fix)
 
@@ -63,8 +62,7 @@ class EmbedConfig:
 def embed(config: EmbedConfig, encoder: str = "") -> pd.DataFrame:
     """Embed photographs; returns what it writes to --out, a row for each. encoder: of a program, as for `load`.
 
-    Columns: id, file, label (Int64), class (its name), split, group (the patient), eye, flags, of a grader also unlike,
-    and vector (float32 [D]).
+    Columns: id, file, label (Int64), class, split, group, eye, flags, of a grader unlike, and vector (float32 [D]).
     """
     from foveal.predict.features import check_network, open_network, open_run  # torch is needed only here
 
@@ -74,6 +72,8 @@ def embed(config: EmbedConfig, encoder: str = "") -> pd.DataFrame:
     model = read_model(run) if run.is_dir() else {}
     if not model:
         check_network(config.run)
+        if not config.init:  # a default might ask a hub
+            raise FovealError("option.missing", f"{config.run} needs --init", expected="imagenet, random or a file")
     likeness = read_likeness(run) if model else None
     preparation, total, photographs = _opened(config.source, model)
     if model:

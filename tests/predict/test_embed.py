@@ -116,6 +116,8 @@ def test_what_cannot_be_embedded_is_refused(photographs, encoder_run, phantom_se
     other = foveal.prepare("phantom:12", out=tmp_path / "other", size=48)
     with refuses("set.preparation", "size"):
         foveal.embed(encoder_run, other)
+    with refuses("option.missing", "small_conv", "--init"):
+        foveal.embed("small_conv", phantom_set)
     with refuses("image.missing", "nothing"):
         foveal.embed(encoder_run, "nothing")
     (tmp_path / "damaged.png").write_bytes(b"no picture")
