@@ -241,15 +241,15 @@ def test_a_report_is_a_page_in_both_languages_with_its_name_as_text(client, phot
 
 def test_a_printed_report_says_whose_eye_it_is_or_leaves_lines(browsing, photographs, dicom_file, tmp_path):
     pixels = cv2.imdecode(np.frombuffer(photographs["0.jpg"], np.uint8), cv2.IMREAD_COLOR)
-    file = dicom_file(pixels, PatientID="4711<b>", ImageLaterality="R", StudyDate="20260503")
+    file = dicom_file(pixels, PatientID="Z4711<b>", ImageLaterality="R", StudyDate="20260503")
     client, blank = browsing(reviews=str(tmp_path / "r.sqlite")), "<i></i>"
     page = sent(client, [("IM1", file)], "/v1/report").text
-    assert "4711&lt;b&gt;" in page and "2026-05-03" in page and "<bdi>right</bdi>" in page and blank not in page
+    assert "Z4711&lt;b&gt;" in page and "2026-05-03" in page and "<bdi>right</bdi>" in page and blank not in page
     assert "Doe" not in page
     page = sent(client, [("a.jpg", photographs["0.jpg"])], "/v1/report").text
     assert page.count(blank) == 3
     client.__exit__(None, None, None)
-    assert not [one for one in tmp_path.iterdir() if b"4711" in one.read_bytes()]
+    assert not [one for one in tmp_path.iterdir() if b"Z4711" in one.read_bytes()]
 
 
 def test_a_printed_report_has_the_warnings_of_the_page(client, photographs):
