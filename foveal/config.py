@@ -135,7 +135,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         fits, expected = isinstance(value, hint) and (hint is bool or not isinstance(value, bool)), hint.__name__
     if not fits:
         told = repr(value) if len(repr(value)) <= 200 else f"of type {type(value).__name__}"
-        fix = "give the folder that foveal.prepare(IMAGES, out=FOLDER) returns" if hint is Path else ""
+        images = hint is Path and hasattr(value, "__len__")
+        fix = "give the folder that foveal.prepare(IMAGES, out=FOLDER) returns" if images else ""
         raise FovealError("option.value", f"{where} is {told}", expected=expected, fix=fix)
     return value
 
@@ -285,8 +286,8 @@ def _refused(said: str, cls: type, verb: str) -> FovealError:
         fix = f"use {' or '.join(near)}" if near else ""
         hints = typing.get_type_hints(cls, include_extras=True)
         places = {flag(field) for field, hint in hints.items() if "Positional" in str(hint)}
-        fix = f"give its value alone, without {unknown[1]}" if places & {*near} else fix  # its place says what it is
-        fix += ", as in foveal prepare NEW --out SET" if (verb, unknown[1]) == ("prepare", "--source") else ""
+        for place in places.intersection(near):  # which says what it is
+            fix = f"give its value alone, without {unknown[1]}: foveal {verb} {place.lstrip('-').upper()}"
         return FovealError("option.unknown", f"there is no option {unknown[1]}", fix=fix)
     code = "option.missing" if "equired" in said else "option.value"
     return FovealError(code, words, fix=f"see foveal {verb} --help")

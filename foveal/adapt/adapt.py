@@ -154,10 +154,10 @@ def _by_grades(
              for row in [*rows, whole]]  # fmt: skip
     show_table("gain over the parent", ["photographs", "evaluated on", "kappa", "accuracy", "log-loss"], shown)
     if worse := [name.replace("_", " ") for name in NAMES if gained[name]["answer"] == "worse"]:
-        warn(f"worse than the parent on other patients here: {', '.join(worse)}")
+        warn(f"worse than the parent, out of fold: {', '.join(worse)}")
     if referral is not None and (new := fitted.referral) is not None:
         rates = f"sensitivity {number(new.sensitivity['value'], 3)}, specificity {number(new.specificity['value'], 3)}"
-        say(f"refers from a score of {new.threshold:.3f} ({rates} here); the parent from {referral.threshold:.3f}")
+        say(f"refers if the score is at least {new.threshold:.3f}, the parent {referral.threshold:.3f}; here: {rates}")
     return fitted, everything, list(sets), {"gains": gained, "curve": rows}
 
 
@@ -170,9 +170,8 @@ def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) ->
         what = f"--prevalence needs {run}/predictions.csv with the validation part; it has {len(own)} of its images"
         raise FovealError("adapt.no_validation", what, expected=f"at least {LEAST_IMAGES}")
     if home.referral is not None:
-        raise FovealError(
-            "option.conflict", f"{run} has --refer-at, which needs grades", fix="grade some photographs here"
-        )
+        fix = "grade photographs of the clinic, and adapt without --prevalence"
+        raise FovealError("option.conflict", f"{run} has --refer-at, whose threshold needs grades", fix=fix)
     at_home = own[probability_columns(own)].to_numpy(float)
     adjustment, shares = shifted(home.probabilities(raw), at_home, own["label"].to_numpy(np.int64))
     pairs = ", ".join(f"{name} {percent(share)}" for name, share in zip(classes, shares, strict=True))

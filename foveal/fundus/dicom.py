@@ -199,8 +199,9 @@ def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:
     else:
         bits, peak = dataset.BitsStored - dataset.PixelRepresentation, int(values.max())
         lowest = -(2**bits) if values.min() < 0 else 0  # values with a sign that none of them needs begin at 0
-        narrow = next((fewer for fewer in (10, 12) if 255 < peak < 2**fewer), bits)  # a camera's own bits, in 16
-        grey = _scaled(values, lowest, 2 ** (narrow if bits > narrow + 2 and not lowest else bits) - 1)
+        if not lowest and peak > 255:  # a camera's own 10 or 12 bits, stored in 16
+            bits = next((fewer for fewer in (10, 12) if peak < 2**fewer and fewer + 2 < bits), bits)
+        grey = _scaled(values, lowest, 2**bits - 1)
     return np.stack([255 - grey if meaning == "MONOCHROME1" else grey] * 3, axis=-1)
 
 

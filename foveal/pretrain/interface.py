@@ -4,6 +4,8 @@
 processes, and still has one loss.
 """
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,7 +13,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from foveal.nets.weights import rising_momentum, target_of, update_average
 from foveal.pretrain.options import SameGroup
 
 Parts = tuple[Tensor, ...]
@@ -87,3 +88,23 @@ class SlowTarget(TwoViews):
         momentum = rising_momentum(self.momentum, progress)
         update_average(self.target_encoder, self.encoder, momentum)
         update_average(self.target_projection, self.projection, momentum)
+
+
+def target_of(source: nn.Module) -> nn.Module:
+    """A copy of a network with the same weights, without gradients."""
+    return copy.deepcopy(source).requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(target: nn.Module, source: nn.Module, momentum: float) -> None:
+    """Update parameters in place to momentum * target + (1 - momentum) * source; copy buffers."""
+    mine: list[Tensor] = list(target.parameters())
+    if mine:
+        torch._foreach_lerp_(mine, list(source.parameters()), 1 - momentum)
+    for to, value in zip(target.buffers(), source.buffers(), strict=True):
+        to.copy_(value)
+
+
+def rising_momentum(start: float, progress: float) -> float:
+    """Momentum along a cosine, from `start` at progress 0 to 1 at progress 1 (Grill et al. 2020, section 3.2)."""
+    return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2

@@ -141,9 +141,8 @@ def _measured(method: Any, parts: Parts, identity: Tensor | None) -> Loss:
         what = f"{type(method).__qualname__}.loss gives facts that are no numbers ({error})"
         raise FovealError("method.object", what, expected=LOSS) from error
     if taken := ROW & facts.keys():
-        raise FovealError(
-            "method.object", f"the loss gives the run's own {', '.join(taken)}", fix="give these numbers other names"
-        )
+        what = f"the run itself logs {', '.join(taken)}, which the loss also gives"
+        raise FovealError("method.object", what, fix="give these numbers other names")
     return loss, facts if "feature_std" in facts else facts_of(parts[0], parts[1]) | facts
 
 

@@ -137,9 +137,7 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
 
     @app.get("/v1/reviews")
     async def listed(
-        limit: int = Query(100, ge=1, le=1000),
-        offset: int = Query(0, ge=0),
-        search: str = Query("", max_length=400),
+        limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0), search: str = Query("", max_length=400)
     ) -> dict[str, Any]:
         """Reviews, newest first; with `search`, those with this text in the name, the reviewer or the note."""
         total, found = await store.run(Reviews.latest, limit, offset, search)

@@ -53,7 +53,8 @@ def name_classes(
     ordered = sorted(values, key=int) if numbers else sorted(values)
     by_severity = not strange and not numbers and len(set(grades.values())) == len(grades)
     without = [value for value in values if grades.get(value) == 0 or NEGATIVE.search(flat(value))]
-    if scale == "auto" and (by_severity or (len(values), len(without)) == (2, 1)):  # no before yes, mild before severe
+    # Mild before severe, and of two classes, whatever the scale, no before yes.
+    if (scale == "auto" and by_severity) or (len(values), len(without)) == (2, 1):
         ordered = sorted(values, key=lambda value: grades.get(value, 4 * (value not in without)))
     kind = ""
     if numbers and not values <= {"0", "1"} and values <= set("01234"):

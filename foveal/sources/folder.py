@@ -74,11 +74,12 @@ def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[st
     reached, depth = min(map(len, folders)), max(map(len, folders))  # levels that all, or some, pictures have
     levels = [sorted({parts[level] for parts in folders if len(parts) > level}) for level in range(depth)]
     part = next((n for n, names in enumerate(levels[:reached]) if all(map(words.part_of, names))), -1)
-    sole = [name for name, *others in levels if scale in CLASSES and not others and not name.isdecimal()]
-    sole = [name for name in sole if words.grade_of(name) is not None]  # the one grade of all pictures
-    several = [n for n, names in enumerate(levels) if n != part and (len(names) > 1 or {*names} <= {*sole})]
+    graded = [n for n, names in enumerate(levels)
+              if any(words.grade_of(name) is not None for name in names if not name.isdecimal())]  # fmt: skip
+    least = {n: 1 if n in graded and scale in CLASSES else 2 for n in range(depth)}  # all may have one grade
+    several = [n for n, names in enumerate(levels) if n != part and len(names) >= least[n]]
     plain = [n for n in several if not any(all(map(test, levels[n])) for test in (words.is_wrapper, words.eye_of))]
-    worded = [n for n in plain if any(words.grade_of(name) is not None for name in levels[n] if not name.isdecimal())]
+    worded = [n for n in plain if n in graded]
     level = next(iter([n for n in several if are_grades(levels[n], scale)] or worded or plain), -1)
     if level in plain and not worded and (lower := [n for n in plain if n > level and _repeats(folders, level, n)]):
         both = "; ".join(", ".join(levels[n][:5]) for n in (level, lower[0]))

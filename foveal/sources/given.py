@@ -94,10 +94,7 @@ def _pixels(image: Any, place: str) -> np.ndarray:
         elif array.dtype.kind in "OU":
             found = f"{place} is a {type(image).__name__}"
             fix = "give images, (image, label) or (image, label, patient)"
-            fix = (
-                "give the folder of the files; several sets are separate arguments"
-                if isinstance(image, str | PathLike)
-                else fix
-            )
+            if isinstance(image, str | PathLike):
+                fix = "give the folder of the files; several sets are separate arguments"
         raise FovealError("source.arrays", found, expected=IMAGES, fix=fix)
     return array

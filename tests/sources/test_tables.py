@@ -213,7 +213,8 @@ def test_of_two_classes_the_healthy_one_is_first(tmp_path, healthy, ill):
 )
 def test_of_two_classes_the_one_that_says_absent_is_first(pair):
     absent, present = pair.split("|")
-    assert name_classes({present, absent})[:2] == ({absent: 0, present: 1}, (absent, present))
+    for scale in ("auto", "none"):
+        assert name_classes({present, absent}, scale)[:2] == ({absent: 0, present: 1}, (absent, present))
 
 
 def test_a_single_folder_is_a_grade_only_if_the_scale_is_asked_for(tmp_path):

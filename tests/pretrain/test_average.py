@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.nets.weights import rising_momentum, target_of, update_average
+from foveal.pretrain.interface import rising_momentum, target_of, update_average
 
 
 def network():
