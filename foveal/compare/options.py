@@ -48,9 +48,9 @@ class CompareConfig:
     device: str = "auto"
 
     ## For experts
-    # Continue even if an encoder was trained on the held-out images.
+    # Continue even if images of a validation or test part were, or would be, learned from.
     allow_leaks: bool = False
-    # Random seed of the first repetition.
+    # Random seed of all that is drawn: splits, new weights, the order of the images, views and resamples.
     seed: int = 0
 
     def __post_init__(self) -> None:

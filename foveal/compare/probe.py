@@ -55,11 +55,11 @@ class ProbeConfig:
     neighbours: int = 20
     # CSV file to write; by default the table is only printed.
     out: Path | None = None
-    # Continue even if an encoder was trained on the held-out images.
+    # Continue even if images of a validation or test part were, or would be, learned from.
     allow_leaks: bool = False
     # Device: auto, cpu, cuda or mps.
     device: str = "auto"
-    # Random seed for random weights and for the resamples of intervals.
+    # Random seed of all that is drawn: splits, new weights, the order of the images, views and resamples.
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class ExportConfig:
     formats: tuple[Format, ...] = ("onnx", "onnx-fp16", "torch", "encoder")
     # Prepared set whose validation and test images the files are checked on; by default that of RUN.
     images: Path | None = None
-    # Test-time augmentation inside the exported files; auto is as in the run.
+    # Test-time augmentation: average over 4 flips, or over 8 flips and quarter turns; auto is as in the run.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
 
     def __post_init__(self) -> None:

@@ -40,7 +40,7 @@ class PredictConfig:
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
     # Table to write, a CSV file.
     out: Path = Path("predictions.csv")
-    # Part of prepared sets to grade.
+    # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
     # Test-time augmentation: average over 4 flips, or over 8 flips and quarter turns; auto is as in the run.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
@@ -50,7 +50,7 @@ class PredictConfig:
     fhir: Path | None = None
     # Folder for DICOM structured reports (TID 1500), one for each study of DICOM files.
     dicom_sr: Path | None = None
-    # Ray cluster to grade on: its address, auto for a cluster running on this machine, or local to start one.
+    # Ray cluster to work on: its address, auto for one that runs on this machine, or local to start one.
     ray: str = ""
     # Device: auto, cpu, cuda or mps.
     device: str = "auto"

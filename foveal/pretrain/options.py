@@ -86,7 +86,7 @@ class PretrainConfig:
     ## How long
     # Number of epochs (passes over the pool).
     epochs: int = 100
-    # Time to spend, such as 90m or 2h, in place of --epochs.
+    # Time to spend, such as 20m or 2h, in place of --epochs.
     budget: str | None = None
     # Take a few steps, print the speed, the memory and the time that the run would take, and stop; within a minute.
     plan: bool = False
@@ -120,9 +120,9 @@ class PretrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Compile the encoder; this makes long runs on a GPU faster.
     compile: Literal["no", "yes"] = "no"
-    # Continue even if the pool contains images of a validation or test part.
+    # Continue even if images of a validation or test part were, or would be, learned from.
     allow_leaks: bool = False
-    # Random seed for new weights, the order of the images and their views.
+    # Random seed of all that is drawn: splits, new weights, the order of the images, views and resamples.
     seed: int = 0
 
     simclr: SimCLROptions = SimCLROptions()

@@ -34,7 +34,7 @@ class Limits:
 class ServeConfig:
     """Options of `foveal serve`."""
 
-    # Run folder that `foveal train` wrote, or a file or folder of `foveal export`.
+    # Grader: a run folder of `foveal train` (folds work as an ensemble), or a file of `foveal export`.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Address to listen on; 127.0.0.1 accepts connections from this machine only.
     host: str = "127.0.0.1"
@@ -54,7 +54,7 @@ class ServeConfig:
     worklist: Path | None = None
     # A photograph with one of these quality flags is reported as ungradable and gets no grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
-    # Test-time augmentation, as in predict; auto is as in the run. An exported file cannot change it.
+    # Test-time augmentation: average over 4 flips, or over 8 flips and quarter turns; auto is as in the run.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
     # Device: auto, cpu, cuda or mps.
     device: str = "auto"

@@ -87,11 +87,11 @@ class PrepareConfig:
     unlabelled: NumberOrAll = 0
     # When a set grows, allow images to move between training, validation and test if copies or the source require it.
     accept_moves: bool = False
-    # Random seed of the split and, for phantoms, of the drawings.
+    # Random seed of all that is drawn: splits, new weights, the order of the images, views and resamples.
     seed: int = 0
 
     ## Where
-    # Decode on a Ray cluster: its address, auto for one on this machine, local to start one; empty uses threads.
+    # Ray cluster to work on: its address, auto for one that runs on this machine, or local to start one.
     ray: str = ""
 
     def __post_init__(self) -> None:

@@ -111,9 +111,9 @@ class TrainConfig:
     layer_decay: float = 1.0
     # Weight decay of matrices and convolution kernels.
     weight_decay: float = 0.02
-    # Continue even if the starting weights were trained on validation or test images.
+    # Continue even if images of a validation or test part were, or would be, learned from.
     allow_leaks: bool = False
-    # Random seed for folds, new weights, the order of the images and augmentation.
+    # Random seed of all that is drawn: splits, new weights, the order of the images, views and resamples.
     seed: int = 0
 
     def __post_init__(self) -> None:
