@@ -24,10 +24,11 @@ from foveal.errors import FovealError
 from foveal.fundus.dicom import origin_in_header
 from foveal.fundus.header import NO_DICOM, START, is_picture
 from foveal.page.words import counted
+from foveal.sources.archive import open_archive
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher, is_file
-from foveal.sources.names import eye_of, is_missing
-from foveal.sources.patients import patients_and_eyes
+from foveal.sources.names import eye_of
+from foveal.sources.patients import patients_and_eyes, read_patients
 from foveal.sources.source import HIDDEN, PICTURES, READ, TABLES, UNREAD, list_pictures, say_left_out, without_ending
 from foveal.sources.tables import read_rows
 
@@ -165,7 +166,7 @@ def _is_picture(archive: ZipFile, info: ZipInfo) -> bool:
 @lru_cache(maxsize=8)
 def _opened(archive: Path, *stamp: int) -> tuple[ZipFile, dict[str, ZipInfo]]:
     """An open archive and its members: its index is read once, and several threads can read members."""
-    opened = ZipFile(archive)
+    opened = open_archive(archive)
     return opened, dict(zip(_distinct(opened.namelist()), opened.infolist(), strict=True))
 
 
@@ -229,5 +230,5 @@ def _rows_in(table: Path) -> pd.DataFrame:
         warn(f"{table}: left out: {counted(lost, 'row')} without a name in '{columns[0]}'")
     rows = rows[named]
     groups, eyes = ([column for column in usual_columns(rows, what) if rows[column].any()] for what in ("group", "eye"))
-    group = rows[groups[0]].map(lambda cell: "" if is_missing(cell) else cell) if groups else ""
+    group = read_patients(list(rows[groups[0]]), table, groups[0]) if groups else ""
     return pd.DataFrame({"name": rows[columns[0]], "group": group, "eye": rows[eyes[0]].map(eye_of) if eyes else ""})

@@ -5,7 +5,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
@@ -14,8 +14,10 @@ from foveal.console import SHOWN_AS
 from foveal.errors import FovealError
 from foveal.files import telling_full
 from foveal.sources.source import HIDDEN
+from foveal.sources.tables import encodings_of
 
 MOST_UNPACKED = 200  # times the archive's size: photographs shrink to a tenth at most, bombs to a thousandth
+CP437 = re.compile(rb"[\0-\xa5\xe1]+")  # its ASCII and letters, which are hardly letters elsewhere
 SMALL = 1 << 28  # bytes that do no harm, however small the archive is
 
 
@@ -44,11 +46,24 @@ def unpacked(source: Path, out: Path) -> Iterator[Path]:
             SHOWN_AS.pop(str(root), None)
 
 
+def open_archive(archive: Path) -> ZipFile:
+    """A ZIP archive whose names have the encoding that they were written in, also if the archive does not tell it."""
+    with ZipFile(archive) as opened:
+        names = [member.orig_filename for member in opened.infolist() if not member.flag_bits & 0x800]  # not of UTF-8
+    data = "\n".join(names).encode("cp437")  # the bytes as they are
+    told = [] if CP437.fullmatch(data) else encodings_of(data)
+    for encoding in ("utf-8", *told[: len(told) == 1]):
+        with suppress(UnicodeDecodeError):
+            data.decode(encoding)
+            return ZipFile(archive, metadata_encoding=encoding)
+    return ZipFile(archive)
+
+
 def _unpack(archive: Path, root: Path) -> None:
     seen: set[str] = set()
     left = max(SMALL, MOST_UNPACKED * archive.stat().st_size)
     try:
-        with ZipFile(archive) as opened:
+        with open_archive(archive) as opened:
             for member in opened.infolist():
                 member.filename = name = member.filename.replace("\\", "/")
                 left -= member.file_size

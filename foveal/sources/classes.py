@@ -2,13 +2,24 @@
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from foveal.console import warn
+from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources.cards import CLASSES, ICDR
 from foveal.sources.names import ETDRS, GRADE_OF, NEGATIVE, WORDS, flat, grade_of
+
+
+def spellings(labels: Iterable[str]) -> dict[str, str]:
+    """Each label -> the most frequent of those that differ from it only in case and spaces; prints what is merged."""
+    spelled = dict[str, str]()
+    found = {label: spelled.setdefault(" ".join(label.casefold().split()), label)
+             for label, _ in Counter(labels).most_common()}  # fmt: skip
+    if merged := [f"{label!r} as {usual!r}" for label, usual in found.items() if label != usual]:
+        say(f"  labels that differ only in case or spaces are one class: {', '.join(merged[:10])}")
+    return found
 
 
 def name_classes(

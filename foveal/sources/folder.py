@@ -12,7 +12,7 @@ from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources import names as words
 from foveal.sources.cards import CLASSES
-from foveal.sources.classes import name_classes
+from foveal.sources.classes import name_classes, spellings
 from foveal.sources.labels import check_grades, without_masks
 from foveal.sources.patients import names_note, patients_and_eyes
 from foveal.sources.source import Layout, Source, SourceOptions, list_files, make_table, picture_ids
@@ -38,6 +38,7 @@ class Folder(Layout[Path], name="folder"):
         splits, names = read_levels([path.parts[:-1] for path in paths], options.scale)
         flags = ["ungradable" if words.UNGRADABLE.search(name) else "" for name in names]
         names = ["" if flag or words.is_missing(name) else name for name, flag in zip(names, flags, strict=True)]
+        names = list(map(spellings(names).__getitem__, names))
         table = make_table(ids, [path.as_posix() for path in paths], group=patients, eye=eyes, flags=flags)
         tables = [path.relative_to(root).as_posix() for path in unread]
         listed = ", ".join(tables[:5]) + (", …" if len(tables) > 5 else "")

@@ -16,7 +16,7 @@ from foveal.page.words import counted
 from foveal.sources.arrays import array_source
 from foveal.sources.cards import CLASSES, Card
 from foveal.sources.folder import TASKS
-from foveal.sources.names import is_missing, plain_number
+from foveal.sources.names import is_nobody, plain_number
 from foveal.sources.patients import names_note, patients_and_eyes
 from foveal.sources.source import PICTURES, Source, without_ending
 
@@ -66,7 +66,7 @@ def _people(thirds: list[Any], name: str) -> tuple[dict[str, list[str]], str]:
     if strange := parts + [third for third in thirds if not isinstance(third, str | int | float | None)]:
         what = f"{name} gives {strange[0]!r:.80} after image and label"
         raise FovealError("source.arrays", what, expected="a patient (text or a whole number) or a file name")
-    texts = ["" if third is None or is_missing(str(third)) else plain_number(str(third)) for third in thirds]
+    texts = ["" if third is None or is_nobody(str(third)) else plain_number(str(third)) for third in thirds]
     if all(Path(text).suffix.lower() in PICTURES for text in texts):
         ids = [without_ending(text) for text in texts]
         if repeated := [each for each, count in Counter(ids).items() if count > 1]:

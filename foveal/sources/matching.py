@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.page.words import counted
-from foveal.sources.names import WRAPPERS, eye_of, part_of
+from foveal.sources.names import AS_TEXT, ROUNDED, WRAPPERS, eye_of, part_of
 from foveal.sources.source import without_ending
 
 _ADDED = re.compile(rf"[\W_]+(?:{'|'.join(WRAPPERS)}|\d+x\d+|\d+px)(?![^\W_])")
@@ -131,8 +131,8 @@ class Matcher:
             if 2 * would > len(missing):
                 fix = f"correct the names: {would} of the other {len(missing)} would match {how}"
                 break
-        if any(re.fullmatch(r"\d(?:[.,]\d+)?E\+?\d+", name, re.IGNORECASE) for name in missing):
-            fix = "a spreadsheet program has rounded the long numbers: format the column as text, and export it again"
+        if any(map(ROUNDED.fullmatch, missing)):
+            fix = AS_TEXT
         raise FovealError("table.unmatched", what, fix=fix)
 
 

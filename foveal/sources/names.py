@@ -30,6 +30,8 @@ EYE_OF |= {flat(word): eye for word, eye in EYE_OF.items()}
 PHRASES = sorted(re.findall(r"\w+_\w+", flat(" ".join([*WORDS["grades"], WORDS["disease"]]))), key=len, reverse=True)
 GRADE_OF = {flat(word).replace("_", ""): grade for grade, words in enumerate(WORDS["grades"]) for word in words.split()}
 ETDRS = set(WORDS["etdrs"].split())
+ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d+", re.IGNORECASE)  # 4.20E+09
+AS_TEXT = "a spreadsheet program has rounded the long numbers: format the column as text, and export it again"
 WRAPPERS, DISEASE, COUNTERS = (set(flat(WORDS[name]).replace("_", "").split())
                                for name in ("wrappers", "disease", "counters"))  # fmt: skip
 # What may be written as one with the word of a grade.
@@ -78,6 +80,11 @@ def plain_label(cell: str) -> str:
 def is_missing(cell: str) -> bool:
     """Whether a cell says that there is no label or name: empty, NA, nan, -1, unknown."""
     return plain_number(cell).lower() in WORDS["unlabelled"]
+
+
+def is_nobody(cell: str) -> bool:
+    """Whether a cell names no patient: missing, or a word such as anonymous."""
+    return is_missing(cell) or flat(cell) in WORDS["nobody"].split()
 
 
 @cache

@@ -4,10 +4,13 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from foveal.console import warn
+from foveal.errors import FovealError
+from foveal.page.words import counted
 from foveal.sources import names as words
 
 # In names of pictures and folders, only words that hardly mean anything else.
@@ -17,10 +20,10 @@ _PARTS = {name: "|".join(parts) for name, parts in {
     "places": [*words.WORDS["patterns"]["places"], words.ORGAN]}.items()}  # fmt: skip
 for _name, _pattern in words.WORDS["names"].items():
     _PARTS[_name] = _pattern % _PARTS
-(_FIELD_BEFORE, _NUMBERED, _EYE_LAST, _EYE_FIRST, _EYE_ALONE, _SHORT_EYE, _LAST_PART, _NUMBER_LAST, *_GLUED_WAYS) = (
-    re.compile(_PARTS[name], re.IGNORECASE) for name in (
-        "field_before", "numbered", "eye_last", "eye_first", "eye_alone", "short_eye", "last_part", "number_last",
-        "glued_last", "glued_first"))  # fmt: skip
+(_FIELD_BEFORE, _NUMBERED, _EYE_LAST, _EYE_FIRST, _EYE_ALONE, _EYE_WORD, _EYE_GLUED, _EYE_MARKED, _SHORT_EYE,
+ _LAST_PART, _NUMBER_LAST, *_GLUED_WAYS) = (re.compile(_PARTS[name], re.IGNORECASE) for name in (
+        "field_before", "numbered", "eye_last", "eye_first", "eye_alone", "eye_word", "eye_glued", "eye_marked",
+        "short_eye", "last_part", "number_last", "glued_last", "glued_first"))  # fmt: skip
 _TAILS, _OTHER_PARTS = ([re.compile(way, re.IGNORECASE) for way in words.WORDS["patterns"][name]]
                         for name in ("tails", "other_parts"))  # fmt: skip
 MOST_FIELDS, MOST_PAIRED = 10, 0.97
@@ -41,7 +44,7 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     dropped; so are years, short days, and numbers of folders, if they go with most patients, and a part of each name
     without which the left and right eyes pair up.
     """
-    ids, among = _numbers_first(*_usual_eyes(ids, among))
+    ids, among = _numbers_first(*_without_words(*_usual_eyes(ids, among)))
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
     are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
@@ -113,6 +116,8 @@ def _read_stem(
         bare = _FIELD_BEFORE.sub("", match["patient"])
         nobody = words.is_wrapper(bare) and not re.search(r"\d", bare)  # IMG_OD
         return patient or bare * (not nobody), words.eye_of(match["eye"])
+    if match := _EYE_MARKED.fullmatch(stem):
+        return patient, words.eye_of(match["eye"] or match["last"])
     sides = [words.eye_of(folder) for folder in folders if folder.lower() in _SURE]
     return patient, sides[-1] if sides else ""
 
@@ -156,6 +161,25 @@ def _usual_eyes(*lists: Sequence[str]) -> list[Sequence[str]]:
     changed = {name: f"{match['head']}{eye}{match['tail']}" for name, match in found.items()
                if (eye := usual.get(match["eye"].lower()))}  # fmt: skip
     return [[changed.get(name, name) for name in each] for each in lists]
+
+
+def _without_words(*lists: Sequence[str]) -> list[Sequence[str]]:
+    """The names, with OD for OD_Topcon if such words are far fewer than folders, and OD_20210301 for OD20210301."""
+    plain: list[Sequence[str]] = [[_EYE_GLUED.sub(r"\g<eye>_", name) for name in each] for each in lists]
+    found = {name: match for each in plain for name in each if (match := _EYE_WORD.fullmatch(name))}
+    heads, tails = ({match[part].lower() for match in found.values()} for part in ("head", "word"))
+    if len(tails) > max(1, len(heads) // 2):
+        return plain
+    return [[found[name]["head"] + found[name]["eye"] if name in found else name for name in each] for each in plain]
+
+
+def read_patients(cells: Sequence[str], where: Path, column: str) -> list[str]:
+    """The patients in a column, "" where nobody is named; FovealError for numbers that a program has rounded."""
+    plain = ["" if words.is_nobody(cell) else words.plain_number(cell) for cell in cells]
+    if rounded := list(filter(words.ROUNDED.fullmatch, plain)):
+        what = f"{where}: column '{column}' has {counted(len(rounded), 'rounded number')}, such as {rounded[0]}"
+        raise FovealError("table.rounded", what, expected="a name or a number for each patient", fix=words.AS_TEXT)
+    return plain
 
 
 def one_spelling(patients: pd.Series) -> pd.Series:

@@ -28,8 +28,12 @@ UNREAD = (".json", ".jsonl", ".xml", ".parquet", ".pkl", ".mat", ".yaml", ".yml"
 READ = f"labels are read from {', '.join(TABLES)}, with a row per picture and the columns image and label"
 ADVICE = {**dict.fromkeys(ARCHIVES, "unpack it first"), **dict.fromkeys(UNREAD, READ)}
 ADVICE[".zip"] += ", or give it by itself, as in foveal prepare FILE.zip --out DATA or foveal predict RUN FILE.zip"
-# Names, or paths in an archive, of files that systems put beside others.
-HIDDEN = re.compile(r"(?:^|[/\\])(?:\.+[^./\\]|__MACOSX[/\\]|(?:thumbs\.db|desktop\.ini)$)", re.IGNORECASE)
+# Names, or paths in a folder or an archive, of what systems put beside other files: indices, thumbnails, bins.
+HIDDEN = re.compile(
+    r"(?:^|[/\\])(?:\.+[^./\\]|(?:thumbs\.db|desktop\.ini|__MACOSX|thumb(?:nail)?s|@eaDir|[@#](?:recycle|snapshot|tmp)|"
+    r"@recently-snapshot|\$recycle\.bin|recycler|lost\+found|system volume information)(?:$|[/\\]))",
+    re.IGNORECASE,
+)
 KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
 
 
@@ -141,7 +145,7 @@ def list_files(root: Path) -> tuple[list[Path], list[Path]]:
     closed = "{0.filename} cannot be opened ({0.strerror}): its files are left out".format
     for folder, below, names in os.walk(root, onerror=lambda error: warn(closed(error)), followlinks=True):
         real = os.path.realpath(folder)
-        hidden = [name for name in below if name[0] == "." and real not in seen]
+        hidden = [name for name in below if HIDDEN.search(f"{name}/") and real not in seen]
         others += [f"{Path(folder, name).relative_to(root).as_posix()}/" for name in hidden]
         below[:] = [] if real in seen else sorted({*below}.difference(hidden))  # where to walk next
         for file in (Path(folder, name) for name in names if real not in seen):

@@ -15,12 +15,12 @@ from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources import names as words
 from foveal.sources.cards import CLASSES
-from foveal.sources.classes import name_classes
+from foveal.sources.classes import name_classes, spellings
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.folder import TASKS, parts_note
 from foveal.sources.labels import Labelled, add_pictures, pool_note, read_labels
 from foveal.sources.matching import Matcher, is_file
-from foveal.sources.patients import names_note, patients_and_eyes
+from foveal.sources.patients import names_note, patients_and_eyes, read_patients
 from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_files, make_table, without_ending
 from foveal.sources.tables import choose_column, keep_columns, known_set, read_rows, tables_at
 
@@ -46,21 +46,29 @@ class Table(Layout[list[Path]], name="table"):
                 choose_column(row_per_picture(read_rows(file)), options.label_column, "label", file)
             raise
         read = [_part(file, folder, pictures, options, len(found) > 1) for file in found]
+        spelled = spellings(text for part, _ in read for text in part.rows["text"])
+        for part, _ in read:
+            part.rows["text"] = part.rows["text"].map(spelled)
         if len(found) > 1 and not all(words.part_of(file.stem) or file.name == METADATA for file in found):
             read = _together(read, pictures)
         parts, used = zip(*read, strict=True)
-        rows = pd.concat([part.rows[["text", "place"]] for part in parts])
-        counts = Counter(filter(None, rows["text"]))
-        places = rows.groupby("text")["place"].agg(list).to_dict()
-        numbers, classes, scale, note = name_classes(set(counts), options.scale, places)
+        table, pool = add_pictures(folder, parts, pictures, tables if options.unlabelled >= 0 else [])
+        named = table.index < len(table) - pool
+        text, places = list(table.pop("text").fillna("")), list(table.pop("place"))
+        rows: dict[str, list[str]] = {}
+        for label, place, file in zip(text, places, table["file"], strict=True):
+            if label and is_file(folder / file):
+                rows.setdefault(label, []).append(place)
+        if lost := [
+            f"{label!r} in {at}" for label, at in zip(text, places, strict=True) if label and label not in rows
+        ]:
+            warn(f"labels that no picture has are no classes: {', '.join(lost[:5])}")
+        counts = Counter({label: len(places) for label, places in rows.items()})
+        numbers, classes, scale, note = name_classes(set(counts), options.scale, rows)
         if scale == "none" and options.scale != "none" and len(counts) > 10 and median(counts.values()) <= 2:
             what = f"{found[0]} has {len(counts)} labels in {counts.total()} rows, such as {next(iter(counts))}"
             raise FovealError("label.classes", what, fix="give --label-column, or --scale none if they are classes")
-        for part in parts:
-            part.rows["label"] = pd.Series([numbers.get(text) for text in part.rows.pop("text")], dtype="Int64")
-            del part.rows["place"]
-        table, pool = add_pictures(folder, parts, pictures, tables if options.unlabelled >= 0 else [])
-        named = table.index < len(table) - pool
+        table["label"] = pd.Series([numbers.get(label) for label in text], dtype="Int64")
         # A picture that no table names has the patient whom the table gives to equal names, such as 17_left.
         pairs = list(zip(patients_and_eyes(list(table["id"][named]))[0], table["group"][named], strict=True))
         given, by_names = {name: group for name, group in pairs if name and group}, all(a == b for a, b in pairs)
@@ -107,7 +115,7 @@ def _part(
     label = "" if options.unlabelled < 0 else choose_column(rows, options.label_column, "label", file)
     records = [name for name in usual_columns(rows, "record") if rows[name].duplicated().any()]
     columns = usual_columns(rows, "group") or records
-    group = next((name for name in columns if not all(map(words.is_missing, rows[name]))), "")  # it need not be there
+    group = next((name for name in columns if not all(map(words.is_nobody, rows[name]))), "")  # it need not be there
     if options.group_column is not None:
         group = choose_column(rows, options.group_column, "group", file)
     split = "" if options.split_column is None else choose_column(rows, options.split_column, "split", file)
@@ -128,7 +136,7 @@ def _part(
     if made := [repr(column) for column in plain if column not in rows]:
         notes.append(f"a picture or a class in each of the columns {', '.join(made)}")
     if group:
-        cells = ["" if words.is_missing(cell) else words.plain_number(cell) for cell in rows[group]]
+        cells = read_patients(list(rows[group]), file, group)
         patients = _without_eyes(cells, group, file)
         if empty := [f"row {number}" for number, cell in zip(numbers, cells, strict=True) if not cell]:
             what = f"column '{group}' names no patient in {counted(len(empty), 'row')}: {', '.join(empty[:5])}"

@@ -7,10 +7,12 @@ from contextlib import suppress
 from io import StringIO
 from itertools import chain
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import pandas as pd
 
 from foveal.errors import FovealError, check_packages
+from foveal.page.words import counted
 from foveal.sources.columns import USUAL, row_per_picture, usual_columns
 from foveal.sources.names import WORDS, is_missing
 from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
@@ -25,6 +27,10 @@ _WESTERN = re.compile(rb"(?<![\x80-\xff])(?:%s(?=[A-Za-z])|(?:[^\0-\x7f\x81\x8d\
 # Six letters of Turkish in cp1254 are Icelandic in cp1252, which has others beside them.
 _ICELANDIC = re.compile(rb"[\xd0\xdd\xde\xf0\xfd\xfe]")
 _TURKISH = re.compile(rb"[%s]" % "çğıöşüâîûÇĞİÖŞÜÂÎÛ".encode("cp1254"))
+# A cell with a formula and no value in the XML of a sheet, except text that a program has computed and that is empty.
+_NOT_COMPUTED = re.compile(rb"""
+    <(?:\w+:)?c\b(?![^>]*\st="str")[^>]*\sr="(\w+)"[^>]*> \s*<(?P<f>(?:\w+:)?f)\b(?:[^>]*/>|[^<]*</(?P=f)>)
+    \s*(?:<(?:\w+:)?v\s*(?:/>|></(?:\w+:)?v>))? \s*</""", re.VERBOSE)  # fmt: skip
 
 
 def find_table(path: Path) -> Path | None:
@@ -117,17 +123,21 @@ def _decoded(data: bytes, file: Path, errors: str = "strict") -> str:
         return data.decode("utf-16" if data[0] >= 0xFE else "utf-16-be" if data[0] == 0 else "utf-16-le", errors)
     with suppress(UnicodeDecodeError):
         return data.decode("utf-8-sig", errors)
-    names = ["cp1252"]
-    if _HIGH.search(_WESTERN.sub(b"", data)):  # the encodings whose usual signs leave the fewest bytes
-        left = {name: len(_HIGH.findall(re.sub(signs, b"", data))) for name, signs in SIGNS.items()}
-        least = min(left.values())
-        names = [name for name, n in left.items() if n == least and 10 * least <= len(_HIGH.findall(data))]
-    if len(names) != 1:
+    if len(names := encodings_of(data)) != 1:
         what = f"the encoding of {file} is not clear: it may be {' or '.join(names) or 'a rare one'}"
         fix = "save it as UTF-8 (in Excel: CSV UTF-8), or run iconv -f ENCODING -t UTF-8"
         raise FovealError("table.encoding", what, fix=fix)
-    turkish = names == ["cp1252"] and _ICELANDIC.search(data) and not _HIGH.search(_TURKISH.sub(b"", data))
-    return data.decode("cp1254" if turkish else names[0])
+    return data.decode(names[0])
+
+
+def encodings_of(data: bytes) -> list[str]:
+    """The encodings that a text that is not UTF-8 may be in: those whose usual signs leave the fewest bytes."""
+    if not _HIGH.search(_WESTERN.sub(b"", data)):
+        turkish = _ICELANDIC.search(data) and not _HIGH.search(_TURKISH.sub(b"", data))
+        return ["cp1254" if turkish else "cp1252"]
+    left = {name: len(_HIGH.findall(re.sub(signs, b"", data))) for name, signs in SIGNS.items()}
+    least = min(left.values())
+    return [name for name, n in left.items() if n == least and 10 * least <= len(_HIGH.findall(data))]
 
 
 def _read_sheet(file: Path) -> pd.DataFrame:
@@ -153,12 +163,21 @@ def _read_sheet(file: Path) -> pd.DataFrame:
     chosen = next(iter(labelled or filled), "")
     lines = sheets.get(chosen, [])
     _check_title(lines[:MOST_TITLE], file)
+    _check_formulas(file, book.sheet_names.index(chosen) + 1 if chosen else 1)
     header, *rows = lines or [[]]
     columns = [name.strip() or f"Unnamed: {number}" for number, name in enumerate(header)]
     table = _tidy(pd.DataFrame(rows, columns=columns, dtype=str), file)
     others = ", ".join(repr(name) for name in filled if name != chosen)
     table.attrs["sheets"] = f"only the sheet {chosen!r} is read, not {others}" if others else ""
     return table
+
+
+def _check_formulas(file: Path, number: int) -> None:
+    """FovealError if the sheet of this number has formulas without values, as programs write that do not compute."""
+    with suppress(BadZipFile, KeyError), ZipFile(file) as book:  # of old Excel, or with sheets of other names
+        if empty := _NOT_COMPUTED.findall(book.read(f"xl/worksheets/sheet{number}.xml")):
+            what = f"{file} has {counted(len(empty), 'formula')} without a value, such as in {empty[0][0].decode()}"
+            raise FovealError("table.formulas", what, fix="save it with a spreadsheet program, or write values into it")
 
 
 def _tidy(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -195,7 +214,7 @@ def has_labels(file: Path) -> bool:
         rows = pd.DataFrame() if made_up else row_per_picture(read_rows(file))
         return not made_up and bool(usual_columns(rows, "image") and usual_columns(rows, "label"))
     except FovealError as error:
-        return error.code in ("table.title", "table.sheets")
+        return error.code in ("table.title", "table.sheets", "table.formulas")
     except OSError:
         return False
 

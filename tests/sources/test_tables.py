@@ -2,6 +2,7 @@
 
 import shutil
 import unicodedata
+import zipfile
 
 import cv2
 import numpy as np
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 
 from foveal.predict.cohort import cohort_set
+from foveal.predict.inputs import list_photographs
+from foveal.sources.archive import unpacked
 from foveal.sources.cards import ICDR
 from foveal.sources.classes import name_classes
 from foveal.sources.matching import Matcher
@@ -1123,3 +1126,148 @@ def test_pictures_beside_the_folder_that_is_read_are_counted(tmp_path, capsys):
     table.write_text("Image name,Retinopathy grade\nIDRiD_001,2\n")
     load(tmp_path / "whole")
     assert "A. Segmentation (1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        ("Normal normal Normal NORMAL DR dr DR", ("Normal", "DR")),
+        ("yes Yes Yes NO No No", ("No", "Yes")),
+        ("glaucoma_suspect glaucoma__suspect Glaucoma_suspect glaucoma_suspect other", ("glaucoma suspect", "other")),
+    ],
+)
+def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path, capsys, names, classes):
+    words = [name.replace("_", " ") for name in names.split()]
+    pictures(tmp_path / "a", *(f"{number}.png" for number in range(len(words))))
+    rows = [f"{number},{word}" for number, word in enumerate(words)]
+    source = load(tmp_path / "a", "\n".join(["image,label", *rows]))
+    told = [line for line in capsys.readouterr().out.splitlines() if f"as '{classes[0]}'" in line]
+    expected = [[" ".join(name.split()).lower() for name in classes].index(" ".join(w.split()).lower()) for w in words]
+    assert source.classes == classes and list(source.table["label"]) == expected and len(told) == 1
+    pictures(tmp_path / "b", *(f"{word}/{number}-{more}.png" for number, word in enumerate(words) for more in range(3)))
+    assert load(tmp_path / "b").classes == classes
+
+
+def test_spellings_of_several_tables_are_one_class(tmp_path):
+    pictures(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    (tmp_path / "train.csv").write_text("image,label\na,Glaucoma\nb,Normal\nd,Glaucoma\n")
+    (tmp_path / "more.csv").write_text("image,label\nc,GLAUCOMA\na,glaucoma\n")
+    assert load(tmp_path).classes == ("Normal", "Glaucoma")
+
+
+@pytest.mark.parametrize("row", ["missing1.jpg,other", "Total,other"])
+def test_rows_without_a_picture_make_no_class(tmp_path, capsys, row):
+    pictures(tmp_path, *(f"{number}.png" for number in range(20)))
+    rows = "".join(f"{number},{('DR', 'Normal')[number % 2]}\n" for number in range(20))
+    source = load(tmp_path, f"image,label\n{rows}{row}\n")
+    assert source.classes == ("Normal", "DR") and list(source.table["label"][:20]) == [1, 0] * 10
+    assert source.table["label"].isna().sum() == 1 and "row 22" in capsys.readouterr().out
+
+
+def test_a_row_without_a_picture_adds_no_number_to_the_classes(tmp_path):
+    pictures(tmp_path, *(f"{number}.png" for number in range(20)))
+    rows = "".join(f"{number},{number % 2}\n" for number in range(20))
+    assert load(tmp_path, f"image,label\n{rows}Total,70\n").classes == ("0", "1")
+
+
+@pytest.mark.parametrize("cell", ["4.20E+09", "4,2e+09", "4.20123E+12"])
+def test_rounded_numbers_of_patients_are_refused(tmp_path, refuses, cell):
+    pictures(tmp_path, "a.png", "b.png")
+    with refuses("table.rounded", "labels.csv", "'patient'", cell):
+        load(tmp_path, f'image,label,patient\na,0,"{cell}"\nb,1,"{cell}"\n')
+    assert list(load(tmp_path, "image,label,patient\na,0,1E5\nb,1,1E6\n").table["group"]) == ["1E5", "1E6"]
+
+
+@pytest.mark.parametrize("cell", ["Anonymous", "ANONYM", "unbekannt", "anónimo", "unknown", "n/a", "-", "k.A.", "None"])
+def test_words_for_an_unknown_patient_are_nobody(tmp_path, cell):
+    pictures(tmp_path, "17_left.png", "17_right.png", "18_left.png")
+    rows = f"image,label,patient\n17_left,0,{cell}\n17_right,1,{cell}\n18_left,1,%s\n"
+    assert list(load(tmp_path, rows % "P3").table["group"]) == ["", "", "P3"]
+    assert list(load(tmp_path, rows % cell).table["group"]) == ["17", "17", "18"]
+
+
+@pytest.mark.parametrize("folder", [
+    "@eaDir/a.png", "thumbs", "Thumbnails", "$RECYCLE.BIN", "lost+found", ".Trash-1000", "#recycle", "@Recycle",
+    "System Volume Information", "__MACOSX",
+])  # fmt: skip
+def test_folders_of_systems_are_no_classes(tmp_path, capsys, folder):
+    for name in ("DR", "Normal", f"{folder}", f"DR/{folder}"):
+        pictures(tmp_path, *(f"{name}/{number}.png" for number in range(3)))
+    source = load(tmp_path)
+    assert source.classes == ("Normal", "DR") and len(source.table) == 6 and folder[:6] in capsys.readouterr().out
+    pictures(tmp_path / "tmp", "a/snapshot/x.png", "recycle/y.png")
+    assert len(load(tmp_path / "tmp", unlabelled=-1).table) == 2
+
+
+SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+LINKS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
+
+
+def write_workbook(file, rows):
+    """An Excel file with one sheet, from the XML of the cells of each row."""
+    link = f'<Relationships xmlns="{PACKAGE}"><Relationship Id="r1" Type="{LINKS}/%s" Target="%s"/></Relationships>'
+    with zipfile.ZipFile(file, "w") as book:
+        book.writestr("_rels/.rels", link % ("officeDocument", "xl/workbook.xml"))
+        book.writestr("xl/_rels/workbook.xml.rels", link % ("worksheet", "worksheets/sheet1.xml"))
+        sheets = '<sheets><sheet name="Labels" sheetId="1" r:id="r1"/></sheets>'
+        book.writestr("xl/workbook.xml", f'<workbook xmlns="{SHEET}" xmlns:r="{LINKS}">{sheets}</workbook>')
+        cells = "".join(f"<row>{row}</row>" for row in rows)
+        book.writestr(
+            "xl/worksheets/sheet1.xml", f'<worksheet xmlns="{SHEET}"><sheetData>{cells}</sheetData></worksheet>'
+        )
+
+
+def test_formulas_without_values_are_refused(tmp_path, refuses):
+    text = '<c r="{}" t="inlineStr"><is><t>{}</t></is></c>'.format
+    head = text("A1", "image") + text("B1", "grade")
+    pictures(tmp_path, "a.png", "b.png")
+    for value in ("", "<v></v>", "<v/>"):
+        rows = [head, text("A2", "a") + f'<c r="B2"><f>2+0</f>{value}</c>', text("A3", "b") + '<c r="B3"><v>1</v></c>']
+        write_workbook(tmp_path / "labels.xlsx", rows)
+        for place in (tmp_path, tmp_path / "labels.xlsx"):
+            with refuses("table.formulas", "labels.xlsx", "B2"):
+                load(place)
+    empty = '<c r="C2" t="str"><f>""</f><v></v></c>'  # a program has computed that it is empty
+    rows = [
+        head,
+        text("A2", "a") + '<c r="B2"><f>2+0</f><v>2</v></c>' + empty,
+        text("A3", "b") + '<c r="B3"><v>1</v></c>',
+    ]
+    write_workbook(tmp_path / "labels.xlsx", rows)
+    assert labels(load(tmp_path / "labels.xlsx")) == {"a": 1, "b": 0}
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["nicht beurteilbar", "Nicht auswertbar", "unbeurteilbar", "no valorable", "non \u00e9valuable", "non valutabile"],
+)
+def test_ungradable_in_other_languages(tmp_path, cell):
+    pictures(tmp_path, *(f"{number}.png" for number in range(7)))
+    rows = "".join(f"{number},{grade}\n" for number, grade in enumerate([*"01234", cell, "k.A."]))
+    source = load(tmp_path, f"image,grade\n{rows}")
+    assert list(source.table["flags"][5:]) == ["ungradable", ""] and source.table["label"].count() == 5
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "utf-8", "gbk", "ascii"])
+def test_names_in_archives_of_any_encoding(tmp_path, encoding):
+    words = {"gbk": ["\u5de6\u773c\u7167\u7247", "\u5f20\u4e09"], "ascii": ["a", "b"]}.get(
+        encoding, ["M\u00fcller", "Jos\u00e9"]
+    )
+    raw = [word.encode(encoding) for word in words]
+    signs = [sign * len(name) for sign, name in zip("xy", raw, strict=True)]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in [*(f"{sign}_00.png" for sign in signs), "\u00e4\u5de6.png"]:  # the last one with the flag of UTF-8
+            archive.writestr(name, PIXELS)
+        archive.writestr("labels.csv", f"image,label\n{words[0]}_00,1\n{words[1]}_00,0\n".encode())
+    data = (tmp_path / "a.zip").read_bytes()
+    for sign, name in zip(signs, raw, strict=True):  # as old programs write them
+        data = data.replace(f"{sign}_00.png".encode(), name + b"_00.png")
+    (tmp_path / "a.zip").write_bytes(data)
+    names = {*(f"{word}_00" for word in words), "\u00e4\u5de6"}
+    with unpacked(tmp_path / "a.zip", tmp_path / "out") as root:
+        assert labels(load(root)).items() >= {f"{words[0]}_00": 1, f"{words[1]}_00": 0}.items()
+        assert set(load(root).table["id"]) == names
+    assert {photograph.id.rpartition("/")[2] for photograph in list_photographs([tmp_path / "a.zip"])} == {
+        f"{name}.png" for name in names
+    }

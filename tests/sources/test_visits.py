@@ -201,3 +201,26 @@ def test_words_after_an_eye_are_no_obstacle(name):
 @pytest.mark.parametrize("cell", ["левый", "vänster", "LeftEye", "ojo izquierdo"])
 def test_words_of_eyes_with_accents_are_known_in_cells(cell):
     assert eye_of(cell) == "left"
+
+
+@pytest.mark.parametrize(
+    ("names", "patient", "eyes"),
+    [
+        (("17/V1/OD_Topcon", "17/V1/OS_Topcon", "18/V1/OD_Topcon", "18/V2/OS_Topcon"), "17 17 18 18", "right left"),
+        (("OD_Topcon", "OS_Topcon"), "", "right left"),
+        (("right_Canon AF", "left_Canon"), "", "right left"),
+        (("2023/OD_Mueller", "2023/OS_Weber"), "", "right left"),
+        (("img_r", "img_l"), "", "right left"),
+        (("P17/img_R", "P17/img_L"), "P17 P17", "right left"),
+        (("IMG_OD2", "IMG_OS2", "scan OD1"), "", "right left right"),
+        (("OG_Topcon", "OD_Topcon"), "", "left right"),
+        (("17/OD20210301", "17/OS20210301"), "17 17", "right left"),
+        (("17_OD20210301", "17_OS20220301"), "17 17", "right left"),
+        (("img_r", "scan_r", "copy_l"), "", ""),
+        (("scan_R2", "od4821xk", "method_2", "odd_Topcon", "osteo_7", "pos2", "OE_Topcon"), "", ""),
+    ],
+)
+def test_marks_of_eyes_before_other_words(names, patient, eyes):
+    found, sides = patients_and_eyes(names)
+    assert found == (patient.split() or [""] * len(names))
+    assert sides == ((eyes.split() or [""]) * len(names))[: len(names)]
