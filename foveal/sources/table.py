@@ -57,12 +57,12 @@ class Table(Layout[list[Path]], name="table"):
         text, places = list(table.pop("text").fillna("")), list(table.pop("place"))
         rows: dict[str, list[str]] = {}
         for label, place, file in zip(text, places, table["file"], strict=True):
-            if label and is_file(folder / file):
+            if label and (words.grade_of(label) is not None or is_file(folder / file)):  # a sum is no class
                 rows.setdefault(label, []).append(place)
         if lost := [
             f"{label!r} in {at}" for label, at in zip(text, places, strict=True) if label and label not in rows
         ]:
-            warn(f"labels that no picture has are no classes: {', '.join(lost[:5])}")
+            warn(f"labels of rows without a picture are no classes: {', '.join(lost[:5])}")
         counts = Counter({label: len(places) for label, places in rows.items()})
         numbers, classes, scale, note = name_classes(set(counts), options.scale, rows)
         if scale == "none" and options.scale != "none" and len(counts) > 10 and median(counts.values()) <= 2:
