@@ -4,16 +4,16 @@ import contextlib
 import io
 import math
 import re
-import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import timm
@@ -95,14 +95,25 @@ def with_own_stem(state: State, own: Mapping[str, Tensor]) -> tuple[State, list[
 
 
 def _by_timm(state: State, encoder: nn.Module) -> State:
-    """What timm's own conversion for this kind of network makes of the weights; resizes positions and patches."""
-    if (convert := getattr(sys.modules[type(encoder).__module__], "checkpoint_filter_fn", None)) is None:
-        return state
-    try:
+    """What timm's own conversion for this network makes of the weights; resizes positions and patches."""
+    convert = _conversion((getattr(encoder, "pretrained_cfg", None) or {}).get("architecture"))
+    takers = (lambda weights: convert(weights, encoder), convert) if convert else ()  # timm tries both, too
+    for taker in takers:
         with contextlib.redirect_stdout(io.StringIO()):
-            return dict(convert(dict(state), encoder))
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
-        return state  # of another kind of network: the comparison of keys says so
+            with contextlib.suppress(AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+                return dict(taker(dict(state)))
+    return state  # of another kind of network: the comparison of keys says so
+
+
+@cache
+def _conversion(architecture: str | None) -> Callable[..., Any] | None:
+    """The function by which timm converts published weights of a network, as timm gives it to its own loader."""
+    given: list[Any] = [None]
+    loader = patch("timm.models._builder.load_pretrained", lambda *_, filter_fn=None, **__: given.append(filter_fn))
+    if architecture and timm.is_model(architecture):
+        with loader, torch.device("meta"):  # nothing is loaded or computed
+            timm.create_model(architecture, pretrained=True)
+    return given[-1]
 
 
 def _refuse_lost_biases(state: State, own: Mapping[str, Tensor]) -> None:
