@@ -97,8 +97,10 @@ def with_own_stem(state: State, own: Mapping[str, Tensor]) -> tuple[State, list[
 def _by_timm(state: State, encoder: nn.Module) -> State:
     """What timm's own conversion for this network makes of the weights; resizes positions and patches."""
     convert = _conversion((getattr(encoder, "pretrained_cfg", None) or {}).get("architecture"))
+    if convert is None:
+        return state
     unfit = AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError
-    for arguments in ((encoder,), ()) if convert else ():  # as timm tries them
+    for arguments in ((encoder,), ()):  # as timm tries them
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(*unfit):
             return dict(convert(dict(state), *arguments))
     return state  # of another kind of network: the comparison of keys says so

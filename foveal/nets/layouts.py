@@ -93,9 +93,9 @@ def find(contents: Any, source: str, config: Mapping[str, Any] | None = None, *,
     FovealError if there are no weights, a key belongs to no known head, or a tensor does not hold usable numbers.
     """
     branch, raw = _branch_of(contents if averages else _without_averages(contents), "")
-    inside = _networks(contents)
-    aside = {path: len(there) for path, there in inside.items() if path != branch}
-    aside |= counted(WRAPPERS.sub("", key) for key in inside.get(branch, {}) if key not in raw)
+    networks = _networks(contents)
+    aside = {path: len(there) for path, there in networks.items() if path != branch}
+    aside |= counted(WRAPPERS.sub("", key) for key in networks.get(branch, {}) if key not in raw)
     state = {WRAPPERS.sub("", key).replace("._orig_mod.", "."): value for key, value in raw.items()}
     extras = {key: 1 for key in state if EXTRAS.fullmatch(key)}
     branch, state, others = _averages(branch, {key: value for key, value in state.items() if key not in extras})
