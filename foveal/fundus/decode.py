@@ -41,11 +41,11 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
 
     `source`: a file, or the bytes of one; `name`: of bytes (its ending shows a DICOM file that lacks the signature).
     `minimum`: smallest acceptable short side of the result, in px; smaller photographs are not enlarged.
-    Grey and palette pictures become RGB, alpha is dropped, an animation gives its first frame, 16 bits become 8.
+    Grey and palette pictures become RGB, alpha is dropped, 16 bits become 8.
 
     Raises FovealError with a short reason without the file name: image.missing, .empty, .not_a_file, .not_a_picture,
     .damaged, .too_large (more than `most_pixels`), .unsupported, .unavailable (another attempt may work), or one of
-    `read_dicom`.
+    `read_dicom`; image.several for an animation, since each frame may be a photograph.
     """
     suffix = Path(name).suffix if isinstance(source, bytes) else source.suffix
     with BytesIO(source) if isinstance(source, bytes) else _open(source) as file:

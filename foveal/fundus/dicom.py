@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from foveal.errors import FovealError
@@ -26,16 +27,20 @@ from foveal.fundus.jpeg import decode_jpeg, segments
 _BYTES_PER_PIXEL = 6  # three channels of 16 bits
 _OTHER_BYTES = 1 << 24  # that a file may hold in addition to its picture
 _NEUTRAL, _NEAR = 128, 24  # of Cb and Cr: the value in black, and how far from it they may be there
+_SIDE = 256  # pixels along the shorter side that are enough to find black
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # a segment whose last byte, to be added, tells the colours
 LONGEST_NAME = 80  # characters of a camera
 logging.getLogger("pydicom").addHandler(logging.NullHandler())  # what it prints lacks the name of the file
 
 
-def origin_in_header(file: Path | BytesIO) -> tuple[str, str, str]:
-    """Patient (a hash of the PatientID, or else of the StudyInstanceUID), eye (left, right), camera; "" if unknown."""
+def origin_in_header(file: Path | BytesIO, *, by_study: bool = False) -> tuple[str, str, str]:
+    """Patient (a hash of the PatientID, or else of the StudyInstanceUID), eye (left, right), camera; "" if unknown.
+
+    by_study: take the StudyInstanceUID in any case, for files whose PatientID is the same although the patients differ.
+    """
     tags = ("PatientID", "StudyInstanceUID", "ImageLaterality", "Laterality", "Manufacturer", "ManufacturerModelName")
     patient, study, image, side, make, model = _texts(file, *tags)
-    name, eye = patient or study, {"L": "left", "R": "right"}.get(image or side, "")
+    name, eye = study if by_study else patient or study, {"L": "left", "R": "right"}.get(image or side, "")
     return f"dicom-{hashlib.sha256(name.encode()).hexdigest()[:16]}" if name else "", eye, camera_name(make, model)
 
 
@@ -120,39 +125,71 @@ def _check_deflated(data: bytes, most_pixels: int) -> None:
 
 
 def _frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
-    """Return the values of the frame, `[h, w]` or `[h, w, 3]`, and their colour space (RGB for YBR)."""
+    """Return the values of the frame, `[h, w]` or `[h, w, 3]`, and their colour space (RGB, of 8 bits, for YBR)."""
     check_alone(int(dataset.get("NumberOfFrames", 1) or 1), "frames")
     from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
+    from pydicom.pixels.processing import convert_color_space
 
+    _complete(dataset)
+    if get_decoder(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        if _is_plain_jpeg(dataset, frame, most_pixels):
+            return _from_jpeg(frame, str(dataset.PhotometricInterpretation))
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    if not decoder.is_available:
+        what = f"a DICOM file compressed as {decoder.UID.name}: install pylibjpeg and its plugins"
+        raise FovealError("image.compression", what)
+    values, facts = decoder.as_array(dataset, index=0, raw=True)
+    meaning = str(facts["photometric_interpretation"])
+    if meaning not in ("RGB", "YBR_FULL", "YBR_FULL_422"):
+        return values, meaning
+    values = _scaled(values, 0, 2**dataset.BitsStored - 1)
+    return values if _is_rgb(values, meaning == "RGB") else convert_color_space(values, "YBR_FULL", "RGB"), "RGB"
+
+
+def _complete(dataset: Any) -> None:
+    """Give a dataset the elements that a careless program has left out, and one that all colours are there."""
     colours = int(dataset.get("SamplesPerPixel") or 1)
     usual = {"SamplesPerPixel": colours, "PlanarConfiguration": 0, "PixelRepresentation": 0,
              "PhotometricInterpretation": "RGB" if colours == 3 else "MONOCHROME2",
              "BitsStored": dataset.get("BitsAllocated")}  # fmt: skip
     for name, value in usual.items():
-        if dataset.get(name) is None and value is not None:  # a careless program has left it out
+        if dataset.get(name) is None and value is not None:
             setattr(dataset, name, value)
     # A file without a preamble does not name its transfer syntax; the default of the standard applies.
     meta = dataset.file_meta
     meta.TransferSyntaxUID = getattr(meta, "TransferSyntaxUID", None) or "1.2.840.10008.1.2"
-    decoder = get_decoder(meta.TransferSyntaxUID)
-    if not decoder.is_available:
-        what = f"a DICOM file compressed as {decoder.UID.name}: install pylibjpeg and its plugins"
-        raise FovealError("image.compression", what)
-    if decoder.is_encapsulated:  # the picture inside may be larger than the DICOM elements say
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        if reader_of(frame):
-            header = read_header(BytesIO(frame), frame, most_pixels)
-            sequential = decoder.UID in (JPEGBaseline8Bit, JPEGExtended12Bit)  # others may be lossless
-            if isinstance(header, JpegImageFile) and header.mode in ("L", "RGB") and header.bits == 8 and sequential:
-                return _from_jpeg(frame, str(dataset.PhotometricInterpretation))
-        if frame.startswith(b"\xff\x4f") and dataset.PhotometricInterpretation == "YBR_FULL":
-            style = frame.find(b"\xff\x52")  # of coding: its seventh byte says that the file is RGB once decoded
-            if style > 0 and frame[style + 8] == 1:
-                dataset.PhotometricInterpretation = "YBR_RCT"
-    values, facts = decoder.as_array(dataset, index=0)
-    return values, str(facts["photometric_interpretation"])
+    whole = 3 * dataset.Rows * dataset.Columns * (int(dataset.BitsAllocated) // 8)
+    native = not meta.TransferSyntaxUID.is_encapsulated
+    if native and dataset.PhotometricInterpretation == "YBR_FULL_422" and len(dataset.PixelData) >= whole:
+        dataset.PhotometricInterpretation = "YBR_FULL"
+
+
+def _is_plain_jpeg(dataset: Any, frame: bytes, most_pixels: int) -> bool:
+    """Whether a frame is a JPEG of 8 bits that is not lossless; `dataset` learns the truth about JPEG 2000.
+
+    FovealError if the picture in the frame is larger than `most_pixels`, whatever the DICOM elements say.
+    """
+    from pydicom.uid import JPEG2000, JPEG2000TransferSyntaxes
+
+    header = read_header(BytesIO(frame), frame, most_pixels) if reader_of(frame) else None
+    if isinstance(header, Jpeg2KImageFile) and dataset.file_meta.TransferSyntaxUID not in JPEG2000TransferSyntaxes:
+        dataset.file_meta.TransferSyntaxUID = JPEG2000
+    style = frame.find(b"\xff\x52") if frame.startswith(b"\xff\x4f") else -1  # of coding in JPEG 2000
+    if style > 0 and frame[style + 8] == 1 and dataset.SamplesPerPixel == 3:  # the seventh byte: RGB once decoded
+        dataset.PhotometricInterpretation = "YBR_RCT"
+    sequential = any(0xC0 <= kind <= 0xC2 for kind, _, _ in segments(frame))
+    return isinstance(header, JpegImageFile) and header.mode in ("L", "RGB") and header.bits == 8 and sequential
+
+
+def _is_rgb(values: np.ndarray, otherwise: bool) -> bool:
+    """Whether stored colours `[h, w, 3]` are RGB and not YCbCr. Black tells: it has neutral colours, or none."""
+    step = max(1, min(values.shape[:2]) // _SIDE)
+    values = values[::step, ::step]
+    dark = np.median(values[values[..., 0] <= np.percentile(values[..., 0], 2)], axis=0)
+    neutral, black = bool((np.abs(dark[1:] - _NEUTRAL) < _NEAR).all()), bool((dark[1:] < _NEAR).all())
+    return black if black or (neutral and dark[0] < _NEUTRAL / 2) else otherwise  # a pale grey is neutral, too
 
 
 def _from_jpeg(frame: bytes, meaning: str) -> tuple[np.ndarray, str]:
@@ -172,11 +209,8 @@ def _from_jpeg(frame: bytes, meaning: str) -> tuple[np.ndarray, str]:
         if kind in (0xE0, 0xEE):
             del bare[start - 4 : end]
     as_ycbcr, stored = (frame[:2] + _ADOBE + transform + bare[2:] for transform in (b"\1", b"\0"))
-    if len(set(said)) > 1 or len(said) == 1:  # black tells: it has neutral colours, or none
-        values = decode_jpeg(stored)
-        dark = np.median(values[values[..., 0] <= np.percentile(values[..., 0], 2)][:, 1:], axis=0)
-        neutral, black = bool((np.abs(dark - _NEUTRAL) < _NEAR).all()), bool((dark < _NEAR).all())
-        said = [black] if neutral or black else said
+    if len(said) == 1 or len(set(said)) > 1:
+        said = [_is_rgb(decode_jpeg(stored), said[0])]
     return decode_jpeg(stored if said[0] else as_ycbcr), "RGB"
 
 
@@ -187,7 +221,7 @@ def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:
         values = apply_color_lut(values, dataset)
         return _scaled(values, 0, np.iinfo(values.dtype).max)
     if meaning == "RGB":
-        return _scaled(values, 0, 2**dataset.BitsStored - 1)
+        return values
     if not meaning.startswith("MONOCHROME"):
         raise FovealError("image.unsupported", f"a DICOM file with the unknown colour space {meaning}")
     # Which values are black and white: DICOM PS3.3, C.11.1 and C.11.2.1.2.

@@ -19,9 +19,12 @@ from foveal.errors import FovealError
 # something else, or was made to exhaust the memory.
 MAXIMUM_PIXELS = 300_000_000
 FORMATS = tomllib.loads(Path(__file__).with_name("formats.toml").read_text(encoding="utf-8"))
-READERS, UNREAD = ([(re.compile(mark.encode("ascii"), re.DOTALL), kind) for kind, mark in FORMATS[table].items()]
-                   for table in ("read", "unread"))  # fmt: skip
+READERS, UNREAD, NO_PICTURE = (
+    [(re.compile(mark.encode("ascii"), re.DOTALL), kind) for kind, mark in FORMATS[table].items()]
+    for table in ("read", "unread", "no_picture")
+)
 RAW, KNOWN, DICOM_ENDINGS = tuple(FORMATS["raw"]), FORMATS["known"], tuple(FORMATS["dicom"])
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 NO_DICOM = (*FORMATS["endings"], *FORMATS["others"], *RAW)  # endings; a file without any of them may be DICOM
 ENDINGS = (*NO_DICOM, *DICOM_ENDINGS)
 _FIRST_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)  # of DICOM without signature
@@ -51,12 +54,18 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int, suffix: str = "
         raise FovealError("image.unsupported", f"{kind}, which Foveal cannot read; convert it to PNG or TIFF first")
     reader = reader_of(start)
     if reader is None:
-        what = "a ZIP archive; unpack it first" if start.startswith(b"PK\3\4") else "not a picture"
+        what = other_kind(start) or "not a picture"
         raise FovealError("image.not_a_picture", f"{what} (known formats: {KNOWN})")
     with undamaged():
         image = reader(file)
-    check_pixels(*image.size, most_pixels)
+        check_pixels(*image.size, most_pixels)
+        check_alone(getattr(image, "n_frames", 1) if image.format in ANIMATED else 1, "frames")
     return image
+
+
+def other_kind(start: bytes) -> str:
+    """What a file with this start is, and what to do, if it often stands in for a picture; "" for other files."""
+    return next((kind for mark, kind in NO_PICTURE if mark.match(start)), "")
 
 
 def unread_kind(start: bytes, suffix: str = "") -> str:
@@ -89,7 +98,7 @@ def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:
 def is_dicom(start: bytes, suffix: str = "") -> bool:
     """Whether a file with this start is DICOM: by its signature, its first element, or else its ending."""
     found = start[128:132] == b"DICM" or bool(_FIRST_ELEMENT.match(start))
-    return found or (suffix in DICOM_ENDINGS and reader_of(start) is None)
+    return found or (suffix in DICOM_ENDINGS and reader_of(start) is None and not other_kind(start))
 
 
 def is_picture(start: bytes) -> bool:

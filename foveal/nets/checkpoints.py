@@ -67,11 +67,12 @@ def read_contents(path: Path) -> Any:
         raise FovealError("weights.damaged", f"{path} is a pointer of Git LFS, not the file itself", fix="git lfs pull")
     if start[:1] == b"<":
         raise FovealError("weights.damaged", f"{path} is a web page, not a file of weights", fix="download it again")
-    if path.suffix == ".safetensors" or start[8:9] == b"{":
+    if start[8:9] == b"{":
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
+            what = f"{path} cannot be read as safetensors: {error}"
+            raise FovealError("weights.damaged", what, fix="download or copy it again") from error
     for pattern, (what, fix) in FORMATS.items():
         if re.match(pattern, start):
             raise FovealError("weights.unsupported", f"{path} is {what}", fix=fix)
@@ -97,8 +98,9 @@ def _unpickled(path: Path) -> Any:
     while len(standing) < MOST_NAMES:
         try:
             known_as: list[Any] = [(stand_in, name) for name, stand_in in standing.items()]
-            with torch.serialization.safe_globals(known_as), warnings.catch_warnings(action="ignore"):
-                return torch.load(path, map_location="cpu", weights_only=True)  # warns of other pickle protocols
+            quiet = warnings.catch_warnings(action="ignore")  # of other pickle protocols
+            with torch.serialization.safe_globals(known_as), quiet, path.open("rb") as stream:
+                return torch.load(stream, map_location="cpu", weights_only=True)  # of a path, it goes by the ending
         except (OSError, MemoryError):
             raise
         except Exception as error:
@@ -112,9 +114,11 @@ def _unpickled(path: Path) -> Any:
             if name is None:
                 what = f"{path} is damaged, or is not a file of weights of PyTorch"
                 raise FovealError("weights.damaged", what, fix="download or copy it again") from error
-            if not known and name.startswith("numpy."):
-                what = f"{path} is a plain pickle of numpy arrays, not a file of PyTorch"
-                raise FovealError("weights.unsupported", what, fix=AS_TENSORS) from error
+            arrays = not known and name.startswith("numpy.")
+            if arrays or name in ("torch._utils._rebuild_tensor_v2", "torch.storage._load_from_bytes"):
+                what = f"{path} is a plain pickle of {'numpy arrays' if arrays else 'tensors'}, not a file of PyTorch"
+                fix = AS_TENSORS if arrays else "where it was made, run: torch.save(STATE, FILE)"
+                raise FovealError("weights.unsupported", what, fix=fix) from error
             mapping = MAPPINGS.fullmatch(name)
             if not known or name in standing or not (mapping or PLAIN.fullmatch(name)):
                 what = f"{path} contains an object of the class {name}, which could run code, so it is not opened"
@@ -126,7 +130,7 @@ def _unpickled(path: Path) -> Any:
 
 
 def _class_in_pickle(path: Path) -> str | None:
-    """The first class in a whole pickle that torch has not written; nothing of it is run."""
+    """The first class, but mappings, in a whole pickle that torch has not written; nothing of it is run."""
     names, words = list[str](), list[str]()
     with path.open("rb") as stream, suppress(ValueError):
         for code, argument, _ in pickletools.genops(stream):
@@ -134,5 +138,5 @@ def _class_in_pickle(path: Path) -> str | None:
                 names.append(".".join(argument.split() if argument else words[-2:]))
             elif isinstance(argument, str):
                 words.append(argument)
-        return names[0] if names else None
+        return next((name for name in names if name != "collections.OrderedDict"), None)
     return None

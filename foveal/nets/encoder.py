@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import timm
 import torch
 from timm.models import group_parameters
@@ -230,7 +231,21 @@ def normalisation_of(name: str, channels: int) -> tuple[tuple[float, ...], tuple
     card = vars(known) if known else card_of_object(name) if isinstance(name, Given) else {}
     if not card or channels != 3:
         return (0.5,) * channels, (0.5,) * channels
-    return tuple(card["mean"]), tuple(card["std"])
+    return stated_normalisation(card["mean"], card["std"], name)
+
+
+def stated_normalisation(mean: Any, std: Any, source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Three means and standard deviations; one number stands for all three. FovealError if they are not for 0 to 1."""
+    try:
+        means, deviations = (tuple(map(float, np.broadcast_to(each, 3))) for each in (mean, std))
+        possible = all(0 <= each <= 1 for each in means) and all(0 < each <= 1 for each in deviations)
+    except (TypeError, ValueError):
+        possible = False
+    if not possible:
+        what = f"{source} states a normalisation with mean {mean} and standard deviation {std}"
+        expected = "three means from 0 to 1 and three standard deviations above 0 up to 1, for pixels from 0 to 1"
+        raise FovealError("weights.normalisation", what, expected=expected, fix="correct them")
+    return means, deviations
 
 
 def card_of_object(name: Given) -> dict[str, Any]:

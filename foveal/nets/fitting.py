@@ -4,16 +4,16 @@ import contextlib
 import io
 import math
 import re
-import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import timm
@@ -95,14 +95,26 @@ def with_own_stem(state: State, own: Mapping[str, Tensor]) -> tuple[State, list[
 
 
 def _by_timm(state: State, encoder: nn.Module) -> State:
-    """What timm's own conversion for this kind of network makes of the weights; resizes positions and patches."""
-    if (convert := getattr(sys.modules[type(encoder).__module__], "checkpoint_filter_fn", None)) is None:
+    """What timm's own conversion for this network makes of the weights; resizes positions and patches."""
+    convert = _conversion((getattr(encoder, "pretrained_cfg", None) or {}).get("architecture"))
+    if convert is None:
         return state
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return dict(convert(dict(state), encoder))
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
-        return state  # of another kind of network: the comparison of keys says so
+    unfit = AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError
+    for arguments in ((encoder,), ()):  # as timm tries them
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(*unfit):
+            return dict(convert(dict(state), *arguments))
+    return state  # of another kind of network: the comparison of keys says so
+
+
+@cache
+def _conversion(architecture: str | None) -> Callable[..., Any] | None:
+    """The function by which timm converts published weights of a network, as timm gives it to its own loader."""
+    given: list[Any] = [None]
+    loader = patch("timm.models._builder.load_pretrained", lambda *_, filter_fn=None, **__: given.append(filter_fn))
+    if architecture and timm.is_model(architecture):
+        with loader, torch.device("meta"):  # nothing is loaded or computed
+            timm.create_model(architecture, pretrained=True)
+    return given[-1]
 
 
 def _refuse_lost_biases(state: State, own: Mapping[str, Tensor]) -> None:
@@ -135,6 +147,7 @@ class Fit:
 
 def fitting_encoders(found: Found) -> Fit:
     """Which of the usual encoders the weights fit, or nearly fit."""
+    end = time.monotonic() + MOST_SECONDS
     first = found.layout.convert(found.state, [])
     patch, size = _sides_of(first)
     stem = next((value for key, value in first.items() if STEM.fullmatch(key)), None)
@@ -145,7 +158,7 @@ def fitting_encoders(found: Found) -> Fit:
         pooled = found.named + AVERAGE * ("fc_norm.weight" in first)
         tries: list[Any] = [[(pooled, timm_card(pooled).input_size[1]), (pooled, size)]]
     else:
-        tries = [((name, size) for name in _candidates(first, patch)), _others(first, channels)]
+        tries = [((name, size) for name in _candidates(first, patch)), _others(first, channels, end)]
     for tried in tries:
         if fitting or nearest:
             break
@@ -167,12 +180,14 @@ def fitting_encoders(found: Found) -> Fit:
     return Fit([*fitting], size, channels, dropped, *(("", {}) if fitting else (nearest, keys_in_the_way)))
 
 
-def _others(state: State, channels: int) -> Iterator[tuple[str, int]]:
-    """Other networks of timm with these keys and shapes, and their sizes, found within `MOST_SECONDS`.
+def _others(state: State, channels: int, end: float) -> Iterator[tuple[str, int]]:
+    """Other networks of timm with these keys and shapes, and their sizes, found before `end` (time.monotonic()).
 
     Only those with the same first layer are made, and first those of the file of timm that looks most alike.
     """
-    end = time.monotonic() + MOST_SECONDS
+
+    def in_time(_: Any) -> bool:
+        return time.monotonic() < end
 
     def has(layers: Any) -> bool:
         return bool(layers) and all(f"{layer}.weight" in state for layer in np.atleast_1d(layers))
@@ -185,8 +200,9 @@ def _others(state: State, channels: int) -> Iterator[tuple[str, int]]:
     files: dict[str, list[str]] = {}
     for name in [name for name, card in cards.items() if has(card.classifier)] or cards:
         files.setdefault(timm.model_entrypoint(name).__module__, []).append(name)
-    alike = sorted(files.values(), key=lambda names: len(own(names[0]).keys() & state.keys()), reverse=True)
-    for name in takewhile(lambda _: time.monotonic() < end, chain.from_iterable(alike)):
+    alike = [(len(own(names[0]).keys() & state.keys()), names) for names in takewhile(in_time, files.values())]
+    alike.sort(key=lambda pair: pair[0], reverse=True)
+    for name in takewhile(in_time, chain.from_iterable(names for _, names in alike)):
         if all(key in state and state[key].shape == value.shape for key, value in own(name).items()):
             yield name, cards[name].input_size[1]
 

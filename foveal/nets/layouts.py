@@ -30,7 +30,7 @@ NORMALISATIONS = {"imagenet": IMAGENET, "half": HALF, "clip": CLIP, "unit": UNIT
 # Where the state is in a checkpoint, after running averages and teachers.
 BRANCHES = ("state_dict", "model", "resnet")
 COUNTER = "num_batches_tracked"  # of batch norm; files before 2019 have none
-DEEPEST = 4  # mappings within each other
+DEEPEST = 6  # mappings within each other, or points in their names
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|_fsdp_wrapped_module\.)+")
 _KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 HEADS = "|".join(_KNOWN["heads"])
@@ -42,7 +42,7 @@ PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 ORDER = {name: place for place, name in enumerate(_KNOWN["order"])}
 QKV = [[f"attention.attention.{name}" for name in ("query", "key", "value")], [f"attention.{n}_proj" for n in "qkv"]]
 # First parts of keys that stand before an encoder's own; where averages are beside it, these are taken.
-AVERAGES = re.compile(r"(?!.*(head|proj|predict|classifier))((teacher|target|(\w+_)?ema)(_\w+)?|averaged?_model)")
+AVERAGES = re.compile(_KNOWN["averages"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +87,22 @@ class Found:
     named: str = ""  # the network of timm that the file says it is of
 
 
-def find(contents: Any, source: str, config: Mapping[str, Any] | None = None) -> Found:
-    """The encoder in the contents of a file, with the config.json beside it.
+def find(contents: Any, source: str, config: Mapping[str, Any] | None = None, *, averages: bool = True) -> Found:
+    """The encoder in the contents of a file, with the config.json beside it; averages: False leaves those aside.
 
     FovealError if there are no weights, a key belongs to no known head, or a tensor does not hold usable numbers.
     """
-    branch, raw = _branch_of(contents, "")
+    branch, raw = _branch_of(contents if averages else _without_averages(contents), "")
+    networks = _networks(contents)
+    aside = {path: len(there) for path, there in networks.items() if path != branch}
+    aside |= counted(WRAPPERS.sub("", key) for key in networks.get(branch, {}) if key not in raw)
     state = {WRAPPERS.sub("", key).replace("._orig_mod.", "."): value for key, value in raw.items()}
     extras = {key: 1 for key in state if EXTRAS.fullmatch(key)}
     branch, state, others = _averages(branch, {key: value for key, value in state.items() if key not in extras})
     if not state:
+        if aside:
+            what = f"{source} contains several networks, and it is not clear which is meant: {shortened([*aside])}"
+            raise FovealError("weights.mismatch", what, fix="save the state of one of them: torch.save(STATE, FILE)")
         has = contents if isinstance(contents, Mapping) else {}
         keys = f"; its first keys are {shortened(list(map(str, has)))}" if has else ""
         arrays = has and all(isinstance(value, Inert) for value in has.values())
@@ -111,15 +117,29 @@ def find(contents: Any, source: str, config: Mapping[str, Any] | None = None) ->
         raise FovealError("weights.mismatch", what, fix="use weights of solo-learn for larger images")
     _refuse_values(inside, source)
     named = next((name for name in _names_in(contents, config) if re.fullmatch(layout.encoders or ".*", name)), "")
-    return Found(layout=layout, branch=branch, state=inside, dropped=counted(beside) | others | extras, named=named)
+    return Found(
+        layout=layout, branch=branch, state=inside, dropped=counted(beside) | others | extras | aside, named=named
+    )
 
 
-def without_averages(contents: Any) -> Any:
-    """The contents of a file without the averages and teachers in it."""
+def _without_averages(contents: Any) -> Any:
     if not isinstance(contents, Mapping):
         return contents
     names = {key: WRAPPERS.sub("", str(key)).partition(".")[0] for key in contents}
-    return {key: without_averages(contents[key]) for key, name in names.items() if not AVERAGES.fullmatch(name)}
+    return {key: _without_averages(contents[key]) for key, name in names.items() if not AVERAGES.fullmatch(name)}
+
+
+def _networks(contents: Any, path: str = "") -> dict[str, State]:
+    """The tensors of all mappings in a file that hold weights, by their places."""
+    if not isinstance(contents, Mapping) or path.count(".") > DEEPEST:
+        return {}
+    own = {path: _tensors(contents)} if _has_weights(contents) else {}
+    inner = [_networks(value, f"{path}.{name}".lstrip(".")) for name, value in contents.items()]
+    return {place: state for each in (own, *inner) for place, state in each.items() if state}
+
+
+def _tensors(mapping: Mapping[Any, Any]) -> State:
+    return {key: value for key, value in mapping.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
 def _refuse_values(state: State, source: str) -> None:
@@ -160,13 +180,15 @@ def _branch_of(contents: Any, path: str) -> tuple[str, State]:
     """The name and the tensors of the innermost mapping that holds the network's state."""
     if not isinstance(contents, Mapping) or path.count(".") > DEEPEST:
         return path, {}
-    own = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    own = _tensors(contents)
     inner = {str(name): value for name, value in contents.items() if isinstance(value, Mapping)}
+    places = {name: f"{name}.{'.'.join(_networks(inner[name]))}".split(".") for name in inner}
+    averages = [name for name, parts in places.items() if any(map(AVERAGES.fullmatch, parts))]
     others = [name for name in inner if _has_weights(inner[name])]
     others = others or [name for name in inner if _has_weights(_branch_of(inner[name], f"{path}.{name}")[1])]
     others = [name for name in others if len(others) == 1 or WRAPPED.fullmatch(name)]
     others = [] if any("." in key for key in own) else others
-    for name in (*filter(AVERAGES.fullmatch, inner), *BRANCHES, *others):
+    for name in (*averages, *BRANCHES, *others):
         if (found := _branch_of(inner.get(name), f"{path}.{name}" if path else name))[1]:
             return found
     return path, own

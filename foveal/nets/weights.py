@@ -23,10 +23,10 @@ from foveal.errors import FovealError
 from foveal.files import read_json, sha256_of
 from foveal.given import Given
 from foveal.nets.checkpoints import read_contents
-from foveal.nets.encoder import FINE, card_of_object, normalisation_of, refuse_hub
+from foveal.nets.encoder import FINE, card_of_object, normalisation_of, refuse_hub, stated_normalisation
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
 from foveal.nets.hub import unreachable
-from foveal.nets.layouts import FLAT, IMAGENET, Found, Layout, Normalisation, find, without_averages
+from foveal.nets.layouts import FLAT, IMAGENET, Found, Layout, Normalisation, find
 from foveal.page.render import print_template
 from foveal.page.words import counted
 
@@ -80,9 +80,9 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
 def _fitting_in(init: str, encoder: nn.Module, name: str) -> tuple[Found, dict[str, Any]]:
     """`found_in`, but the student if it fits the encoder and the average or teacher beside it does not."""
     contents, own = read_contents(file_of(init)), encoder.state_dict()
-    for each in (contents, without_averages(contents)):
+    for averages in (True, False):
         with contextlib.suppress(FovealError):
-            found, record = _found(init, each)
+            found, record = _found(init, contents, averages=averages)
             if fits(own, adapted(found, encoder, name)[0]):
                 return found, record
     return _found(init, contents)
@@ -93,9 +93,9 @@ def found_in(init: str) -> tuple[Found, dict[str, Any]]:
     return _found(init, read_contents(file_of(init)))
 
 
-def _found(init: str, contents: Any) -> tuple[Found, dict[str, Any]]:
+def _found(init: str, contents: Any, *, averages: bool = True) -> tuple[Found, dict[str, Any]]:
     file = file_of(init)
-    found = find(contents, str(file), _config_beside(file))
+    found = find(contents, str(file), _config_beside(file), averages=averages)
     layout = {"layout": found.layout.name, "branch": found.branch, "prefix": found.layout.prefix}
     return found, {"init": init, "file": str(file), "sha256": sha256_of(file), **layout}
 
@@ -180,10 +180,10 @@ def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     layout, beside = _layout_at(file, file.stat().st_mtime_ns), file.with_name("preprocessor_config.json")
     theirs = file.name in IN_FOLDERS or layout.assumed or layout.name.startswith("Hugging Face")
     stated, config = read_json(beside) if theirs and beside.is_file() else {}, _config_beside(file)
-    card = config.get("pretrained_cfg", config)
+    card = {**config, **(config.get("pretrained_cfg") or {})}
     for facts, mean, std in ((stated, "image_mean", "image_std"), (card, "mean", "std")):
-        if mean in facts and std in facts:
-            return tuple(facts[mean]), tuple(facts[std])
+        if facts.get(mean) is not None and facts.get(std) is not None:
+            return stated_normalisation(facts[mean], facts[std], f"the JSON beside {file}")
     chosen = layout.normalisation or usual
     if layout.assumed and not chosen == usual == IMAGENET:
         say(f"the normalisation of {file} is assumed; to set it, add a tag to --encoder or {beside.name} beside it")

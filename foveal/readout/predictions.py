@@ -6,6 +6,7 @@ Rows without a grade (column `answer` is ungradable or unreadable) are skipped a
 
 import csv
 import re
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -54,19 +55,21 @@ def _read_text(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise FovealError("predictions.missing", f"{file} does not exist", fix="give a run folder or a predictions.csv")
     try:
+        data = file.read_bytes()
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         # Read classes of a second task as text, so that "1" does not become 1.0.
-        text = dict.fromkeys([*TEXT, *(name.partition("=")[0] for name in _header(file) if "=" in name)], str)
-        return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "referable": [""]})
+        kinds = dict.fromkeys([*TEXT, *(name.partition("=")[0] for name in _header(text, file) if "=" in name)], str)
+        missing = {"label": [""], "referable": [""]}
+        return pd.read_csv(StringIO(text), dtype=kinds, keep_default_na=False, na_values=missing)
     except pd.errors.EmptyDataError:
         raise FovealError("predictions.empty", f"{file} is empty", expected="a first line of column names") from None
     except (UnicodeError, pd.errors.ParserError) as error:
         raise FovealError("predictions.damaged", f"{file} cannot be read as CSV text ({str(error).strip()})") from None
 
 
-def _header(file: Path) -> list[str]:
+def _header(text: str, file: Path) -> list[str]:
     """The column names; FovealError for separators other than commas, and for repeated names."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        names = next(csv.reader(stream), [])
+    names = next(csv.reader(StringIO(text, newline="")), [])
     for sign, word in ((";", "semicolons"), ("\t", "tabs")):
         if len(names) == 1 and sign in names[0]:
             what, expected = f"the columns of {file} are separated by {word}", "commas, and decimal points in numbers"

@@ -91,10 +91,15 @@ def _with_headers(source: Source) -> pd.DataFrame:
             told, header = table[column], known[column].reindex(table.index, fill_value="")
             # A patient that all headers name, although file names tell several or there are many, is nobody.
             named, one = told[header != ""], column == "group" and header[header != ""].nunique() == 1
-            if many := one and len(named) > MOST_OF_ONE:
-                warn(f"all {len(named)} DICOM headers name the same patient, who is therefore taken as unknown")
+            if one and len(named) > MOST_OF_ONE:
+                files = table["file"].where(header != "", "")
+                header = files.map(lambda file: file and origin_in_header(source.root / file, by_study=True)[0])
+                if header[header != ""].nunique() == 1:  # one study of all is nobody either
+                    header = header.map(lambda _: "")
+                instead = "instead, each study counts as one" if header.any() else "that is nobody"
+                warn(f"all {len(named)} DICOM headers name the same patient; {instead}")
             by_names = column in source.given or (one and named.nunique() > 1)
-            keep = (told != "") | many if by_names or many else header == ""
+            keep = told != "" if by_names else header == ""
             table[column] = told.where(keep, header)
             if column == "group":  # files without a header have the patient of equal names
                 patient_of = {name: patient for name, patient in zip(told[~keep], header[~keep], strict=True) if name}

@@ -99,10 +99,15 @@ def test_deep_pixels_are_scaled(tmp_path: Path, picture: np.ndarray, extension: 
     assert np.abs(decoded_from(tmp_path, grey) - expected[..., 1:2])[1:].max() <= 0.51
 
 
-def test_an_animation_gives_its_first_frame(tmp_path: Path, picture: np.ndarray) -> None:
-    first = Image.fromarray(picture).quantize(64)
-    data = encoded(first, "GIF", save_all=True, append_images=[Image.new("P", first.size)])
-    assert np.array_equal(decoded_from(tmp_path, data), np.asarray(first.convert("RGB")))
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_of_an_animation_no_frame_is_taken_for_the_photograph(tmp_path: Path, picture, format: str, refuses) -> None:
+    first = Image.fromarray(picture).quantize(64) if format == "GIF" else Image.fromarray(picture)
+    options = {} if format in ("GIF", "AVIF") else {"lossless": True}
+    alone = encoded(first, format, save_all=True, **options)
+    assert np.abs(decoded_from(tmp_path, alone) - np.asarray(first.convert("RGB"), int)).mean() < 3
+    others = [Image.fromarray(255 - picture).convert(first.mode), Image.new(first.mode, first.size)]
+    with refuses("image.several", 3):
+        decoded_from(tmp_path, encoded(first, format, save_all=True, append_images=others, **options))
 
 
 @pytest.mark.parametrize(

@@ -203,14 +203,11 @@ def jpeg(pixels: np.ndarray, *, rgb: bool, mark: bytes, names: bytes = b"\1\2\3"
 @pytest.mark.parametrize(("rgb", "subsampling"), [(False, 0), (False, 2), (True, 0)])
 def test_the_colours_of_a_jpeg_are_right_whatever_the_file_says(
     tmp_path: Path, meaning: str, mark: bytes, names: bytes, rgb: bool, subsampling: int,
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], photograph: np.ndarray,
 ) -> None:  # fmt: skip
     from pydicom.encaps import encapsulate
     from pydicom.uid import JPEGBaseline8Bit
 
-    photograph = np.full((64, 64, 3), 2, np.uint8)
-    cv2.circle(photograph, (32, 32), 28, (180, 90, 40), -1)
-    cv2.circle(photograph, (40, 30), 9, (230, 200, 120), -1)
     data = encapsulate([jpeg(photograph, rgb=rgb, mark=mark, names=names, subsampling=subsampling)])
     pixels = decoded(tmp_path, dicom(data, meaning, syntax=JPEGBaseline8Bit, Rows=64, Columns=64))
     said = [mark[-1:] == b"\0"] * (b"Adobe" in mark) + [True] * (names == b"RGB") + [False] * (b"JFIF" in mark)
@@ -234,7 +231,72 @@ def test_where_no_black_tells_the_markers_count(tmp_path: Path, meaning: str, ma
     assert np.abs(pixels.astype(int) - bright).mean() < 4
 
 
-@pytest.mark.parametrize("meaning", ["RGB", "YBR_RCT", "YBR_FULL"])
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    """A disc in a black surround."""
+    drawn = np.full((64, 64, 3), 2, np.uint8)
+    cv2.circle(drawn, (32, 32), 28, (180, 90, 40), -1)
+    cv2.circle(drawn, (40, 30), 9, (230, 200, 120), -1)
+    return drawn
+
+
+@pytest.mark.parametrize("meaning", ["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT"])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.80"])
+@pytest.mark.parametrize("rgb", [True, False])
+def test_a_jpeg_is_decoded_as_one_whatever_its_transfer_syntax_says(tmp_path, photograph, meaning, syntax, rgb) -> None:
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import UID
+
+    data = encapsulate([jpeg(photograph, rgb=rgb, mark=b"" if rgb else JFIF)])
+    pixels = decoded(tmp_path, dicom(data, meaning, syntax=UID(syntax), Rows=64, Columns=64))
+    assert np.abs(pixels.astype(int) - photograph).mean() < 4
+
+
+@pytest.mark.parametrize("meaning", ["RGB", "YBR_FULL", "YBR_FULL_422"])
+def test_a_jpeg_2000_is_decoded_as_one_whatever_its_transfer_syntax_says(tmp_path, photograph, meaning) -> None:
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit
+
+    for bare in (True, False):
+        buffer = BytesIO()
+        Image.fromarray(photograph).save(buffer, "JPEG2000", no_jp2=bare, mct=1)
+        data = dicom(encapsulate([buffer.getvalue()]), meaning, syntax=JPEGBaseline8Bit, Rows=64, Columns=64)
+        assert np.array_equal(decoded(tmp_path, data), photograph)
+
+
+def in_space(pixels: np.ndarray, space: str) -> np.ndarray:
+    return pixels if space == "RGB" else np.asarray(Image.fromarray(pixels).convert("YCbCr"))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("meaning", ["RGB", "YBR_FULL", "YBR_FULL_422"])
+@pytest.mark.parametrize("stored", ["RGB", "YCbCr"])
+def test_black_tells_the_colours_of_raw_pixels(tmp_path, photograph, stored, meaning, bits) -> None:
+    values = in_space(photograph, stored).astype(np.uint16) * 257 if bits == 16 else in_space(photograph, stored)
+    pixels = decoded(tmp_path, dicom(values, meaning, bits, Rows=64, Columns=64))
+    assert np.abs(pixels.astype(int) - photograph).max() <= 3
+
+
+def test_black_tells_the_colours_of_run_length_encoded_pixels(tmp_path, photograph) -> None:
+    from pydicom.uid import RLELossless
+
+    dataset = pydicom.dcmread(BytesIO(dicom(photograph, "RGB", Rows=64, Columns=64)))
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.PhotometricInterpretation = "YBR_FULL"
+    dataset.save_as(tmp_path / "rle.dcm")
+    assert np.array_equal(decoded(tmp_path, (tmp_path / "rle.dcm").read_bytes()), photograph)
+
+
+@pytest.mark.parametrize("value", [(230, 90, 60), (128, 128, 128), (120, 125, 130), (64, 64, 64), (30, 140, 200)])
+def test_raw_pixels_without_black_are_what_the_header_says(tmp_path, value) -> None:
+    plain = np.full((64, 64, 3), value, np.uint8)
+    plain[20:40, 20:40] = 250
+    assert np.array_equal(decoded(tmp_path, dicom(plain, "RGB", Rows=64, Columns=64)), plain)
+    ybr = dicom(in_space(plain, "YCbCr"), "YBR_FULL", Rows=64, Columns=64)
+    assert np.abs(decoded(tmp_path, ybr).astype(int) - plain).max() <= 3
+
+
+@pytest.mark.parametrize("meaning", ["RGB", "YBR_RCT", "YBR_FULL", "YBR_FULL_422"])
 def test_the_colours_of_jpeg_2000(tmp_path: Path, colour: np.ndarray, meaning: str) -> None:
     from pydicom.encaps import encapsulate
     from pydicom.uid import JPEG2000Lossless

@@ -90,7 +90,6 @@ def test_a_file_that_calls_something_calls_nothing(tmp_path, refuses, function, 
     ("contents", "name"),
     [
         (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
-        (WEIGHTS, "torch."),
         ({"x": Call(eval, "1 / 0")}, "eval"),
     ],
 )
@@ -98,6 +97,24 @@ def test_a_plain_pickle_is_refused_with_its_class(tmp_path, refuses, contents, n
     (tmp_path / "file.pkl").write_bytes(pickle.dumps(contents, protocol))
     with refuses("weights.unsafe", tmp_path / "file.pkl", name):
         read_contents(tmp_path / "file.pkl")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("kind", [dict, collections.OrderedDict])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_plain_pickle_of_tensors_must_be_saved_by_torch(tmp_path, refuses, kind, protocol):
+    (tmp_path / "file.pth").write_bytes(pickle.dumps(kind(WEIGHTS), protocol))
+    with refuses("weights.unsupported", tmp_path / "file.pth", "torch.save"):
+        read_contents(tmp_path / "file.pth")
+    (tmp_path / "file.pth").write_bytes(pickle.dumps(kind(a=np.zeros(3)), protocol))
+    with refuses("weights.unsupported", tmp_path / "file.pth", "torch.as_tensor"):
+        read_contents(tmp_path / "file.pth")
+
+
+@ZIP
+def test_weights_of_torch_are_read_whatever_the_ending(tmp_path, new):
+    torch.save(WEIGHTS, tmp_path / "file.safetensors", _use_new_zipfile_serialization=new)
+    assert torch.equal(read_contents(tmp_path / "file.safetensors")["a"], WEIGHTS["a"])
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
@@ -152,9 +169,10 @@ def test_damaged_tensors_are_named_unless_the_file_has_no_checksums(tmp_path, re
     ],
 )
 def test_another_format_is_named(tmp_path, refuses, contents, name):
-    (tmp_path / "file.pth").write_bytes(contents)
-    with refuses("weights.unsupported", tmp_path / "file.pth", name):
-        read_contents(tmp_path / "file.pth")
+    for ending in ("pth", "safetensors"):
+        (tmp_path / f"file.{ending}").write_bytes(contents)
+        with refuses("weights.unsupported", tmp_path / f"file.{ending}", name):
+            read_contents(tmp_path / f"file.{ending}")
 
 
 def test_an_archive_of_other_files_is_named(tmp_path, refuses):

@@ -751,6 +751,81 @@ def test_a_teacher_of_another_architecture_does_not_hide_the_student(average, ot
         load_encoder_weights(create_encoder("resnet14t", 3, 96), "resnet14t", str(tmp_path / "file.pth"))
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["state_dict_ema", "swa_state_dict", "swa_model", "averaged_model_state_dict", "model_avg", "ema.shadow",
+     "callbacks.EMACallback.ema_state_dict", "callbacks.EMACallback{'decay': 0.9999}.ema_state_dict"],
+)  # fmt: skip
+def test_an_average_is_taken_wherever_it_is_and_the_student_is_listed(place, tmp_path):
+    student = scrambled(create_encoder("test_resnet", 3, 96)).state_dict()
+    average, other = {key: value + 1 for key, value in student.items()}, create_encoder("resnet10t", 3, 96).state_dict()
+    for network, taken, right in ((average, place, average), (other, "state_dict", student)):
+        behind, (first, *inner) = network, re.findall(r"(?:\{.*?\}|[^.{])+", place)
+        while inner:
+            behind = {inner.pop(): behind}
+        torch.save({"state_dict": student, first: behind, "optimizer": {"state": {}}}, tmp_path / "file.pth")
+        encoder = create_encoder("test_resnet", 3, 96)
+        record = load_encoder_weights(encoder, "test_resnet", str(tmp_path / "file.pth")).record
+        assert all(torch.equal(value, right[key]) for key, value in encoder.state_dict().items())
+        left = {"state_dict": len(student)} if taken == place else {place: len(other)}
+        assert record["branch"] == taken and record["dropped"] == left
+
+
+def test_the_average_that_is_left_out_beside_the_keys_of_the_student_is_listed(tmp_path):
+    student = scrambled(create_encoder("test_resnet", 3, 96)).state_dict()
+    teacher = create_encoder("resnet10t", 3, 96).state_dict()
+    torch.save(prefixed(student, "module.student.") | prefixed(teacher, "module.teacher."), tmp_path / "file.pth")
+    encoder = create_encoder("test_resnet", 3, 96)
+    record = load_encoder_weights(encoder, "test_resnet", str(tmp_path / "file.pth")).record
+    assert record["dropped"] == {"teacher": len(teacher)}
+
+
+def test_of_two_networks_that_are_equals_none_is_chosen(tmp_path, refuses):
+    state = create_encoder("test_resnet", 3, 96).state_dict()
+    torch.save({"best_model": state, "last_model": state}, tmp_path / "file.pth")
+    with refuses("weights.mismatch", tmp_path / "file.pth", "best_model", "last_model"):
+        weights(WeightsConfig(file=tmp_path / "file.pth"))
+
+
+def test_a_densenet_with_the_keys_of_torchvisions_files_is_read(tmp_path):
+    source = scrambled(torchvision.models.densenet121())
+    published = renamed(source.state_dict(), (r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2"))
+    published = {key: value for key, value in published.items() if "num_batches" not in key}
+    chexnet = renamed(published, (r"^", "module.densenet121."), (r"classifier\.", "classifier.0."))
+    source.classifier = torch.nn.Identity()
+    images = torch.randn(2, 3, 64, 64)
+    for contents in (published, {"epoch": 3, "state_dict": chexnet}):
+        torch.save(contents, tmp_path / "file.pth.tar")
+        known = weights(WeightsConfig(file=tmp_path / "file.pth.tar"))
+        assert known["encoders"] == ["densenet121"] and known["dropped"] == {"classifier": 2}
+        encoder = create_encoder("densenet121", 3, 64)
+        load_encoder_weights(encoder, "densenet121", str(tmp_path / "file.pth.tar"))
+        with torch.inference_mode():
+            assert same(encoder.eval()(images), source(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "found"),
+    [
+        ("densenet121", "x.denselayer1.norm.1.weight", "x.denselayer1.norm1.weight"),
+        ("vgg11", "classifier.0.bias", "pre_logits.fc1.bias"),  # these filters take no network
+        ("crossvit_9_240", "pos_embed.0", "pos_embed_0"),
+        ("vit_tiny_patch16_224", "norm.weight", "norm.weight"),
+        ("resnet18", "any.x", "any.x"),  # which timm does not convert
+    ],
+)  # fmt: skip
+def test_each_network_is_converted_as_timm_itself_does(name, changed, found):
+    with torch.device("meta"):
+        encoder = timm.create_model(name, num_classes=0)
+    assert found in fitting._by_timm({changed: torch.zeros(2)}, encoder)
+
+
+def test_the_search_for_a_network_ends_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "MOST_SECONDS", 0)
+    torch.save(blueprint("regnety_002", 224) | zeros("head.fc.weight"), tmp_path / "file.pth")
+    assert not weights(WeightsConfig(file=tmp_path / "file.pth"))["encoders"]
+
+
 def test_a_fine_tuned_mae_averages_its_patches(tmp_path, refuses):
     theirs = scrambled(timm.create_model("vit_tiny_patch16_224", num_classes=5, global_pool="avg", img_size=32))
     torch.save({"model": theirs.state_dict(), "epoch": 3, "args": NAMESPACE}, tmp_path / "file.pth")

@@ -1,5 +1,6 @@
 import json
 import sys
+from contextlib import nullcontext
 
 import pytest
 import timm
@@ -223,6 +224,44 @@ def test_the_json_of_a_folder_decides_on_the_normalisation(tmp_path):
     assert [*map(list, normalisation_for(str(tmp_path), "efficientnet_b0", 3))] == other
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": other[1], "image_std": other[0]}))
     assert [*map(list, normalisation_for(str(tmp_path), "efficientnet_b0", 3))] == other[::-1]
+
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize(
+    ("mean", "std", "meant"),
+    [
+        (0.5, 0.5, ([0.5] * 3, [0.5] * 3)),
+        ([0.1, 0.2, 0.3], 0.5, ([0.1, 0.2, 0.3], [0.5] * 3)),
+        (None, None, IMAGENET),
+        (None, [0.5] * 3, IMAGENET),
+        ([0.5] * 3, [0, 0, 0], None),
+        ([0.5] * 2, [0.5] * 2, None),
+        ([123.7, 116.3, 103.5], [58.4, 57.1, 57.4], None),
+        ("imagenet", "imagenet", None),
+        ([0.5, 0.5, float("nan")], [0.5] * 3, None),
+        ([], [], None),
+    ],
+)
+def test_only_a_normalisation_for_three_channels_from_0_to_1_counts(name, mean, std, meant, tmp_path, refuses):
+    checkpoint.save_weights(create_encoder("efficientnet_b0", 3, 64), tmp_path / "model.safetensors")
+    facts = {"image_mean": mean, "image_std": std}
+    if name == "config.json":
+        facts = {"architecture": "efficientnet_b0", "pretrained_cfg": {"mean": mean, "std": std}}
+    (tmp_path / name).write_text(json.dumps(facts))
+    with refuses("weights.normalisation", tmp_path) if meant is None else nullcontext():
+        known = weights(WeightsConfig(file=tmp_path))
+        assert (known["mean"], known["std"]) == meant
+
+
+@pytest.mark.parametrize("card", [None, {}, {"tag": "x"}])
+def test_a_config_without_a_normalisation_leaves_that_of_timm(card, tmp_path):
+    checkpoint.save_weights(create_encoder("efficientnet_b0", 3, 64), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "efficientnet_b0", "pretrained_cfg": card}))
+    known = weights(WeightsConfig(file=tmp_path))
+    assert (known["mean"], known["std"]) == IMAGENET
 
 
 def test_a_model_in_pieces_is_refused(tmp_path, refuses):

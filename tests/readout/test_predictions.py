@@ -66,8 +66,12 @@ def test_tables_that_a_spreadsheet_wrote_otherwise_are_refused(tmp_path, refuses
     file.write_text(change(text), encoding="utf-8")
     with refuses(f"predictions.{code}", file, value):
         read_predictions(file)
-    file.write_text(text, encoding="utf-8-sig")  # spreadsheets put a mark before the first name
-    assert len(read_predictions(file)) == 6
+    for encoding in ("utf-8-sig", "utf-16"):  # spreadsheets put a mark before the first name
+        file.write_text(text, encoding=encoding)
+        assert read_predictions(file).equals(read_predictions(written(tmp_path, table())))
+        file.write_text(change(text), encoding=encoding)
+        with refuses(f"predictions.{code}", file, value):
+            read_predictions(file)
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,12 @@ def test_names_that_may_hold_visits_are_a_warning(capsys):
     assert "warning" not in capsys.readouterr().out
 
 
-def write_dicom(file, patient):
+def write_dicom(file, patient, study=""):
     pydicom = pytest.importorskip("pydicom")
     meta = pydicom.dataset.FileMetaDataset()
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     data = pydicom.dataset.FileDataset(str(file), {}, file_meta=meta, preamble=bytes(128))
-    data.PatientID = patient
+    data.PatientID, data.StudyInstanceUID = patient, study
     data.save_as(file)
 
 
@@ -111,6 +111,16 @@ def test_a_patient_that_all_headers_name_is_nobody(tmp_path):
     for number in range(3):
         write_dicom(tmp_path / f"{number}_OD.dcm", "ANONYMOUS")
     assert list(read_source(tmp_path, "auto", SourceOptions())[1].table["group"]) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("placeholder", ["0", "ANONYMOUS"])
+def test_where_all_headers_name_the_same_patient_each_study_is_one(placeholder, tmp_path, capsys):
+    for number in range(24):
+        write_dicom(tmp_path / f"IM{number:06d}.dcm", placeholder, f"1.2.{number // 2}" if number < 22 else "")
+    groups = list(read_source(tmp_path, "auto", SourceOptions())[1].table["group"])
+    assert "warning" in capsys.readouterr().out and placeholder not in groups
+    assert groups[:22:2] == groups[1:22:2] and len(set(groups[:22])) == 11 and "" not in groups[:22]
+    assert groups[22:] == ["", ""]
 
 
 EYES = ("OD", "OS")
