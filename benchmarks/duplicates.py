@@ -2,7 +2,7 @@
 
     python benchmarks/duplicates.py FOLDER [--pattern '*'] [--count 500] [--seed 0] [--same PAIRS.csv] [--rows 100000]
 
-Each of `count` photographs is altered in eight ways, saved and prepared like any other file. Then all pairs of
+Each of `count` photographs is altered in eleven ways, saved and prepared like any other file. Then all pairs of
 originals and copies are searched. Pairs of the same photograph should be found, and no others. phash and dhash (from
 the package imagehash) are measured on the same images, and also compare mirrored pictures.
 
@@ -25,8 +25,9 @@ import pandas as pd
 from PIL import Image
 
 from foveal.fundus.fingerprint import fingerprint
+from foveal.fundus.keypoints import keypoints
 from foveal.fundus.preparation import Preparation, prepare_file
-from foveal.sets.candidates import CANDIDATE, Pictures, candidates, view_candidates
+from foveal.sets.candidates import CANDIDATE, Pictures, candidates
 from foveal.sets.duplicates import confirm, find_duplicates
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
@@ -58,10 +59,22 @@ def turn(pixels: np.ndarray, seed: int) -> np.ndarray:
     return cv2.warpAffine(np.ascontiguousarray(pixels), way, (across, down))
 
 
-def middle(pixels: np.ndarray) -> np.ndarray:
-    """The middle 70 % of each side."""
-    rows, columns = (round(0.15 * side) for side in pixels.shape[:2])
-    return pixels[rows:-rows, columns:-columns]
+def part(pixels: np.ndarray, down: float, across: float) -> np.ndarray:
+    """70 % of each side, from these shares of the height and the width on."""
+    (top, height), (left, width) = (
+        (round(start * side), round(0.7 * side)) for start, side in zip((down, across), pixels.shape[:2], strict=True)
+    )
+    return pixels[top : top + height, left : left + width]
+
+
+def anywhere(pixels: np.ndarray) -> np.ndarray:
+    """70 % of each side, at any place."""
+    return part(pixels, *np.random.default_rng([*pixels.shape, int(pixels.sum())]).uniform(0, 0.3, 2))
+
+
+def squeeze(pixels: np.ndarray) -> np.ndarray:
+    """Three quarters of the width."""
+    return cv2.resize(pixels, None, fx=0.75, fy=1, interpolation=cv2.INTER_AREA)
 
 
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # the change of the picture, and JPEG quality
@@ -72,7 +85,10 @@ CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # the ch
     "turned": (lambda pixels: turn(pixels, 0), 95),
     "mirrored and turned": (lambda pixels: turn(pixels[:, ::-1], 1), 95),
     "upside down": (lambda pixels: pixels[::-1], 95),
-    "cropped to 70 %": (middle, 95),
+    "cropped to 70 %": (lambda pixels: part(pixels, 0.15, 0.15), 95),
+    "cropped anywhere": (anywhere, 95),
+    "turned and cropped": (lambda pixels: part(turn(pixels, 2), 0.15, 0.15), 95),
+    "squeezed and turned": (lambda pixels: turn(squeeze(pixels), 3), 95),
 }
 EACH = 1 + len(CHANGES)  # prepared images of each photograph
 
@@ -127,7 +143,7 @@ def methods(squares: list[np.ndarray]) -> Iterator[tuple[str, set[tuple[int, int
 
 
 def score(found: set[tuple[int, int]], count: int, same: set[tuple[int, int]]) -> tuple[dict[str, str], list]:
-    """A row of the table, and the wrong pairs. Row r of the images is copy r % 9 (0: original) of photograph r // 9."""
+    """A row of the table, and the wrong pairs. Image r is copy r % 12 of photograph r // 12, or itself (0)."""
     hits = {
         change: sum((r, r + k) in found for r in range(0, EACH * count, EACH)) for k, change in enumerate(CHANGES, 1)
     }
@@ -172,9 +188,9 @@ def timing(squares: list[np.ndarray], rows: int, seed: int) -> None:
         hashes=np.arange(n // EACH),
         read=lambda rows: [squares[EACH * row] for row in rows],
     )
-    looked = seconds(lambda: view_candidates(own, None, CANDIDATE)) / (n // EACH)
+    sought = seconds(lambda: [keypoints(square) for square in squares[::EACH]]) / (n // EACH)
     whole = seconds(lambda: find_duplicates(own)) / (n // EACH)
-    print(f"1,000 originals: search {1e3 * whole:.1f} s, of which views {1e3 * looked:.1f} s")
+    print(f"1,000 originals: search {1e3 * whole:.1f} s; their keypoints, on one thread, {1e3 * sought:.1f} s")
     imagined = random_prints(prints, rows, np.random.default_rng(seed))
     every = seconds(lambda: candidates(imagined))
     print(f"fingerprint {once * 1e3:.2f} ms (n = {n}); confirmation {each / min(200, len(i)) * 1e3:.1f} ms a pair")

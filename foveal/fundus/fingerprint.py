@@ -28,7 +28,7 @@ _FADE = (0.7, 0.9)  # radii between which the picture fades out: the rim shows t
 _LEVELS = 7  # fingerprints hold -7..7
 _FLAT = 1.0  # deviation of the waves: the haziest of 4,770 photographs has 18, noise of one grey level 9, rounding 0.01
 _STEPS_PER_DEVIATION = 2.5  # so 2.8 standard deviations fit; clipping the rest helps to tell eyes apart
-DARK = 0.25  # of the median brightness in the middle: darker pixels are background
+_DARK = 0.25  # of the median brightness in the middle: darker pixels are background
 _FRAMED = 0.9  # of the side: a photograph that covers less has a black frame, since discs are cut out closely
 _SPECK = 0.04  # of the side: a row with fewer bright pixels shows burnt-in text or noise
 _CLIP = 2.0  # local standard deviations: an exudate or a reflection must not outweigh all vessels
@@ -49,18 +49,8 @@ def fingerprint(square: np.ndarray) -> np.ndarray:
     picture = (detail(square, SIDE, NEIGHBOURHOOD) * fade(SIDE)).astype(np.float64)
     # The sums of `@` depend on the number of threads; a set must have the same bytes wherever it is made.
     spectrum = np.einsum("ij,kj->ik", np.einsum("ij,jk->ik", waves, picture), waves)
-    return _levels(spectrum[rows, columns])
-
-
-def summarise(details: np.ndarray) -> np.ndarray:
-    """Fingerprints int8 `[n, 254]` of levelled pictures float32 `[n, 64, 64]`: faster, but never to be stored."""
-    waves = _waves().astype(np.float32)
-    return _levels((waves @ (details * fade(SIDE)) @ waves.T)[:, *_kept()])
-
-
-def _levels(numbers: np.ndarray) -> np.ndarray:
-    """Waves `[..., 254]` in steps of their deviation, int8; 0 if they are flat."""
-    deviation = np.sqrt(np.mean(numbers * numbers, axis=-1, keepdims=True))
+    numbers = spectrum[rows, columns]
+    deviation = np.sqrt(np.mean(numbers * numbers))
     steps = _STEPS_PER_DEVIATION / np.where(deviation < _FLAT, np.inf, deviation)
     return np.clip(np.rint(numbers * steps), -_LEVELS, _LEVELS).astype(np.int8)
 
@@ -70,10 +60,11 @@ def even_count() -> int:
     return int((_kept()[1] % 2 == 0).sum())
 
 
-def parities() -> tuple[np.ndarray, np.ndarray]:
-    """int `[254]` of -1 and 1: what turning the picture upside down, and mirroring it, does to each number's sign."""
-    rows, columns = _kept()
-    return 1 - 2 * (rows % 2), 1 - 2 * (columns % 2)
+def unit(numbers: np.ndarray) -> np.ndarray:
+    """float32 `[n, d]` of length 1, of numbers `[n, d]`; a row of 0 stays 0 and is like no other."""
+    numbers = numbers.astype(np.float32)
+    length = np.sqrt(np.einsum("nd,nd->n", numbers, numbers))[:, None]
+    return np.divide(numbers, length, out=numbers, where=length > 0)
 
 
 def detail(square: np.ndarray, side: int, neighbourhood: float, framed: bool = True) -> np.ndarray:
@@ -87,7 +78,7 @@ def detail(square: np.ndarray, side: int, neighbourhood: float, framed: bool = T
     grey = _without_frame(grey) if framed else grey
     way = cv2.INTER_AREA if side < len(grey) else cv2.INTER_LINEAR
     small = cv2.resize(grey, (side, side), interpolation=way).astype(np.float32)
-    seen = cv2.erode((small > DARK * middle_level(small)).astype(np.float32), np.ones((3, 3), np.uint8))
+    seen = cv2.erode((small > _DARK * _middle_level(small)).astype(np.float32), np.ones((3, 3), np.uint8))
 
     def blurred(picture: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(picture, (0, 0), neighbourhood, borderType=cv2.BORDER_REFLECT)
@@ -126,13 +117,13 @@ def from_text(texts: Sequence[str]) -> np.ndarray:
     return digits.astype(np.int8) - np.int8(_LEVELS + 1)
 
 
-def middle_level(grey: np.ndarray) -> float:
+def _middle_level(grey: np.ndarray) -> float:
     """The median of the middle of a square `[S, S]`."""
     quarter = len(grey) // 4
     return float(np.median(grey[quarter:-quarter, quarter:-quarter]))
 
 
-def lit_box(grey: np.ndarray, dark: float) -> tuple[slice, slice]:
+def _lit_box(grey: np.ndarray, dark: float) -> tuple[slice, slice]:
     """The rows and columns of uint8 `[S, S]` that are brighter than `dark`, without specks; all if there are none."""
     bright = (grey > dark).astype(np.uint8)
     sums = (cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for axis in (0, 1))
@@ -144,7 +135,7 @@ def lit_box(grey: np.ndarray, dark: float) -> tuple[slice, slice]:
 
 def _without_frame(grey: np.ndarray) -> np.ndarray:
     """Cut away the wide dark frame of a picture that was prepared without a search for discs. uint8 `[S, S]`."""
-    rows, columns = lit_box(grey, DARK * middle_level(grey))
+    rows, columns = _lit_box(grey, _DARK * _middle_level(grey))
     side = max(rows.stop - rows.start, columns.stop - columns.start)
     if side > _FRAMED * len(grey):
         return grey

@@ -1,15 +1,14 @@
 """Duplicates: find photographs that occur more than once, in one set or in two, even if they were changed a little.
 
-There are three steps. Equal sha256 means the same pixels. Similar fingerprints make a pair a candidate (candidates.py),
-of the photographs as they are or of one of them turned or cropped. A candidate is a copy if its pixels, once aligned,
-agree in details of the size of vessels. Photographs of different eyes ("strangers" below) agree in the places of disc
-and macula, but not in vessels.
+There are three steps. Equal sha256 means the same pixels. A pair is a candidate if its fingerprints are similar, where
+one picture lies on the other (candidates.py), or if it shares keypoints, where one was turned, cropped or squeezed
+(matches.py). A candidate is a copy if its pixels, once aligned, agree in details of the size of vessels. Photographs of
+different eyes ("strangers" below) agree in the places of disc and macula, but not in vessels.
 
 Near copies were saved again with more loss, shrunk, cropped by a few per cent, brightened or made grey. A second
 photograph of the same eye from the same angle, moments or weeks later, is as similar as a lossy copy and counts as one;
-both belong in one split. Copies may also be mirrored, turned by any angle, upside down, or cropped to 55 % of the side.
-Not found: crops from beside the middle that also cut the disc off, crops that are turned as well, squeezed photographs
-that were turned on a canvas which cuts them off, and most changes where the eye is so hazy that no vessel is seen.
+both belong in one split. Copies may also be mirrored, turned by any angle, squeezed, or cropped to 55 % of the side at
+any place, and all of these at once. Not found: most changes where the eye is so hazy that no vessel is seen.
 Wrongly found: a few hazy photographs of different eyes that share the reflections or the dust of one camera.
 """
 
@@ -23,8 +22,9 @@ import pandas as pd
 
 from foveal.console import progress_bar
 from foveal.fundus.fingerprint import detail, fade
-from foveal.fundus.views import CROPPED, TURNED, VIEWS, show
-from foveal.sets.candidates import AT_ONCE, CANDIDATE, FLIPS, Pictures, candidates, read_rows, view_candidates
+from foveal.fundus.keypoints import Keypoints, keypoints
+from foveal.sets.candidates import AT_ONCE, CANDIDATE, Pictures, candidates, read_rows
+from foveal.sets.matches import fit, likely_pairs
 from foveal.sets.shards import cores
 
 # With more pairs (63,000 photographs with each other), checking the strangers among the candidates would take minutes:
@@ -35,8 +35,9 @@ _MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
 # strangers reach 0.55, and second photographs of one eye start at 0.67. Where all is haze, almost all pairs above it
 # are copies; between 0.59 and 0.63 half of them are.
 CONFIRMED = 0.63
-# Turned and cropped copies of 600 photographs reach 0.69. Strangers have many views to agree in, and reach 0.67.
-_CONFIRMED_VIEW = 0.68
+# Laid on each other by their keypoints, copies of 160 photographs agree by 0.7 and more, strangers by at most 0.23.
+_LAID, _CONFIRMED_LAID = (128, 4.0), 0.4  # side and neighbourhood as below; least correlation
+_TURNED = 8  # degrees from which a copy counts as turned
 _COARSE, _FINE = (64, 2.0, 30), (128, 3.0, 15)  # side in px, neighbourhood in px of that side, most iterations
 _HOPELESS = 0.42  # agreement after the coarse alignment; half of the strangers stay below, no copy of 1,000 under 0.45
 # Shares of the side. A second photograph of one eye needs less; with more, strangers could be bent until they fit.
@@ -49,8 +50,9 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
     `near`: False searches for equal hashes only, for pictures other than fundus photographs (two handwritten threes
     are alike without being copies). Pictures below 64 px and flat ones have no near duplicates.
     Returns columns `first`, `second` (rows of `pictures`; `second` of `others`, if given; within one collection first <
-    second), `kind` ("exact", "near", "mirrored", "turned", "cropped"), `similarity` (0.63..1, 1 for exact), ordered by
-    rows. Exact copies are paired with the first of them; other pairs are all listed. Turned ones may also be mirrored.
+    second), `kind` ("exact", "near", "mirrored", "turned", "cropped"), `similarity` (1 for exact, 0.63..1 for near and
+    mirrored, 0.4..1 for the others), ordered by rows. Exact copies are paired with the first of them; other pairs are
+    all listed. Turned ones may also be mirrored.
     """
     exact = _exact(pictures.hashes, None if others is None else others.hashes)
     if near and len(exact):
@@ -141,41 +143,96 @@ def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
     threshold = CANDIDATE if count <= _MANY_PAIRS else _CANDIDATE_OF_MANY
     prints = None if others is None else others.fingerprints
     i, j, cosine, flipped = candidates(pictures.fingerprints, prints, threshold)
-    table = pd.DataFrame({"first": i, "second": j, "cosine": cosine, "kind": np.where(flipped, "mirrored", "near")})
-    table["kind"] = table["kind"].astype(object)
-    near = _confirmed(table, pictures, theirs, CONFIRMED, "compare copies")
-    looked = view_candidates(pictures, others, threshold)
+    table = pd.DataFrame({"first": i, "second": j, "cosine": cosine})
+    table["kind"] = np.where(flipped, "mirrored", "near").astype(object)
+    near = _confirmed(_not_exact(table, pictures, theirs), pictures, theirs, "compare copies")
+    near = near[near["similarity"] >= CONFIRMED]
+    ours = _keypoints(pictures)
+    of_others = ours if others is None else _keypoints(others)
+    likely = likely_pairs(ours, None if others is None else of_others)
+    table = _not_exact(pd.DataFrame(likely, columns=["first", "second"]), pictures, theirs)
     known = pd.MultiIndex.from_frame(near[["first", "second"]])
-    new = ~pd.MultiIndex.from_frame(looked[["first", "second"]]).isin(known)
-    changed = _confirmed(looked[new], pictures, theirs, _CONFIRMED_VIEW, "compare turned and cropped copies")
-    changed = changed.sort_values("similarity", kind="stable").drop_duplicates(["first", "second"], keep="last")
-    cropped = (changed["flip"] == 0) & ~changed["view"].between(1, len(TURNED) - 1)
-    changed = changed.assign(kind=np.where(cropped, "cropped", "turned"))
+    table = _fitted(table[~pd.MultiIndex.from_frame(table).isin(known)], ours, of_others)
+    changed = _confirmed(table, pictures, theirs, "compare turned and cropped copies")
+    changed = changed[changed["similarity"] >= _CONFIRMED_LAID]
     return pd.concat([near, changed])[["first", "second", "kind", "similarity"]]
 
 
-def _confirmed(table: pd.DataFrame, pictures: Pictures, others: Pictures, least: float, what: str) -> pd.DataFrame:
-    """Candidates whose `similarity`, the mean of cosine and agreement of aligned pixels, is at least `least`."""
-    # Exact copies are known already.
+def _not_exact(table: pd.DataFrame, pictures: Pictures, others: Pictures) -> pd.DataFrame:
+    """The pairs without those of equal hashes, which are known already."""
     first = np.asarray(pictures.hashes, dtype=object)[table["first"]]
-    table = table[first != np.asarray(others.hashes, dtype=object)[table["second"]]].reset_index(drop=True)
-    agreements = np.empty(len(table))
+    return table[first != np.asarray(others.hashes, dtype=object)[table["second"]]].reset_index(drop=True)
+
+
+def _keypoints(pictures: Pictures) -> list[Keypoints]:
+    """The keypoints of each picture; a flat or small one has none."""
+    found = [Keypoints.none()] * len(pictures.hashes)
+    known = np.flatnonzero(pictures.fingerprints.any(axis=1))
+    with ThreadPoolExecutor(cores()) as threads, progress_bar("find keypoints", len(known), unit="images") as bar:
+        for start in range(0, len(known), AT_ONCE):
+            rows = known[start : start + AT_ONCE]
+            for row, points in zip(rows, threads.map(keypoints, pictures.read(rows)), strict=True):
+                found[row] = points
+            bar.advance(len(rows))
+    return found
+
+
+def _fitted(table: pd.DataFrame, ours: list[Keypoints], theirs: list[Keypoints]) -> pd.DataFrame:
+    """The pairs whose keypoints lie on each other, with their `map` and `kind`."""
+    with ThreadPoolExecutor(cores()) as threads:
+        maps = list(threads.map(lambda i, j: fit(ours[i], theirs[j]), table["first"], table["second"]))
+    table = table.assign(map=pd.Series(maps, dtype=object, index=table.index))
+    table = table[table["map"].notna()].reset_index(drop=True)
+    angles = [np.degrees(np.arctan2(way[1, 0], way[0, 0])) for way in table["map"]]
+    turned = [
+        np.linalg.det(way[:, :2]) < 0 or abs(angle) > _TURNED for way, angle in zip(table["map"], angles, strict=True)
+    ]
+    return table.assign(kind=np.where(turned, "turned", "cropped").astype(object))
+
+
+def _confirmed(table: pd.DataFrame, pictures: Pictures, others: Pictures, what: str) -> pd.DataFrame:
+    """Candidates with their `similarity`: the mean of the agreements of fingerprints and of aligned pixels."""
+    similarity = np.empty(len(table))
     # OpenCV releases Python's lock.
     with ThreadPoolExecutor(cores()) as threads, progress_bar(what, len(table), unit="pairs") as bar:
         for start in range(0, len(table), AT_ONCE):
             part = table.iloc[start : start + AT_ONCE]
             pixels = read_rows(pictures, part["first"].to_numpy()), read_rows(others, part["second"].to_numpy())
-            agreements[start : start + len(part)] = list(threads.map(_agreement, *pixels, part.itertuples()))
+            similarity[start : start + len(part)] = list(threads.map(_similarity, *pixels, part.itertuples()))
             bar.advance(len(part))
-    table = table.assign(similarity=np.minimum(1, (table["cosine"] + agreements) / 2))
-    return table[table["similarity"] >= least]
+    return table.assign(similarity=np.minimum(1, similarity))
 
 
-def _agreement(a: np.ndarray, b: np.ndarray, pair: Any) -> float:
-    """How well the pictures of a pair agree, or a view of one of them and the other as it is."""
-    if not hasattr(pair, "view"):
-        return confirm(a, b, pair.kind == "mirrored")
-    seen, other = (b, a) if pair.swapped else (a, b)
-    view = VIEWS[pair.view]
-    as_it_is = CROPPED[0] if view.angle is None else TURNED[0]
-    return confirm(show(seen, view, *FLIPS[pair.flip]), show(other, as_it_is), framed=False)
+def _similarity(a: np.ndarray, b: np.ndarray, pair: Any) -> float:
+    """How alike two pictures are as they are, or after the map of their keypoints has laid one on the other."""
+    if not hasattr(pair, "map"):
+        return (pair.cosine + confirm(a, b, pair.kind == "mirrored")) / 2
+    return _alike(*_laid(a, b, pair.map))
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> float:
+    """The normalised cross-correlation of the details of two squares where both show something, 0..1."""
+    side, neighbourhood = _LAID
+    still, moved = (detail(picture, side, neighbourhood, framed=False) for picture in (a, b))
+    both = (still != 0) & (moved != 0)
+    energy = float((both * still * still).sum()) * float((both * moved * moved).sum())
+    return max(0.0, float((both * still * moved).sum()) / max(energy, 1e-12) ** 0.5)
+
+
+def _laid(a: np.ndarray, b: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both pictures as uint8 `[128, 128, 1]` in the frame of the one that shows less; `way` is that of `fit`."""
+    if abs(np.linalg.det(way[:, :2])) > 1:  # the frame of b is larger than that of a
+        a, b, way = b, a, cv2.invertAffineTransform(way)
+    side, moving = _LAID[0], _grey(a, 2 * _LAID[0])
+    still, size = _grey(b, side), len(moving)
+    # From shares of the side to pixels, whose centres are at half ones.
+    turn = way[:, :2] * size / side
+    way = np.column_stack([turn, way[:, 2] * size + (turn.sum(axis=1) - 1) / 2])
+    moved = cv2.warpAffine(moving, way, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return still[..., None], moved[..., None]
+
+
+def _grey(picture: np.ndarray, side: int) -> np.ndarray:
+    """The grey values uint8 `[side, side]`."""
+    grey = picture[..., 0] if picture.shape[2] == 1 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA if side < len(grey) else cv2.INTER_LINEAR)

@@ -13,7 +13,7 @@ from foveal.fundus.fingerprint import even_count, fingerprint
 from foveal.fundus.preparation import Preparation, prepare_file
 from foveal.sets import candidates as candidates_of
 from foveal.sets import duplicates
-from foveal.sets.candidates import Pictures, candidates, view_candidates
+from foveal.sets.candidates import Pictures, candidates
 from foveal.sets.duplicates import CONFIRMED, are_blank, confirm, find_duplicates
 from foveal.sources.phantom import draw_phantom
 
@@ -155,21 +155,6 @@ def test_candidates_are_those_of_every_pair_mirrored_explicitly(monkeypatch, wit
     np.testing.assert_array_equal([i, j], expected)
     np.testing.assert_allclose(cosine, best[expected], rtol=1e-5)
     np.testing.assert_array_equal(flipped, other[expected] > plain[expected])
-
-
-@pytest.mark.parametrize("flip", candidates_of.FLIPS)
-def test_views_are_compared_in_every_orientation(phantoms, monkeypatch, flip):
-    monkeypatch.setattr(candidates_of, "_BLOCK", 3)
-    other = np.ascontiguousarray(phantoms[2][:: flip[0], :: flip[1]])
-    ours, theirs = collection(phantoms[:4]), collection([phantoms[5], other])
-    for table, pair in (
-        (view_candidates(ours, theirs, 0.9), (2, 1)),
-        (view_candidates(theirs, ours, 0.9), (1, 2)),
-        (view_candidates(collection([*phantoms[:4], other]), None, 0.9), (2, 4)),
-    ):
-        assert set(pairs(table)) == {pair}
-        best = table.iloc[table["cosine"].argmax()]
-        assert best["cosine"] > 0.99 and candidates_of.FLIPS[int(best["flip"])] == flip
 
 
 def test_empty_fingerprints_are_like_no_other():
