@@ -27,8 +27,9 @@ from PIL import Image
 from foveal.fundus.fingerprint import fingerprint
 from foveal.fundus.keypoints import keypoints
 from foveal.fundus.preparation import Preparation, prepare_file
+from foveal.sets.agreement import confirm
 from foveal.sets.candidates import CANDIDATE, Pictures, candidates
-from foveal.sets.duplicates import confirm, find_duplicates
+from foveal.sets.duplicates import find_duplicates
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 PEERS: dict[str, Callable[[Image.Image], imagehash.ImageHash]] = {"phash": imagehash.phash, "dhash": imagehash.dhash}

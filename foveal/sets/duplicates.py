@@ -12,17 +12,16 @@ any place, and all of these at once. Not found: most changes where the eye is so
 Wrongly found: a few hazy photographs of different eyes that share the reflections or the dust of one camera.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from foveal.console import progress_bar
-from foveal.fundus.fingerprint import detail, fade
 from foveal.fundus.keypoints import Keypoints, keypoints
+from foveal.sets.agreement import confirm, confirm_laid
 from foveal.sets.candidates import AT_ONCE, CANDIDATE, Pictures, candidates, read_rows
 from foveal.sets.matches import fit, likely_pairs
 from foveal.sets.shards import cores
@@ -35,13 +34,9 @@ _MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
 # strangers reach 0.55, and second photographs of one eye start at 0.67. Where all is haze, almost all pairs above it
 # are copies; between 0.59 and 0.63 half of them are.
 CONFIRMED = 0.63
-# Laid on each other by their keypoints, copies of 160 photographs agree by 0.7 and more, strangers by at most 0.23.
-_LAID, _CONFIRMED_LAID = (128, 4.0), 0.4  # side and neighbourhood as below; least correlation
+_CONFIRMED_LAID = 0.4  # the same for pairs that their keypoints lay on each other; see agreement.py
+COLUMNS = ["first", "second", "kind", "similarity"]
 _TURNED = 8  # degrees from which a copy counts as turned
-_COARSE, _FINE = (64, 2.0, 30), (128, 3.0, 15)  # side in px, neighbourhood in px of that side, most iterations
-_HOPELESS = 0.42  # agreement after the coarse alignment; half of the strangers stay below, no copy of 1,000 under 0.45
-# Shares of the side. A second photograph of one eye needs less; with more, strangers could be bent until they fit.
-_MOST_STRETCH, _MOST_SHIFT = 0.15, 0.2
 
 
 def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near: bool = True) -> pd.DataFrame:
@@ -86,45 +81,6 @@ def describe_pairs(
     return table.assign(conflict=(both & (first["label"] != second["label"])).fillna(False).astype(int))
 
 
-def confirm(a: np.ndarray, b: np.ndarray, mirrored: bool = False, framed: bool = True) -> float:
-    """Return how well two photographs agree in details of the size of vessels, after they are aligned.
-
-    `a`, `b`: uint8 `[S, S, 3 or 1]`, of any two sides; `mirrored`: mirror b first; `framed`: as of `detail`. Returns
-    0..1, the normalised cross-correlation inside the part of the disc that both show: above 0.6 for one eye, below 0.45
-    for two, and anything between for haze; 0 where a coarse alignment already shows that they are strangers.
-    The alignment is affine and maximises that correlation (Evangelidis and Psarakis, 2008). It starts from no change
-    and bridges about 5 % of the side; pictures that it must bend further are strangers, and give 0.
-    """
-    if mirrored:
-        b = np.ascontiguousarray(b[:, ::-1])
-    warp, agreement = _align(a, b, np.eye(2, 3, dtype=np.float32), *_COARSE, framed)
-    if agreement < _HOPELESS:
-        return 0.0
-    # In a grid twice as fine the centre of a pixel, x, is at 2 x + 0.5; the map x' = A x + t changes accordingly.
-    warp[:, 2] = 2 * warp[:, 2] + 0.5 - 0.5 * warp[:, :2].sum(axis=1)
-    warp, agreement = _align(a, b, warp, *_FINE, framed)
-    change = np.abs(warp - np.eye(2, 3))
-    bent = change[:, :2].max() > _MOST_STRETCH or change[:, 2].max() > _MOST_SHIFT * _FINE[0]
-    return 0.0 if bent else min(1.0, max(0.0, agreement))
-
-
-def _align(
-    a: np.ndarray, b: np.ndarray, start: np.ndarray, side: int, neighbourhood: float, most: int, framed: bool
-) -> tuple[np.ndarray, float]:
-    """Improve the affine map `start`, float32 `[2, 3]`, from a to b; returns it and the agreement with it."""
-    still, moving = (detail(picture, side, neighbourhood, framed) for picture in (a, b))
-    ends = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, most, 1e-3)
-    everywhere = np.full((side, side), 255, np.uint8)
-    try:
-        _, warp = cv2.findTransformECC(still * fade(side), moving, start.copy(), cv2.MOTION_AFFINE, ends, everywhere, 3)
-    except cv2.error:  # the correlation falls instead of rising: such pictures share nothing
-        warp = start
-    moved = cv2.warpAffine(moving, warp, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    weight = fade(side) * (still != 0) * (moved != 0)
-    energy = float((weight * still * still).sum()) * float((weight * moved * moved).sum())
-    return warp.astype(np.float32), float((weight * still * moved).sum()) / max(energy, 1e-12) ** 0.5
-
-
 def _exact(hashes: np.ndarray, others: np.ndarray | None) -> pd.DataFrame:
     """`first` and `second` of equal hashes: each copy with the first one in its own collection, or in the other."""
     ours = pd.DataFrame({"hash": hashes, "first": np.arange(len(hashes))})
@@ -138,27 +94,42 @@ def _exact(hashes: np.ndarray, others: np.ndarray | None) -> pd.DataFrame:
 
 
 def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
+    """Copies that lie on their originals, and those that were turned, cropped or squeezed."""
     theirs = pictures if others is None else others
     count = len(pictures.hashes) * (len(pictures.hashes) / 2 if others is None else len(others.hashes))
     threshold = CANDIDATE if count <= _MANY_PAIRS else _CANDIDATE_OF_MANY
     prints = None if others is None else others.fingerprints
     i, j, cosine, flipped = candidates(pictures.fingerprints, prints, threshold)
-    table = pd.DataFrame({"first": i, "second": j, "cosine": cosine})
-    table["kind"] = np.where(flipped, "mirrored", "near").astype(object)
-    near = _confirmed(_not_exact(table, pictures, theirs), pictures, theirs, "compare copies")
-    near = near[near["similarity"] >= CONFIRMED]
-    ours = _keypoints(pictures)
-    of_others = ours if others is None else _keypoints(others)
-    likely = likely_pairs(ours, None if others is None else of_others)
-    table = _not_exact(pd.DataFrame(likely, columns=["first", "second"]), pictures, theirs)
+    table = _unequal(pd.DataFrame({"first": i, "second": j, "cosine": cosine, "flipped": flipped}), pictures, theirs)
+    agreement = _compared(table, pictures, theirs, lambda a, b, pair: confirm(a, b, pair.flipped), "compare copies")
+    table = table.assign(similarity=np.minimum(1, (table["cosine"] + agreement) / 2))
+    table["kind"] = np.where(table["flipped"], "mirrored", "near").astype(object)
+    near = table.loc[table["similarity"] >= CONFIRMED, COLUMNS]
     known = pd.MultiIndex.from_frame(near[["first", "second"]])
-    table = _fitted(table[~pd.MultiIndex.from_frame(table).isin(known)], ours, of_others)
-    changed = _confirmed(table, pictures, theirs, "compare turned and cropped copies")
-    changed = changed[changed["similarity"] >= _CONFIRMED_LAID]
-    return pd.concat([near, changed])[["first", "second", "kind", "similarity"]]
+    return pd.concat([near, _changed(pictures, others, known)])
 
 
-def _not_exact(table: pd.DataFrame, pictures: Pictures, others: Pictures) -> pd.DataFrame:
+def _changed(pictures: Pictures, others: Pictures | None, known: pd.MultiIndex) -> pd.DataFrame:
+    """Copies, other than the `known` ones, that one map of their keypoints lays on their originals."""
+    ours, theirs = _keypoints(pictures), pictures if others is None else others
+    of_theirs = ours if others is None else _keypoints(others)
+    likely = likely_pairs(ours, None if others is None else of_theirs)
+    table = _unequal(pd.DataFrame(likely, columns=["first", "second"]), pictures, theirs)
+    table = table[~pd.MultiIndex.from_frame(table).isin(known)]
+    with ThreadPoolExecutor(cores()) as threads:
+        maps = list(threads.map(lambda i, j: fit(ours[i], of_theirs[j]), table["first"], table["second"]))
+    table = table.assign(map=pd.Series(maps, dtype=object, index=table.index)).dropna(subset=["map"])
+    table["kind"] = table["map"].map(lambda way: "turned" if _is_turned(way) else "cropped").astype(object)
+    what = "compare turned and cropped copies"
+    table["similarity"] = _compared(table, pictures, theirs, lambda a, b, pair: confirm_laid(a, b, pair.map), what)
+    return table.loc[table["similarity"] >= _CONFIRMED_LAID, COLUMNS]
+
+
+def _is_turned(way: np.ndarray) -> bool:
+    return np.linalg.det(way[:, :2]) < 0 or abs(np.degrees(np.arctan2(way[1, 0], way[0, 0]))) > _TURNED
+
+
+def _unequal(table: pd.DataFrame, pictures: Pictures, others: Pictures) -> pd.DataFrame:
     """The pairs without those of equal hashes, which are known already."""
     first = np.asarray(pictures.hashes, dtype=object)[table["first"]]
     return table[first != np.asarray(others.hashes, dtype=object)[table["second"]]].reset_index(drop=True)
@@ -168,6 +139,7 @@ def _keypoints(pictures: Pictures) -> list[Keypoints]:
     """The keypoints of each picture; a flat or small one has none."""
     found = [Keypoints.none()] * len(pictures.hashes)
     known = np.flatnonzero(pictures.fingerprints.any(axis=1))
+    # OpenCV releases Python's lock.
     with ThreadPoolExecutor(cores()) as threads, progress_bar("find keypoints", len(known), unit="images") as bar:
         for start in range(0, len(known), AT_ONCE):
             rows = known[start : start + AT_ONCE]
@@ -177,62 +149,15 @@ def _keypoints(pictures: Pictures) -> list[Keypoints]:
     return found
 
 
-def _fitted(table: pd.DataFrame, ours: list[Keypoints], theirs: list[Keypoints]) -> pd.DataFrame:
-    """The pairs whose keypoints lie on each other, with their `map` and `kind`."""
-    with ThreadPoolExecutor(cores()) as threads:
-        maps = list(threads.map(lambda i, j: fit(ours[i], theirs[j]), table["first"], table["second"]))
-    table = table.assign(map=pd.Series(maps, dtype=object, index=table.index))
-    table = table[table["map"].notna()].reset_index(drop=True)
-    angles = [np.degrees(np.arctan2(way[1, 0], way[0, 0])) for way in table["map"]]
-    turned = [
-        np.linalg.det(way[:, :2]) < 0 or abs(angle) > _TURNED for way, angle in zip(table["map"], angles, strict=True)
-    ]
-    return table.assign(kind=np.where(turned, "turned", "cropped").astype(object))
-
-
-def _confirmed(table: pd.DataFrame, pictures: Pictures, others: Pictures, what: str) -> pd.DataFrame:
-    """Candidates with their `similarity`: the mean of the agreements of fingerprints and of aligned pixels."""
-    similarity = np.empty(len(table))
-    # OpenCV releases Python's lock.
+def _compared(
+    table: pd.DataFrame, pictures: Pictures, others: Pictures, agree: Callable[[Any, Any, Any], float], what: str
+) -> np.ndarray:
+    """float64 `[k]`: what `agree` gives for the pixels of each pair and its row of the table."""
+    found = np.empty(len(table))
     with ThreadPoolExecutor(cores()) as threads, progress_bar(what, len(table), unit="pairs") as bar:
         for start in range(0, len(table), AT_ONCE):
             part = table.iloc[start : start + AT_ONCE]
             pixels = read_rows(pictures, part["first"].to_numpy()), read_rows(others, part["second"].to_numpy())
-            similarity[start : start + len(part)] = list(threads.map(_similarity, *pixels, part.itertuples()))
+            found[start : start + len(part)] = list(threads.map(agree, *pixels, part.itertuples()))
             bar.advance(len(part))
-    return table.assign(similarity=np.minimum(1, similarity))
-
-
-def _similarity(a: np.ndarray, b: np.ndarray, pair: Any) -> float:
-    """How alike two pictures are as they are, or after the map of their keypoints has laid one on the other."""
-    if not hasattr(pair, "map"):
-        return (pair.cosine + confirm(a, b, pair.kind == "mirrored")) / 2
-    return _alike(*_laid(a, b, pair.map))
-
-
-def _alike(a: np.ndarray, b: np.ndarray) -> float:
-    """The normalised cross-correlation of the details of two squares where both show something, 0..1."""
-    side, neighbourhood = _LAID
-    still, moved = (detail(picture, side, neighbourhood, framed=False) for picture in (a, b))
-    both = (still != 0) & (moved != 0)
-    energy = float((both * still * still).sum()) * float((both * moved * moved).sum())
-    return max(0.0, float((both * still * moved).sum()) / max(energy, 1e-12) ** 0.5)
-
-
-def _laid(a: np.ndarray, b: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both pictures as uint8 `[128, 128, 1]` in the frame of the one that shows less; `way` is that of `fit`."""
-    if abs(np.linalg.det(way[:, :2])) > 1:  # the frame of b is larger than that of a
-        a, b, way = b, a, cv2.invertAffineTransform(way)
-    side, moving = _LAID[0], _grey(a, 2 * _LAID[0])
-    still, size = _grey(b, side), len(moving)
-    # From shares of the side to pixels, whose centres are at half ones.
-    turn = way[:, :2] * size / side
-    way = np.column_stack([turn, way[:, 2] * size + (turn.sum(axis=1) - 1) / 2])
-    moved = cv2.warpAffine(moving, way, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return still[..., None], moved[..., None]
-
-
-def _grey(picture: np.ndarray, side: int) -> np.ndarray:
-    """The grey values uint8 `[side, side]`."""
-    grey = picture[..., 0] if picture.shape[2] == 1 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    return cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA if side < len(grey) else cv2.INTER_LINEAR)
+    return found
