@@ -5,10 +5,10 @@ one picture lies on the other (candidates.py), or if it shares keypoints, where 
 (matches.py). A candidate is a copy if its pixels, once aligned, agree in details of the size of vessels. Photographs of
 different eyes ("strangers" below) agree in the places of disc and macula, but not in vessels.
 
-Near copies were saved again with more loss, shrunk, cropped by a few per cent, brightened or made grey. A second
-photograph of the same eye from the same angle, moments or weeks later, is as similar as a lossy copy and counts as one;
-both belong in one split. Copies may also be mirrored, turned by any angle, squeezed, or cropped to 55 % of the side at
-any place, and all of these at once. Not found: most changes where the eye is so hazy that no vessel is seen.
+Near copies were saved again with more loss, shrunk, cropped by a few per cent, brightened or made grey. Copies may also
+be mirrored, turned by any angle, squeezed, or cropped to 55 % of the side at any place, and all of these at once. Other
+photographs of the same eye, moments or years later, count as copies where they overlap; they belong in one split.
+Not found: most changes where the eye is so hazy that no vessel is seen.
 Wrongly found: a few hazy photographs of different eyes that share the reflections or the dust of one camera.
 """
 
@@ -45,9 +45,9 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
     `near`: False searches for equal hashes only, for pictures other than fundus photographs (two handwritten threes
     are alike without being copies). Pictures below 64 px and flat ones have no near duplicates.
     Returns columns `first`, `second` (rows of `pictures`; `second` of `others`, if given; within one collection first <
-    second), `kind` ("exact", "near", "mirrored", "turned", "cropped"), `similarity` (1 for exact, 0.63..1 for near and
-    mirrored, 0.4..1 for the others), ordered by rows. Exact copies are paired with the first of them; other pairs are
-    all listed. Turned ones may also be mirrored.
+    second), `kind` ("exact", "near", "mirrored", "turned", "overlapping"), `similarity` (1 for exact, 0.63..1 for near
+    and mirrored, 0.4..1 for the others), ordered by rows. Exact copies are paired with the first of them; other pairs
+    are all listed. Turned ones may also be mirrored.
     """
     exact = _exact(pictures.hashes, None if others is None else others.hashes)
     if near and len(exact):
@@ -119,7 +119,7 @@ def _changed(pictures: Pictures, others: Pictures | None, known: pd.MultiIndex) 
     with ThreadPoolExecutor(cores()) as threads:
         maps = list(threads.map(lambda i, j: fit(ours[i], of_theirs[j]), table["first"], table["second"]))
     table = table.assign(map=pd.Series(maps, dtype=object, index=table.index)).dropna(subset=["map"])
-    table["kind"] = table["map"].map(lambda way: "turned" if _is_turned(way) else "cropped").astype(object)
+    table["kind"] = table["map"].map(lambda way: "turned" if _is_turned(way) else "overlapping").astype(object)
     what = "compare turned and cropped copies"
     table["similarity"] = _compared(table, pictures, theirs, lambda a, b, pair: confirm_laid(a, b, pair.map), what)
     return table.loc[table["similarity"] >= _CONFIRMED_LAID, COLUMNS]

@@ -56,8 +56,8 @@ def refuse_seen(
 def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     """The `records` of a prepared set that were learned from: id, split, how, other; one row per image.
 
-    how: "exact", "near", "mirrored", "turned" or "cropped copy of", or "same patient as" one seen or a copy; "very much
-    like", based on fingerprints alone, where the training set is gone. Copies within the set are not searched again.
+    how: "exact", "near", "mirrored", "turned" or "overlapping copy of", or "same patient as" one seen or a copy; "very
+    much like", based on fingerprints alone, where the training set is gone. Copies within the set are known already.
     """
     if not len(records) or not len(seen):
         return pd.DataFrame(columns=["id", "split", "how", "other"])

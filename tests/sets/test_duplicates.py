@@ -39,9 +39,9 @@ CHANGES = {
 }
 KINDS = {
     "mirrored": "mirrored",
-    "cropped to 70 %": "cropped",
-    "cropped at a corner": "cropped",
-    "cropped to 80 %": "cropped",
+    "cropped to 70 %": "overlapping",
+    "cropped at a corner": "overlapping",
+    "cropped to 80 %": "overlapping",
     "cropped": "near",
 }
 
