@@ -34,7 +34,7 @@ _MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
 # strangers reach 0.55, and second photographs of one eye start at 0.67. Where all is haze, almost all pairs above it
 # are copies; between 0.59 and 0.63 half of them are.
 CONFIRMED = 0.63
-_CONFIRMED_LAID = 0.4  # the same for pairs that their keypoints lay on each other; see agreement.py
+_CONFIRMED_LAID = 0.5  # the same for pairs that their keypoints lay on each other; see agreement.py
 COLUMNS = ["first", "second", "kind", "similarity"]
 _TURNED = 8  # degrees from which a copy counts as turned
 
@@ -46,7 +46,7 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
     are alike without being copies). Pictures below 64 px and flat ones have no near duplicates.
     Returns columns `first`, `second` (rows of `pictures`; `second` of `others`, if given; within one collection first <
     second), `kind` ("exact", "near", "mirrored", "turned", "overlapping"), `similarity` (1 for exact, 0.63..1 for near
-    and mirrored, 0.4..1 for the others), ordered by rows. Exact copies are paired with the first of them; other pairs
+    and mirrored, 0.5..1 for the others), ordered by rows. Exact copies are paired with the first of them; other pairs
     are all listed. Turned ones may also be mirrored.
     """
     exact = _exact(pictures.hashes, None if others is None else others.hashes)

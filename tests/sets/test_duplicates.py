@@ -88,7 +88,7 @@ def test_changed_copies_are_found_and_strangers_are_not(phantoms, change):
     assert pairs(table) == [(row, row + 6) for row in range(6)]
     turned_kind = "turned" if "turned" in change or "upside" in change else "near"
     assert set(table["kind"]) == {KINDS.get(change, turned_kind)}
-    assert table["similarity"].between(CONFIRMED if set(table["kind"]) <= {"near", "mirrored"} else 0.4, 1).all()
+    assert table["similarity"].between(CONFIRMED if set(table["kind"]) <= {"near", "mirrored"} else 0.5, 1).all()
 
 
 def test_very_many_pictures_have_fewer_candidates_and_all_copies(phantoms, monkeypatch):
