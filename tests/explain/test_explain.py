@@ -15,7 +15,6 @@ import foveal
 from foveal.errors import FovealError
 from foveal.explain import explain as module
 from foveal.explain import explainer
-from foveal.explain.attribution import Attribution
 from foveal.explain.explain import CANNOT_SHOW, note, worst_first
 from foveal.explain.explainer import EXPECTED, Explainer
 from foveal.fundus.crop import crop_square
@@ -176,7 +175,7 @@ def test_a_map_outside_the_retina_alone_is_no_map(grader_run, photograph, tmp_pa
     def corner(method, score, image, empty):
         heat = torch.zeros(image.shape[2:])
         heat[:2, :2] = 1
-        return Attribution(heat, heat.numel())
+        return heat, heat.numel(), None
 
     monkeypatch.setattr(explainer, "attribute", corner)
     (image,) = read(foveal.explain(grader_run, photograph, out=tmp_path / "o"))["images"]
