@@ -58,7 +58,7 @@ def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Ma
                         parts=[Note(lead, "lead"), *(Verdict(**finding) for finding in result["findings"])]),
                 Section(name="maps", title="Maps", parts=[beside_maps, drawn]),
                 Section(name="clusters", title="Clusters", parts=list(_clusters(images, look))),
-                Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in tables(result)], "tables")]),
+                Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in tables(result)])]),
                 Section(name="doubted", title="Doubtful labels", parts=[
                     f"{beside_doubts} The most doubtful are shown here with their nearest labelled images. Check "
                     "them first.", *_rows(images, look, look.voters, look.doubted["position"][:DOUBTED])]),

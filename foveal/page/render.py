@@ -100,9 +100,7 @@ def print_template(template: str, **contents: Any) -> None:
             say(*one)
 
 
-def markdown_page(
-    text: str, *, kind: str, subtitle: str = "", figure: tuple[str, str] = ("", ""), style: str = ""
-) -> str:
+def markdown_page(text: str, *, kind: str, subtitle: str, figure: tuple[str, str], style: str) -> str:
     """A complete page of Markdown: its title from the first heading, a section for each one of the second level.
 
     figure: the name of an SVG file that the text shows as an image, and the SVG itself.
@@ -121,4 +119,4 @@ def markdown_page(
     sections += [part(*text.split("\n", 1)) for text in parts]
     html = page(sections, title=title.strip(), kind=kind, subtitle=subtitle, style=style)
     name, svg = figure
-    return re.sub(rf'<img src="{re.escape(name)}"[^>]*>', lambda _: svg, html) if name else html
+    return re.sub(rf'<img src="{re.escape(name)}"[^>]*>', lambda _: svg, html)

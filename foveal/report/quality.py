@@ -11,7 +11,7 @@ from foveal.evaluate.operating import REFERABLE
 from foveal.evaluate.show import SMALL_CLASS
 from foveal.evaluate.stress import limits
 from foveal.page.charts import Line, Panel
-from foveal.page.parts import Cell, Shown, Strip, muted, percent_cell, value_cell
+from foveal.page.parts import Cell, Shown, muted, percent_cell, value_cell
 from foveal.page.words import counted, interval, number, percent
 from foveal.report.findings import LOWER_IS_BETTER, METRIC_NAMES, NAMES, SPOKEN, Finding
 from foveal.report.operating import points_of
@@ -75,13 +75,6 @@ def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
             "lower_is_better": any(name in LOWER_IS_BETTER for name in names)}  # fmt: skip
 
 
-def strip_of(entry: Mapping[str, Any], against: float | None) -> Strip | None:
-    """An entry with its interval as a bar, and what it is compared with; None without an interval."""
-    if entry["value"] is None or entry.get("low") is None:
-        return None
-    return Strip(low=entry["low"], high=entry["high"], value=entry["value"], against=against)
-
-
 def by_class(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """The figures of every class: all that were measured for one grader, precision and recall for several."""
     if not findings:
@@ -141,7 +134,8 @@ def _subgroup(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) 
 def _figure(entry: Mapping[str, Any] | None, *, drawn: bool, against: float | None = None, tone: str = "") -> Cell:
     if entry is None or entry["value"] is None:
         return muted("–")
-    return replace(value_cell(entry), tone=tone, strip=strip_of(entry, against) if drawn else None)
+    strip = {**entry, "against": against} if drawn and entry["low"] is not None else None
+    return replace(value_cell(entry), tone=tone, strip=strip)
 
 
 def lowest_group(finding: Finding) -> tuple[str, str, float] | None:

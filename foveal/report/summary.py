@@ -18,7 +18,7 @@ from foveal.report.evidence import Evidence
 from foveal.report.findings import SPOKEN, Finding
 from foveal.report.making import leaked_ids
 from foveal.report.operating import TARGETS, points_of
-from foveal.report.quality import lowest_group, strip_of
+from foveal.report.quality import lowest_group
 
 # Lower limits that the FDA asked of the first grader that decides alone (Abramoff et al., 2018), for referable disease.
 ASKED = {"sensitivity": 0.85, "specificity": 0.825}
@@ -52,7 +52,7 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
     ready = cohort and reached and groups >= LEAST_PATIENTS
     rates = [{"name": name, **asked[name], "against": ASKED[name]} for name in ASKED] if asked else []
     scores = [{"name": name, **entry, "against": entry["constant"]} for name, entry in finding.headline()]
-    figures = [one | {"strip": strip} for one in [*rates, *scores][:4] if (strip := strip_of(one, one["against"]))]
+    figures = [one for one in [*rates, *scores][:4] if one["value"] is not None and one["low"] is not None]
     found = finding.against_constant.get(first)
     return {"level": "not yet" if doubts(finding) else "here" if ready else "research", "doubts": doubts(finding)[:3],
             "reached": reached, "per_patient": asked is patients, "counted": asked,
@@ -80,12 +80,11 @@ def _answers(finding: Finding) -> dict[str, Any]:
     cut = finding.result["about"]["referable_from"] or 1  # the worst: the highest class below it, or as the lowest
     worst = {"true": names[-1], "given": " or ".join(names[:cut]), "n": counts[-1, :cut].sum(), "of": counts[-1].sum()}
     return {"points": [(point, title.lower()) for title, own in points.items() for point in own],
-            "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
             "labels": finding.evidence.card.get("title", "its data set"), "low": low, "few": few,
             "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
             "common": common if wrong.any() else None,
             "worst": worst if finding.evidence.ordered and worst["of"] else None, "group": lowest_group(finding),
-            "doubts": doubts(finding), "metric": SPOKEN[finding.evidence.headline_names[0]]}  # fmt: skip
+            "doubts": doubts(finding)}  # fmt: skip
 
 
 def doubts(finding: Finding) -> list[str]:
