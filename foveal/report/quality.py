@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +97,9 @@ def subgroups(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """The headline figures by camera, site, sex or any other column of the data."""
     runs = []
     for finding in findings:
-        columns: dict[str, list[Mapping[str, Any]]] = {}
-        for group in finding.result.get("subgroups") or []:
-            if group.get("metrics"):
-                columns.setdefault(str(group["column"]), []).append(group)
-        tables = [{"column": column, **by_column(finding, groups)} for column, groups in columns.items()]
+        measured = [group for group in finding.result.get("subgroups") or [] if group.get("metrics")]
+        tables = [{"column": column, **by_column(finding, list(groups))}
+                  for column, groups in groupby(measured, itemgetter("column"))]  # fmt: skip
         runs += [{"name": finding.name, "tables": tables}] if tables else []
     return runs
 
