@@ -24,7 +24,7 @@ from foveal.augment.views import plain_view
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
 from foveal.explain.attribution import attribute
-from foveal.fundus.overlay import ALARM, border_energy, retina_of, top_of
+from foveal.fundus.overlay import border_energy, retina_of, top_of
 from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Grader, Looking
 from foveal.nets.layers import re_estimate, statistics_layers
@@ -136,14 +136,6 @@ class Explainer:
     def input(self, pixels: np.ndarray) -> Tensor:
         """The network input float32 [1, C, s, s] for a prepared picture uint8 [S, S, C], on the device."""
         return plain_view(pixels[None], self.predictor.input, self.predictor.device)
-
-
-def alarm_of(share: float) -> str:
-    """The warning for a border energy; empty below `ALARM`."""
-    if share < ALARM:
-        return ""
-    where = f"{share:.0%} of this map is on the black border or the rim of the retina"
-    return f"{where}: the grade may depend on the camera or the crop, not on the retina"
 
 
 def without_lesions(pixels: np.ndarray, retina: np.ndarray) -> np.ndarray:
