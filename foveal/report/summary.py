@@ -12,7 +12,7 @@ import numpy as np
 from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
 from foveal.page.parts import TONES, Verdict
 from foveal.page.render import told
-from foveal.page.words import counted, listed, number, percent_with_interval
+from foveal.page.words import counted, listed, percent_with_interval
 from foveal.predict.likeness import is_batch_unlike
 from foveal.report.evidence import Evidence
 from foveal.report.findings import SPOKEN, Finding
@@ -89,26 +89,13 @@ def _answers(finding: Finding) -> dict[str, Any]:
 
 def doubts(finding: Finding) -> list[str]:
     """Reasons not to rely on the figures at all, even as a research result."""
-    run, groups = finding.evidence, finding.result["about"]["groups"]
-    first = finding.against_constant.get(run.headline_names[0])
-    accuracy, other = finding.metrics["accuracy"], finding.result["constant_answer"]
+    run = finding.evidence
     unlike = int((run.judged["unlike"].fillna("") != "").sum()) if "unlike" in run.judged else 0
-    one = finding.rows["label"].nunique() == 1  # label of all images: a constant answer is perfect there
-    points = points_of(finding.result, "referable")
-    found = {
-        "it may have learned from images that it was evaluated on":
-            bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
-        "it is not shown to beat a constant answer":
-            not one and (finding.one_answer or (first is not None and first["answer"] != "better")),
-        f"its accuracy, {number(accuracy['value'])}, is below that of always answering “{other}”":
-            not one and accuracy["value"] < accuracy["constant"],
-        f"all its photographs have the label “{other}”, so it may miss the others": one,
-        f"{unlike} of its photographs are unlike those that it learned from": is_batch_unlike(unlike, len(run.judged)),
-        f"its figures come from only {counted(groups, 'group')} of images": groups < FEW_GROUPS,
-        "its sensitivity is not known, or has no interval":
-            not one and any(point["sensitivity"]["low"] is None for point in points),
-    }  # fmt: skip
-    return [doubt for doubt, holds in found.items() if holds]
+    said = told("doubts.txt", finding=finding, first=finding.against_constant.get(run.headline_names[0]), unlike=unlike,
+                leaked=bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")), few_groups=FEW_GROUPS,
+                alone=finding.rows["label"].nunique() == 1, many_unlike=is_batch_unlike(unlike, len(run.judged)),
+                points=points_of(finding.result, "referable"))  # fmt: skip
+    return [doubt for (doubt,) in said]
 
 
 def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verdict]:
