@@ -83,9 +83,7 @@ def explain(config: ExplainConfig) -> Path:
         raise FovealError("output.exists", what, fix="choose another --out or delete it")
     holding, sets = sort_inputs(config.images)
     explainer = Explainer(config.run, config.target, choose_device(config.device))
-    if config.method == GRADCAM and not explainer.predictor.has_maps:
-        what = f"--method {config.method}: the features of this encoder are not the mean of its last map"
-        raise FovealError("run.no_maps", what, fix="use --method integrated-gradients")
+    explainer.check(config.method)
     entries, explained = _write_maps(config, holding, sets, explainer, out / "maps")
     methods = dict.fromkeys([config.method, *[GRADCAM] * explainer.predictor.has_maps])
     baseline = " with a blurred picture as baseline" if config.method == "integrated-gradients" else ""

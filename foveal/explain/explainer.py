@@ -11,7 +11,7 @@ from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -33,7 +33,8 @@ from foveal.predict.predictor import Predictor, look
 from foveal.runs import read_model
 
 MethodName = Literal["gradcam", "integrated-gradients", "occlusion"]
-GRADCAM = "gradcam"  # the maps that serve shows
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
+GRADCAM = METHODS[0]  # the maps that serve shows
 HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share of the side
 
 
@@ -133,6 +134,12 @@ class Explainer:
                            cells=cells, delta=delta,
                            border_energy=border_energy(heat, resized(retina, len(heat))))  # fmt: skip
 
+    def check(self, method: str) -> None:
+        """Raise FovealError if the method does not work with the encoder."""
+        if method == GRADCAM and not self.predictor.has_maps:
+            what = f"--method {method}: the features of this encoder are not the mean of its last map"
+            raise FovealError("run.no_maps", what, fix="use --method integrated-gradients")
+
     def input(self, pixels: np.ndarray) -> Tensor:
         """The network input float32 [1, C, s, s] for a prepared picture uint8 [S, S, C], on the device."""
         return plain_view(pixels[None], self.predictor.input, self.predictor.device)
@@ -168,8 +175,7 @@ def check_maps(explainer: Explainer, explained: Sequence[Explained], methods: Se
     passed: None if too few maps can be compared, because those of one of the networks are empty.
     """
     inputs = torch.cat([explainer.input(pixels) for pixels, _ in explained])
-    untrained = copy(explainer)
-    untrained.grader = randomised(explainer.grader, inputs).requires_grad_(False)
+    untrained = with_grader(explainer, randomised(explainer.grader, 1.0, SEED, inputs))
     found = {method: list[float]() for method in methods}
     with progress_bar("check", len(methods) * len(explained)) as bar:
         for method, (pixels, first) in product(methods, explained):
@@ -194,17 +200,24 @@ def _judged(method: str, alike: np.ndarray) -> dict[str, Any]:
     return {"correlation": mean, "images": len(known), "passed": passed}
 
 
-def randomised(grader: Grader, pictures: Tensor) -> Grader:
-    """A copy whose layers have random weights of the same scale.
+def with_grader(explainer: Explainer, grader: Grader) -> Explainer:
+    """The same explainer with another grader, such as one with random weights."""
+    other = copy(explainer)
+    other.grader = grader.requires_grad_(False)
+    return other
 
-    Batch-norm statistics are measured again on `pictures` [n, C, s, s]: with the old statistics the signal would
-    vanish, and an empty map proves nothing.
+
+def randomised(grader: Grader, share: float, seed: int, pictures: Tensor) -> Grader:
+    """A copy whose head, and the last `share` (0-1) of the encoder's layers, have random weights of the same scale.
+
+    Layers are the modules with weights of their own, in the order of the encoder. Batch-norm statistics are measured
+    again on `pictures` [n, C, s, s]: with the old statistics the signal would vanish, and an empty map proves nothing.
     """
     copied = deepcopy(grader)
     layers = [module for module in copied.encoder.modules() if getattr(module, "weight", torch.empty(0)).dim() > 1]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(SEED)
-        for layer in [*layers, copied.head]:
+        torch.manual_seed(seed)
+        for layer in [*layers[len(layers) - round(share * len(layers)) :], copied.head]:
             for weight in layer.parameters(recurse=False):  # mean 0: a negative one would silence units after ReLU
                 drawn = torch.randn(weight.shape).to(weight.device)  # on the CPU: the same numbers on every device
                 weight.copy_(drawn * weight.std(correction=0))

@@ -22,22 +22,23 @@ def small_grader():
     return Grader(create_encoder("small_conv", 3, 16), 128, 3)
 
 
-def test_all_weights_are_randomised_and_those_of_the_grader_stay():
+def test_randomised_weights_cascade_from_the_answer():
     grader = small_grader()
-    before = [value.clone() for value in grader.parameters()]
-    pairs = zip(grader.named_parameters(), randomised(grader, torch.rand(8, 3, 16, 16)).parameters(), strict=True)
-    changed = {name for (name, old), new in pairs if name.endswith("weight") and not torch.equal(old, new)}
-    assert changed == {"head.weight", "encoder.linear.weight", "encoder.conv2.weight", "encoder.conv1.weight"}
-    assert all(torch.equal(old, new) for old, new in zip(before, grader.parameters(), strict=True))
+    changed = {}
+    for share in (0.0, 0.5, 1.0):
+        copied = randomised(grader, share, 0, torch.rand(8, 3, 16, 16))
+        pairs = zip(grader.named_parameters(), copied.parameters(), strict=True)
+        changed[share] = {name for (name, old), new in pairs if name.endswith("weight") and not torch.equal(old, new)}
+    assert changed[0.0] == {"head.weight"}
+    assert changed[0.5] == {"head.weight", "encoder.linear.weight", "encoder.conv2.weight"}
+    assert changed[1.0] == changed[0.5] | {"encoder.conv1.weight"}
 
 
-def test_randomised_weights_keep_their_scale_and_come_from_the_seed(monkeypatch):
+def test_randomised_weights_keep_their_scale_and_come_from_the_seed():
     grader = small_grader()
-    found = []
-    for seed in (0, 0, 1):
-        monkeypatch.setattr(check, "SEED", seed)
-        found.append(randomised(grader, torch.rand(8, 3, 16, 16)).encoder.linear.weight)
-    first, again, other = found
+    first, again, other = (
+        randomised(grader, 1.0, seed, torch.rand(8, 3, 16, 16)).encoder.linear.weight for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.std().item() == pytest.approx(grader.encoder.linear.weight.std().item(), rel=0.02)
     assert isinstance(grader.head, nn.Linear)
@@ -51,7 +52,7 @@ def test_random_weights_still_distinguish_pictures(name):
     for parameter in encoder.parameters():  # as after training: many weights are below 0, and statistics are its own
         parameter.data -= 0.5 * parameter.std(correction=0)
     pictures = torch.rand(16, 3, 32, 32)
-    answers = randomised(grader, pictures)(pictures)
+    answers = randomised(grader, 1.0, 0, pictures)(pictures)
     assert answers.std(0).min() > 1e-3
 
 
