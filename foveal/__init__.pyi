@@ -37,7 +37,7 @@ def audit(
 def cluster(
     *data: Paths,
     run: PathLike | None = None,
-    out: PathLike = ...,
+    out: PathLike | None = None,
     split: Literal['all', 'train', 'val', 'test', 'unlabelled'] = 'all',
     clusters: int = 0,
     device: str = 'auto',

@@ -34,7 +34,7 @@ class ClusterConfig:
     # Run folder of pretrain or train whose features to compare; by default, pixels are compared.
     run: Path | None = None
     # Folder to write; by default RUN/cluster, or clusters if there is no run.
-    out: Path = Path()
+    out: Path | None = None
     # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
     # Number of clusters; 0 means the number of classes or, without classes, the number with the clearest clusters.
@@ -50,8 +50,7 @@ class ClusterConfig:
 
 def cluster(config: ClusterConfig) -> dict[str, Any]:
     """Cluster images, map them and find their neighbours; returns the content of cluster.json."""
-    usual = Path("clusters") if config.run is None else config.run / "cluster"
-    out = usual if config.out == Path() else config.out
+    out = config.out or (Path("clusters") if config.run is None else config.run / "cluster")
     check_free(out, made="cluster.json")
     images = choose(config.data, config.split)
     count = config.clusters or (max(len(images.classes), 2) if images.classes else 0)

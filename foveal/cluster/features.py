@@ -15,6 +15,7 @@ import pandas as pd
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
 from foveal.fundus.preparation import at_size
+from foveal.predict.choose import directions
 from foveal.runs import read_model
 from foveal.sets.joined import prefixes
 from foveal.sets.leaks import compare_sets, find_seen, read_seen
@@ -139,9 +140,7 @@ class Features:
     @cached_property
     def directions(self) -> np.ndarray:
         """float32 [n, D] with rows of length one, whose products are cosines; rows of zeros stay zeros."""
-        from sklearn.preprocessing import normalize
-
-        return np.asarray(normalize(self.values))
+        return directions(self.values)
 
     @cached_property
     def components(self) -> tuple[np.ndarray, np.ndarray]:

@@ -50,22 +50,20 @@ def find(result: dict[str, Any]) -> list[Verdict]:
 def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map]) -> str:
     """The page as HTML."""
     generator = np.random.default_rng(SEED)
-    ((lead, beside_maps, beside_doubts),) = told("beside.txt", result=result, names=NAMES, many_right=MANY_RIGHT)
+    licences = dict.fromkeys(prepared.card["licence"] for prepared in images.sets)
+    told_beside = told("beside.txt", result=result, names=NAMES, many_right=MANY_RIGHT, licences=list(licences))
+    ((lead, beside_maps, beside_doubts, beside_alike),) = told_beside
     drawn = _drawn_maps(images, look, maps, generator)
     at_random = np.sort(generator.choice(len(images), AT_RANDOM, replace=False))
-    licence = "; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets))
     sections = [Section(name="findings", title="What this shows",
                         parts=[Note(lead, "lead"), *(Verdict(**finding) for finding in result["findings"])]),
                 Section(name="maps", title="Maps", parts=[beside_maps, drawn]),
                 Section(name="clusters", title="Clusters", parts=list(_clusters(images, look))),
-                Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in tables(result)], "tables")]),
-                Section(name="doubted", title="Doubtful labels", parts=[
-                    f"{beside_doubts} The most doubtful are shown here with their nearest labelled images. Check "
-                    "them first.", *_rows(images, look, look.voters, look.doubted["position"][:DOUBTED])]),
-                Section(name="alike", title="Examples of similar images", parts=[
-                    "Random images with their nearest images by cosine, without copies and images of the same patient. "
-                    f"Licence of the pictures: {licence}. It also applies to this page.",
-                    *_rows(images, look, look.near, at_random)])]  # fmt: skip
+                Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in tables(result)])]),
+                Section(name="doubted", title="Doubtful labels",
+                        parts=[beside_doubts, *_rows(images, look, look.voters, look.doubted["position"][:DOUBTED])]),
+                Section(name="alike", title="Examples of similar images",
+                        parts=[beside_alike, *_rows(images, look, look.near, at_random)])]  # fmt: skip
     titles = dict.fromkeys(prepared.card["title"] for prepared in images.sets)
     return rendering.page([section for section in sections if section.name != "doubted" or len(look.doubted)],
                           title=listed(list(dict.fromkeys(images.table["source"]))), kind="Foveal clusters",
@@ -133,12 +131,12 @@ def ramp(count: int) -> list[str]:
 
 def _clusters(images: Images, look: Look) -> Iterator[Part]:
     """The images nearest to the centre of each cluster of k-means, and quality flags that are frequent in it."""
+    flags = images.table["flags"].str.get_dummies(" ")
     for number in np.unique(look.clusters):
         own = np.flatnonzero(look.clusters == number)
         text = [f"Cluster {number + 1}: {counted(len(own), 'image')}, the most typical first"]
-        for word in sorted(set(" ".join(images.table["flags"]).split())):
-            flagged = images.table["flags"].str.split().map(lambda flags, word=word: word in flags)
-            within, overall = flagged[own].mean(), flagged.mean()
+        for word in flags:
+            within, overall = flags[word].iloc[own].mean(), flags[word].mean()
             text += [f"{within:.0%} {word} (of all {overall:.0%})"] if within > max(FREQUENT, 1.5 * overall) else []
         yield Note(f"{'; '.join(text)}.")
         points = look.features.components[0][own]

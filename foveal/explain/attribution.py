@@ -8,7 +8,6 @@ raise the score.
 """
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import torch
@@ -22,18 +21,11 @@ AT_ONCE = 32  # inputs per pass of the network
 SMOOTHING = 0.012  # as a share of the side: smooths the noise of single pixels
 
 
-@dataclass(frozen=True)
-class Attribution:
-    """A map `heat` float32 [s, s] >= 0, and how precise it is: `cells` per side and, for integrated gradients, `delta`,
-    the error of the sum of the map as a share of the change of the score."""
+def attribute(method: str, score: Score, image: Tensor, baseline: Tensor) -> tuple[Tensor, int, float | None]:
+    """The map of one normalised input [1, C, s, s]; `baseline`, of the same shape, is the picture without content.
 
-    heat: Tensor
-    cells: int
-    delta: float | None = None
-
-
-def attribute(method: str, score: Score, image: Tensor, baseline: Tensor) -> Attribution:
-    """The map of one normalised input [1, C, s, s]; `baseline`, of the same shape, is the picture without content."""
+    Also how precise it is: cells per side and, for integrated gradients, the error of its sum as a share of the change.
+    """
     from captum.attr import IntegratedGradients, Occlusion
 
     if method == "occlusion":  # the mean drop of the score when a pixel is hidden by a window of `baseline`
@@ -41,7 +33,7 @@ def attribute(method: str, score: Score, image: Tensor, baseline: Tensor) -> Att
         window, step = (channels, width, width), (channels, width // 2, width // 2)
         with torch.no_grad():
             falls = Occlusion(score).attribute(image, window, step, baseline, perturbations_per_eval=AT_ONCE)
-        return Attribution(falls[0, 0].clamp_min(0).float(), 2 * WINDOWS)
+        return falls[0, 0].clamp_min(0).float(), 2 * WINDOWS, None
     pixels, missed = IntegratedGradients(score).attribute(
         image, baseline, n_steps=STEPS, internal_batch_size=AT_ONCE, return_convergence_delta=True
     )
@@ -52,4 +44,4 @@ def attribute(method: str, score: Score, image: Tensor, baseline: Tensor) -> Att
     positive = pixels[0].sum(0).detach().float().clamp_min(0).cpu().numpy()
     blurred = torch.from_numpy(cv2.GaussianBlur(positive, (width, width), sigma, borderType=cv2.BORDER_CONSTANT))
     # A cell is two deviations.
-    return Attribution(blurred, int(image.shape[3] / (2 * sigma)), abs(float(missed)) / change if change else math.nan)
+    return blurred, int(image.shape[3] / (2 * sigma)), abs(float(missed)) / change if change else math.nan

@@ -16,7 +16,7 @@ import tyro
 from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError, check_packages
-from foveal.explain.explainer import GRADCAM, MOST, Explained, Explainer, Explanation, MethodName, alarm_of, check_maps
+from foveal.explain.explainer import GRADCAM, MOST, Explained, Explainer, Explanation, MethodName, check_maps
 from foveal.files import is_free, json_ready, sha256_of, write_bytes, write_json, write_text
 from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.decode import decode
@@ -26,7 +26,7 @@ from foveal.fundus.preparation import Preparation, Prepared, locate, prepare_fil
 from foveal.page.parts import Picture as Shown
 from foveal.page.parts import Section
 from foveal.page.pictures import embedded_file
-from foveal.page.render import page, section
+from foveal.page.render import page, section, told
 from foveal.page.words import counted
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
 from foveal.predict.predictor import Predictor
@@ -120,11 +120,12 @@ def _write_maps(
             file = folder / f"{len(entries):03d}_{name}.{hashlib.sha256(picture.id.encode()).hexdigest()[:8]}.jpg"
             frame, square = picture.frame(predictor.preparation)
             write_bytes(file, to_jpeg(overlay(frame, square, found.heat, found.retina)))
+            note, alarm = words_of(found)
             entries.append({"id": picture.id, "file": picture.file, "overlay": f"maps/{file.name}",
                             "grade": found.grade, "label": picture.label, "explained": found.target.name,
                             "value": found.value, "border_energy": found.border_energy,
-                            "alarm": alarm_of(found.border_energy), "cells": found.cells, "delta": found.delta,
-                            "note": note(found)})  # fmt: skip
+                            "alarm": alarm, "cells": found.cells, "delta": found.delta,
+                            "note": note})  # fmt: skip
     if not entries:
         raise FovealError("image.damaged", f"there is no readable picture in {', '.join(map(str, config.images))}")
     maps = counted(len(entries), "map")
@@ -150,15 +151,10 @@ def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> s
     return page(sections, kind="Foveal explanation", title=title, subtitle="where the grader looked")
 
 
-def note(found: Explanation) -> str:
-    """The line below a map: the target, its value, and warnings."""
-    what = f"{'probability of ' if found.target.classes else ''}{found.target.name} ({found.value:.2f})"
-    text, missed = f"what raises the {what}; {found.border_energy:.0%} of the map is on the border", found.delta or 0.0
-    if found.heat.max() <= 0:
-        text = f"no map: nothing in this picture raises the {what}"
-    if missed > MISSED:
-        text += f"; the sum of the map differs from the change of the score by {missed:.0%}"
-    return f"do not rely on this map: {text}" if missed > UNREADABLE else text
+def words_of(found: Explanation) -> tuple[str, str]:
+    """The line below a map: the target, its value, and warnings; and its alarm if much of it is on the border."""
+    ((note, alarm),) = told("map.txt", found=found, alarming=ALARM, missed=MISSED, unreadable=UNREADABLE)
+    return note, alarm
 
 
 @dataclass(frozen=True, kw_only=True)

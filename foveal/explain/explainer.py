@@ -23,8 +23,8 @@ from torch import Tensor
 from foveal.augment.views import plain_view
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
-from foveal.explain.attribution import Attribution, attribute
-from foveal.fundus.overlay import ALARM, border_energy, retina_of, top_of
+from foveal.explain.attribution import attribute
+from foveal.fundus.overlay import border_energy, retina_of, top_of
 from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Grader, Looking
 from foveal.nets.layers import re_estimate, statistics_layers
@@ -86,7 +86,7 @@ def of_class(number: int, classes: Sequence[str]) -> Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """A map `heat` of one picture, float32 [s, s] >= 0, and the facts to interpret it; cells, delta: see `Attribution`.
+    """A map `heat` of one picture, float32 [s, s] >= 0, and the facts to interpret it; cells, delta: see `attribute`.
 
     retina: bool [S, S]. grade: the class given. value: of the target. border_energy: the share on the border, 0-1.
     """
@@ -124,14 +124,14 @@ class Explainer:
         if places:
             side = image.shape[3]
             enlarged = F.interpolate(places[0][None], (side, side), mode="bilinear", align_corners=False)
-            found = Attribution(enlarged[0, 0], places[0].shape[2])
+            found, cells, delta = enlarged[0, 0], places[0].shape[2], None
         else:
             empty = self.input(without_lesions(pixels, retina))
-            found = attribute(method, lambda images: target.score(self.grader(images)), image, empty)
-        heat = found.heat.cpu().numpy()
+            found, cells, delta = attribute(method, lambda images: target.score(self.grader(images)), image, empty)
+        heat = found.cpu().numpy()
         heat *= top_of(heat, retina) > 0  # else there is no map, whatever is outside the retina
         return Explanation(heat=heat, retina=retina, target=target, grade=grade, value=float(target.value(logits)),
-                           cells=found.cells, delta=found.delta,
+                           cells=cells, delta=delta,
                            border_energy=border_energy(heat, resized(retina, len(heat))))  # fmt: skip
 
     def check(self, method: str) -> None:
@@ -143,14 +143,6 @@ class Explainer:
     def input(self, pixels: np.ndarray) -> Tensor:
         """The network input float32 [1, C, s, s] for a prepared picture uint8 [S, S, C], on the device."""
         return plain_view(pixels[None], self.predictor.input, self.predictor.device)
-
-
-def alarm_of(share: float) -> str:
-    """The warning for a border energy; empty below `ALARM`."""
-    if share < ALARM:
-        return ""
-    where = f"{share:.0%} of this map is on the black border or the rim of the retina"
-    return f"{where}: the grade may depend on the camera or the crop, not on the retina"
 
 
 def without_lesions(pixels: np.ndarray, retina: np.ndarray) -> np.ndarray:

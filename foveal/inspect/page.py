@@ -33,7 +33,7 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
         sections.append(Section(name="across", title="Across sets", parts=parts))
     for number, (one, prepared, table) in enumerate(zip(summaries, sets, described, strict=True), start=1):
         name = f"{one['name']}: " if len(sets) > 1 else ""
-        tables = Columns([[own] for own in tables_of(one)], "tables")
+        tables = Columns([[own] for own in tables_of(one)])
         sections.append(Section(name=f"set-{number}", title=f"{name}Content", parts=[tables]))
         shown = _pictures(one, prepared, table)
         sections.append(Section(name=f"pictures-{number}", title=f"{name}Pictures", parts=shown))

@@ -19,26 +19,17 @@ TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}  # tone of e
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strip:
-    """A bar on a line from 0 to 1, cut off there, with a dot at `value` and a vertical line at `against`, if given."""
-
-    low: float
-    high: float
-    value: float | None = None
-    against: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Cell:
     """Text with a smaller second line and a strip below; `picture` (a data: URL) goes before the heading of a row.
 
-    tone: "", "muted", "good", "unsure" or "bad"; "words" for text that may wrap, "abroad" for a frame.
+    tone: "", "muted", "good", "unsure" or "bad"; "words" for text that may wrap, "abroad" for a frame. strip: an entry
+    with its interval, drawn as a bar from 0 to 1 with a dot at its value, and a line at what it is `against`, or None.
     """
 
     text: str
     small: str = ""
     tone: str = ""
-    strip: Strip | None = None
+    strip: Mapping[str, Any] | None = None
     picture: str = ""
 
 
@@ -141,10 +132,9 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of parts, side by side if there is room; look: "" or "tables"."""
+    """Columns of parts, side by side if there is room."""
 
     columns: Sequence[Sequence["Part"]]
-    look: str = ""
 
 
 @dataclass(frozen=True)

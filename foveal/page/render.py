@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from foveal.console import say, show_table
 from foveal.page import words
-from foveal.page.parts import Html, Section, Shown, Table, Verdict, cell, value_cell
+from foveal.page.parts import Html, Section, Shown, Table, Verdict, cell, percent_cell, value_cell
 
 LOOKS = {"bad": ("!!", "bold red"), "unsure": ("! ", "yellow"), "good": ("ok", "green")}  # of a verdict, by tone
 PACKAGE = Path(__file__).parent.parent
@@ -20,8 +20,9 @@ ENVIRONMENT = jinja2.Environment(
     autoescape=lambda name: not str(name).endswith((".txt", ".md")), trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
 ENVIRONMENT.filters |= {function.__name__: function for function in (
-    cell, words.capital, words.counted, words.difference_with_interval, words.interval, words.listed, words.number,
-    words.percent, words.percent_interval, words.percent_with_interval, words.value_with_interval, value_cell,
+    cell, percent_cell, value_cell, words.capital, words.counted, words.difference_with_interval, words.interval,
+    words.listed, words.number, words.percent, words.percent_interval, words.percent_with_interval,
+    words.value_with_interval,
 )}  # fmt: skip
 ENVIRONMENT.filters["thousands"] = "{:,}".format
 ENVIRONMENT.globals["kind_of"] = lambda part: type(part).__name__.lower()  # the macro of a part in parts.html
@@ -100,9 +101,7 @@ def print_template(template: str, **contents: Any) -> None:
             say(*one)
 
 
-def markdown_page(
-    text: str, *, kind: str, subtitle: str = "", figure: tuple[str, str] = ("", ""), style: str = ""
-) -> str:
+def markdown_page(text: str, *, kind: str, subtitle: str, figure: tuple[str, str], style: str) -> str:
     """A complete page of Markdown: its title from the first heading, a section for each one of the second level.
 
     figure: the name of an SVG file that the text shows as an image, and the SVG itself.
@@ -121,4 +120,4 @@ def markdown_page(
     sections += [part(*text.split("\n", 1)) for text in parts]
     html = page(sections, title=title.strip(), kind=kind, subtitle=subtitle, style=style)
     name, svg = figure
-    return re.sub(rf'<img src="{re.escape(name)}"[^>]*>', lambda _: svg, html) if name else html
+    return re.sub(rf'<img src="{re.escape(name)}"[^>]*>', lambda _: svg, html)

@@ -6,7 +6,6 @@ the authors must answer them.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +17,7 @@ from foveal.errors import FovealError
 from foveal.evaluate.evaluate import MANY_DOUBTS
 from foveal.evaluate.judged import unlearned
 from foveal.files import check_free, write_text
-from foveal.page.render import markdown_page, render
-from foveal.page.words import counted
+from foveal.page.render import markdown_page, render, told
 from foveal.predict.cohort import folder_of
 from foveal.report.evidence import Evidence, forebears, read_evidence
 from foveal.report.findings import METRIC_NAMES, Finding, find
@@ -27,11 +25,7 @@ from foveal.report.making import limits
 from foveal.report.operating import TARGETS, meaning, points_of
 from foveal.report.summary import headline
 from foveal.report.travel import read_cohort
-from foveal.sets.splits import HELD_OUT
 
-LEFT = {"train": "for training", "val": "for validation", "test": "for testing", HELD_OUT: "of sources held out",
-        "unlabelled": "without a label"}  # fmt: skip
-LEFT_OF_COHORT = "used in its training\nor validation, or of the same patients"
 DOCUMENTS = {"model-card": "Model card", "data-sheet": "Data sheet", "stard-ai": "Checklist", "claim": "Checklist"}
 FOLDER, FIGURE = "documents", "flow.svg"
 LINE, PAD, GAP, WIDTH, SIDE = 18, 10, 26, 330, 300  # px: of the boxes in the figure
@@ -92,41 +86,12 @@ def contents(own: Evidence, finding: Finding, *, cohort: bool) -> dict[str, Any]
 def steps(own: Evidence, judged: Evidence) -> list[tuple[list[str], list[str]]]:
     """The boxes of the figure, from the photographs that were read to those that were judged, as lines of text. Each
     with the lines of the box beside it, of those that leave here; [] for none. judged: the run, or its cohort."""
-    assert judged.result is not None
-    about, parts, names = judged.result["about"], judged.parts, LEFT | {"train": LEFT_OF_COHORT}
+    parts = judged.parts
     if judged is own:  # its predictions are of the other parts, or of all in folds
         learned = 0 if own.options.get("folds") else own.images("train")
-        parts, names = parts + Counter({"train": learned, "unlabelled": own.images("unlabelled")}), LEFT
-    rejected, there = int(judged.card.get("rejected", 0)), parts.total()
-    used = set(judged.judged["split"])
-    left = {words: parts[part] for part, words in names.items() if parts[part] and part not in used}
-    rows = zip(judged.classes, judged.result["confusion"], strict=True)
-    return [
-        ([f"{counted(there + rejected, 'photograph')} read", *([judged.card["title"]] if judged.card else [])],
-         [f"{counted(rejected, 'file')} left out:", "not readable"] if rejected else []),
-        ([f"{counted(there, 'photograph')} prepared"],
-         [*(line for words, count in left.items() for line in f"{counted(count, 'photograph')} {words}".split("\n")),
-          *([f"{counted(judged.ungraded, 'photograph')} without a grade"] if judged.ungraded else [])]),
-        ([f"{counted(about['images'], 'photograph')} evaluated",
-          f"of {counted(about['groups'], 'patient')}" if judged.patients_known else "patients not known"], []),
-        (["By the reference standard", *(f"{name}: {sum(row):,}, of them {row[number]:,} given this grade"
-                                         for number, (name, row) in enumerate(rows))], []),
-        *([_people(judged.result["patients"])] if judged.result.get("patients") else []),
-    ]  # fmt: skip
-
-
-def _people(found: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The box of the patients who were judged, with those who cannot be judged beside it."""
-    patients, lost, open_ = (int(found.get(name, 0)) for name in ("patients", "insufficient", "without_label"))
-    ill, well = found["sensitivity"], found["specificity"]
-    hits, clear = (round((one["value"] or 0) * one["n"]) for one in (ill, well))
-    lines = [f"{counted(patients, 'patient')}, also those without a grade:", "the worse eye decides",
-             f"{patients - lost - open_:,} judged", f"{ill['n']:,} with referable disease, {hits:,} of them referred",
-             f"{well['n']:,} without, {well['n'] - clear:,} of them referred"]  # fmt: skip
-    left = {("no gradable photograph", "of an eye, and no referral"): lost,
-            ("no label of an eye,", "no disease in the other"): open_}  # fmt: skip
-    return lines, [line for (one, other), count in left.items() if count
-                   for line in (f"{counted(count, 'patient')}: {one}", other)]  # fmt: skip
+        parts = parts + Counter({"train": learned, "unlabelled": own.images("unlabelled")})
+    left = {part: count for part, count in parts.items() if part not in set(judged.judged["split"])}
+    return told("flow.txt", judged=judged, there=parts.total(), left=left, is_cohort=judged is not own)
 
 
 def draw(boxes: list[tuple[list[str], list[str]]]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
 from foveal.page.parts import SPLITS, Cell, Shown
 from foveal.page.render import told
-from foveal.report.evidence import Evidence, is_run
+from foveal.report.evidence import Evidence, is_run, read_table
 from foveal.report.findings import Finding
 from foveal.runs import WEIGHT_FILES
 from foveal.sets import corrections
@@ -74,8 +74,8 @@ def leaked_ids(run: Evidence) -> list[str]:
     if "fold" in run.predictions:
         folds = pd.to_numeric(run.predictions["fold"], errors="coerce").fillna(0).astype(int)
     for number in folds.unique():  # 0 for a prediction of a grader without folds
-        file = run.path / f"fold{number}" / "seen.csv"
-        seen = pd.read_csv(file, dtype=str, keep_default_na=False) if number and file.is_file() else run.seen
+        seen = read_table(run.path / f"fold{number}" / "seen.csv")
+        seen = run.seen if seen is None else seen
         own = seen.loc[seen["set"] == str(run.options.get("data")), "id"]
         found |= set(own) & set(run.predictions.loc[folds == number, "id"])
     return sorted(found)

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from foveal.evaluate.operating import REFERABLE
 from foveal.evaluate.show import SMALL_CLASS
 from foveal.evaluate.stress import limits
 from foveal.page.charts import Line, Panel
-from foveal.page.parts import Cell, Shown, Strip, muted, percent_cell, value_cell
+from foveal.page.parts import Cell, Shown, muted, percent_cell, value_cell
 from foveal.page.words import counted, interval, number, percent
 from foveal.report.findings import LOWER_IS_BETTER, METRIC_NAMES, NAMES, SPOKEN, Finding
 from foveal.report.operating import points_of
@@ -75,13 +77,6 @@ def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
             "lower_is_better": any(name in LOWER_IS_BETTER for name in names)}  # fmt: skip
 
 
-def strip_of(entry: Mapping[str, Any], against: float | None) -> Strip | None:
-    """An entry with its interval as a bar, and what it is compared with; None without an interval."""
-    if entry["value"] is None or entry.get("low") is None:
-        return None
-    return Strip(low=entry["low"], high=entry["high"], value=entry["value"], against=against)
-
-
 def by_class(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """The figures of every class: all that were measured for one grader, precision and recall for several."""
     if not findings:
@@ -102,11 +97,9 @@ def subgroups(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """The headline figures by camera, site, sex or any other column of the data."""
     runs = []
     for finding in findings:
-        columns: dict[str, list[Mapping[str, Any]]] = {}
-        for group in finding.result.get("subgroups") or []:
-            if group.get("metrics"):
-                columns.setdefault(str(group["column"]), []).append(group)
-        tables = [{"column": column, **by_column(finding, groups)} for column, groups in columns.items()]
+        measured = [group for group in finding.result.get("subgroups") or [] if group.get("metrics")]
+        tables = [{"column": column, **by_column(finding, list(groups))}
+                  for column, groups in groupby(measured, itemgetter("column"))]  # fmt: skip
         runs += [{"name": finding.name, "tables": tables}] if tables else []
     return runs
 
@@ -141,7 +134,8 @@ def _subgroup(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) 
 def _figure(entry: Mapping[str, Any] | None, *, drawn: bool, against: float | None = None, tone: str = "") -> Cell:
     if entry is None or entry["value"] is None:
         return muted("–")
-    return replace(value_cell(entry), tone=tone, strip=strip_of(entry, against) if drawn else None)
+    strip = {**entry, "against": against} if drawn and entry["low"] is not None else None
+    return replace(value_cell(entry), tone=tone, strip=strip)
 
 
 def lowest_group(finding: Finding) -> tuple[str, str, float] | None:

@@ -12,13 +12,13 @@ import numpy as np
 from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
 from foveal.page.parts import TONES, Verdict
 from foveal.page.render import told
-from foveal.page.words import counted, listed, number, percent_with_interval
+from foveal.page.words import counted, listed, percent_with_interval
 from foveal.predict.likeness import is_batch_unlike
 from foveal.report.evidence import Evidence
 from foveal.report.findings import SPOKEN, Finding
 from foveal.report.making import leaked_ids
 from foveal.report.operating import TARGETS, points_of
-from foveal.report.quality import lowest_group, strip_of
+from foveal.report.quality import lowest_group
 
 # Lower limits that the FDA asked of the first grader that decides alone (Abramoff et al., 2018), for referable disease.
 ASKED = {"sensitivity": 0.85, "specificity": 0.825}
@@ -52,7 +52,7 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
     ready = cohort and reached and groups >= LEAST_PATIENTS
     rates = [{"name": name, **asked[name], "against": ASKED[name]} for name in ASKED] if asked else []
     scores = [{"name": name, **entry, "against": entry["constant"]} for name, entry in finding.headline()]
-    figures = [one | {"strip": strip} for one in [*rates, *scores][:4] if (strip := strip_of(one, one["against"]))]
+    figures = [one for one in [*rates, *scores][:4] if one["value"] is not None and one["low"] is not None]
     found = finding.against_constant.get(first)
     return {"level": "not yet" if doubts(finding) else "here" if ready else "research", "doubts": doubts(finding)[:3],
             "reached": reached, "per_patient": asked is patients, "counted": asked,
@@ -80,36 +80,22 @@ def _answers(finding: Finding) -> dict[str, Any]:
     cut = finding.result["about"]["referable_from"] or 1  # the worst: the highest class below it, or as the lowest
     worst = {"true": names[-1], "given": " or ".join(names[:cut]), "n": counts[-1, :cut].sum(), "of": counts[-1].sum()}
     return {"points": [(point, title.lower()) for title, own in points.items() for point in own],
-            "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
             "labels": finding.evidence.card.get("title", "its data set"), "low": low, "few": few,
             "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
             "common": common if wrong.any() else None,
             "worst": worst if finding.evidence.ordered and worst["of"] else None, "group": lowest_group(finding),
-            "doubts": doubts(finding), "metric": SPOKEN[finding.evidence.headline_names[0]]}  # fmt: skip
+            "doubts": doubts(finding)}  # fmt: skip
 
 
 def doubts(finding: Finding) -> list[str]:
     """Reasons not to rely on the figures at all, even as a research result."""
-    run, groups = finding.evidence, finding.result["about"]["groups"]
-    first = finding.against_constant.get(run.headline_names[0])
-    accuracy, other = finding.metrics["accuracy"], finding.result["constant_answer"]
+    run = finding.evidence
     unlike = int((run.judged["unlike"].fillna("") != "").sum()) if "unlike" in run.judged else 0
-    one = finding.rows["label"].nunique() == 1  # label of all images: a constant answer is perfect there
-    points = points_of(finding.result, "referable")
-    found = {
-        "it may have learned from images that it was evaluated on":
-            bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
-        "it is not shown to beat a constant answer":
-            not one and (finding.one_answer or (first is not None and first["answer"] != "better")),
-        f"its accuracy, {number(accuracy['value'])}, is below that of always answering “{other}”":
-            not one and accuracy["value"] < accuracy["constant"],
-        f"all its photographs have the label “{other}”, so it may miss the others": one,
-        f"{unlike} of its photographs are unlike those that it learned from": is_batch_unlike(unlike, len(run.judged)),
-        f"its figures come from only {counted(groups, 'group')} of images": groups < FEW_GROUPS,
-        "its sensitivity is not known, or has no interval":
-            not one and any(point["sensitivity"]["low"] is None for point in points),
-    }  # fmt: skip
-    return [doubt for doubt, holds in found.items() if holds]
+    said = told("doubts.txt", finding=finding, first=finding.against_constant.get(run.headline_names[0]), unlike=unlike,
+                leaked=bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")), few_groups=FEW_GROUPS,
+                alone=finding.rows["label"].nunique() == 1, many_unlike=is_batch_unlike(unlike, len(run.judged)),
+                points=points_of(finding.result, "referable"))  # fmt: skip
+    return [doubt for (doubt,) in said]
 
 
 def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verdict]:

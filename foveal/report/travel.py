@@ -14,12 +14,13 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.evaluate.columns import MEAN, OTHERS, all_but
 from foveal.files import read_json
-from foveal.page.parts import Cell, Shown, muted, percent_cell
-from foveal.page.words import capital, interval, number, percent
+from foveal.page.parts import Cell, Shown, muted
+from foveal.page.render import told
+from foveal.page.words import capital, interval, number
 from foveal.predict.cohort import ABOUT, FILE, folder_of
 from foveal.readout.predictions import read_predictions
 from foveal.report.evidence import Evidence, read_table
-from foveal.report.findings import METRIC_NAMES, NAMES, PARTS, Finding
+from foveal.report.findings import NAMES, PARTS, Finding
 from foveal.report.operating import points_of
 from foveal.report.quality import by_column
 from foveal.sets.records import read_records
@@ -27,7 +28,6 @@ from foveal.sets.records import read_records
 FOLDER, TABLE = "compare", "compare.csv"  # in the folder of a run, and in that one
 MOST_MATRICES = 6  # of one comparison
 WAYS = {"probe": "linear probe", "finetune": "fine-tuning"}
-UNITS = {"eyes": "per eye", "patients": "per patient"}
 NUMBERS = ("value", "low", "high", "difference", "difference_low", "difference_high", "gap", "gap_low", "gap_high")
 
 
@@ -124,24 +124,9 @@ def beside(cohort: Evidence, own: Evidence) -> dict[str, Any] | None:
     """The figures of the cohort and of the run's own part, in two columns; None if the run has none of its own."""
     if own.result is None or cohort.result is None:
         return None
-    results = [cohort.result, own.result]
-    rows: list[list[Shown]] = [["Photographs evaluated", *(result["about"]["images"] for result in results)]]
-    rows += [["Without a grade, left out", cohort.ungraded, own.ungraded],
-             ["Without a label, left out", cohort.parts["unlabelled"], 0],
-             ["From training or validation, or of the same patients, left out", cohort.parts["train"], 0]]  # fmt: skip
-    rows += [[METRIC_NAMES[name], *(result["metrics"].get(name) for result in results)] for name in own.headline_names]
+    results = cohort.result, own.result
     points = [point for result in results for point in points_of(result, "referable")[:1]]  # the rule in use
-    if len(points) == len(results):
-        shares = [percent(point["positive_predictive_value"]["prevalence"], 1) for point in points]
-        rows.append(["Share with referable disease", *shares])
-        rows += [[f"{title}, per photograph", *(percent_cell(point[name]) for point in points)]
-                 for name, title in NAMES["rates"].items()]  # fmt: skip
-    for unit, words in UNITS.items():
-        for name, title in NAMES["rates"].items():
-            entries = [result.get(unit, {}).get(name) for result in results]
-            rows.append([f"{title}, {words}", *(entry and percent_cell(entry) for entry in entries)])
     there, digests = PARTS[own.result["about"]["split"]], [_digests(cohort), _digests(own)]
     shared = int(digests[0].isin(digests[1]).sum()) if all(map(len, digests)) else None
-    columns = ["", cohort.name, f"{own.name}: its own {there} images"]
-    return {"columns": columns, "run": own.name, "there": there, "shared": shared,
-            "rows": [row for row in rows if any(row[1:])]}  # fmt: skip
+    (table,) = told("cohort.txt", cohort=cohort, own=own, points=points, names=NAMES, part=there)
+    return {"columns": table.columns, "rows": table.rows, "run": own.name, "there": there, "shared": shared}

@@ -106,7 +106,8 @@ class Batcher:
         answers = self.model.answer(images, ALL if any(waiting.look for waiting in batch) else self.model.wanted)
         rows = self.model.rows([""] * len(batch), answers, [waiting.prepared for waiting in batch])
         rows = set_ungradable(rows, self.ungradable)
-        rows = rows.astype(object).where(rows.notna(), None)
+        rows = rows.astype({"referable": "boolean"}).astype(object)
+        rows = rows.where(rows.notna(), None)
         return [Judged(row={str(key): value for key, value in row.items()},
                        places=None if answers.maps is None else answers.maps[k],
                        features=None if answers.features is None else answers.features[k])

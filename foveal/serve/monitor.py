@@ -14,8 +14,8 @@ from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.files import check_file, write_text
 from foveal.page.charts import Line, Panel
-from foveal.page.parts import Cell, Html, Note, Section, Table, Verdict
-from foveal.page.render import page, render
+from foveal.page.parts import Cell, Html, Note, Part, Section, Table
+from foveal.page.render import page, render, told
 from foveal.page.words import counted, percent
 
 SHOWN = 8  # weeks that are printed
@@ -54,18 +54,10 @@ def monitor(config: MonitorConfig) -> pd.DataFrame:
         raise FovealError("log.empty", f"the log of {config.database} has no answers yet")
     chart = charted(cases, config.baseline)
     _show(chart[chart["camera"] == ALL])
-    found = []
-    for row in chart[chart["alarm"]].to_dict("records"):
-        low, high, share = (percent(row[name], 1) for name in ("low", "high", "share"))
-        what = f"{share} of {row['count']:,} {_counted(row['rate'])}, expected {low} to {high}"
-        found.append(Verdict(tone="bad", text=f"Week of {row['week']}, {row['camera']}, {row['rate']}: {what}"))
-        warn(found[-1].text)
-    if not found:
-        weeks, first = counted(config.baseline + 1, "week"), counted(config.baseline, "week")
-        early = f"There are no limits yet: this needs {weeks}, with {LEAST_UNITS} patients in the first {first}."
-        calm = Verdict(tone="good", text="No rate is outside its limits.")
-        found = [calm if chart["low"].notna().any() else Verdict(tone="unsure", text=early)]
-        say(found[0].text)
+    found = told("alarms.txt", rows=chart[chart["alarm"]].to_dict("records"), limited=chart["low"].notna().any(),
+                 baseline=config.baseline, patients=LEAST_UNITS)  # fmt: skip
+    for verdict in found:
+        (warn if verdict.tone == "bad" else say)(verdict.text)
     if config.out is not None:
         write_text(config.out, _page(chart, found, config))
         say(f"page: {config.out}")
@@ -83,11 +75,7 @@ def _show(chart: pd.DataFrame) -> None:
     show_table(f"{span} from Monday, all cameras", ["week", "photographs", *rates], rows[-SHOWN:])
 
 
-def _counted(rate: str) -> str:
-    return "reviews" if rate == "override" else "photographs"
-
-
-def _page(chart: pd.DataFrame, verdicts: list[Verdict], config: MonitorConfig) -> str:
+def _page(chart: pd.DataFrame, verdicts: list[Part], config: MonitorConfig) -> str:
     weeks = counted(config.baseline, "week")
     lead = f"""The first {weeks} of a camera count as normal. A later week outside the limits (dashed) is an
         alarm: if nothing has changed, chance alone causes one in 370 weeks."""
@@ -118,4 +106,5 @@ def _table(rows: pd.DataFrame) -> Table:
         limits = "–" if pd.isna(row["low"]) else f"{percent(row['low'], 1)} to {percent(row['high'], 1)}"
         share = Cell(text=percent(row["share"], 1), tone="bad" if row["alarm"] else "")
         shown.append([row["week"], row["camera"], row["count"], row["patients"], share, limits])
-    return Table(columns=["week", "camera", _counted(rows["rate"].iloc[0]), "patients", "rate", "limits"], rows=shown)
+    counted_ones = "reviews" if rows["rate"].iloc[0] == "override" else "photographs"
+    return Table(columns=["week", "camera", counted_ones, "patients", "rate", "limits"], rows=shown)

@@ -244,17 +244,18 @@ WORD: dict[str, Any] = {"anyOf": [_GRADE, {"const": UNGRADABLE, "type": "string"
 NONE = BeforeValidator(lambda grade: None if grade == UNGRADABLE else grade)
 Grade = Annotated[int | None, Field(ge=0, lt=CLASSES, json_schema_extra=WORD), NONE]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the photograph's bytes")]
-Key = Annotated[str | None, Field(description="the `key` of the answer; the key of another model is refused")]
 Cause = Literal["grade", "threshold", "oedema"]
-STRICT = ConfigDict(extra="forbid", strict=True)  # unknown keys are an error
 
 
-class ReviewBody(BaseModel):
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)  # unknown keys are an error
+
+    key: str | None = Field(None, description="the `key` of the answer; the key of another model is refused")
+
+
+class ReviewBody(_Body):
     """The body of POST /v1/reviews."""
 
-    model_config = STRICT
-
-    key: Key = None
     image: Digest
     name: Needed = Field(min_length=1, max_length=LIMITS["name"], description="name of the photograph")
     given: Grade = Field(description=f"the grade of the model; {NO_GRADE}")
@@ -266,16 +267,13 @@ class ReviewBody(BaseModel):
     )
 
 
-class AskedBody(BaseModel):
+class AskedBody(_Body):
     """The body of POST /v1/reviews/current."""
 
-    model_config = STRICT
-
-    key: Key = None
     answers: dict[Digest, Cause | None] = Field(max_length=MOST_ASKED, description="digest: `refers_by` of the answer")
 
 
-Body = TypeVar("Body", AskedBody, ReviewBody)
+Body = TypeVar("Body", bound=_Body)
 
 
 async def read_body(request: Request, form: type[Body], key: str, seconds: float) -> Body:

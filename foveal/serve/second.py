@@ -58,10 +58,8 @@ class Second:
         except FovealError as error:
             outcome, line = "skipped" if error.code == "server.busy" else "failed", line | {"error": error.code}
         else:
-            grade, referable = (None if row[name] is None else kind(row[name])
-                                for name, kind in (("grade", int), ("referable", bool)))  # fmt: skip
-            agrees = (first["grade"], first["referable"]) == (grade, referable)
-            line |= {"answer": row["answer"], "grade": grade, "referable": referable, "agrees": agrees}
+            agrees = all(first[name] == row[name] for name in ("grade", "referable"))
+            line |= {name: row[name] for name in ("answer", "grade", "referable")} | {"agrees": agrees}
             outcome = "same" if agrees else "other"
         self.counters.second.labels(outcome).inc()
         await log([line])

@@ -63,9 +63,8 @@ def charted(cases: pd.DataFrame, baseline: int) -> pd.DataFrame:
     rows = []
     for rate in RATES:
         found = cases[cases["rate"] == rate]
-        cameras = sorted(set(found["camera"]))
-        for camera in [ALL, *cameras] if len(cameras) > 1 else [ALL]:
-            part = found if camera == ALL else found[found["camera"] == camera]
+        cameras = list(found.groupby("camera"))
+        for camera, part in [(ALL, found), *(cameras if len(cameras) > 1 else [])]:
             rows += [[rate, camera, *row] for row in _chart(part, baseline)]
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -131,14 +131,13 @@ def refuse_unreadable(answers: list[dict[str, Any]]) -> None:
 
 def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> dict[str, Any]:
     """The answer for a readable photograph; the same values as its row of predictions.csv."""
-    row, classes, members = judged.row, model.classes, str(judged.row.get("set") or "").split()
-    grade = None if row["grade"] is None else int(row["grade"])
+    row, classes = judged.row, model.classes
+    grade, members = row["grade"], str(row.get("set") or "").split()
     answer = {
         "name": sent.name, "sha256": sent.sha256, **{name: row[name] for name in ("answer", "reason", "advice")},
         "grade": grade, "grade_name": None if grade is None else classes[grade],
         "probabilities": [row[f"p{number}"] for number in range(len(classes))],
-        "referable": None if row["referable"] is None else bool(row["referable"]),
-        "refers_by": _refers_by(model, row),
+        "referable": row["referable"], "refers_by": _refers_by(model, row),
         "set": [int(member) for member in members] or None,
         "coverage": model.readout.coverage if members else None,
         "flags": [{"name": word, "meaning": FLAGS[word], "sides": list(prepared.sides) if word == "cut-off" else []}
@@ -160,7 +159,7 @@ def _refers_by(model: Model, row: dict[str, Any]) -> str | None:
     learned = model.second is not None and is_oedema(*model.second)
     if learned and row[f"{OEDEMA}={CLASSES[1]}"] >= model.readout.oedema_from:
         return "oedema"
-    return "grade" if bool(row["referable"]) == (row["grade"] >= lowest) else "threshold"
+    return "grade" if row["referable"] == (row["grade"] >= lowest) else "threshold"
 
 
 def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:

@@ -42,23 +42,23 @@ def grader_of(encoder, size):
 @pytest.mark.parametrize("method", ["integrated-gradients", "occlusion"])
 def test_maps_highlight_what_the_answer_depends_on(linear, method):
     image = torch.rand(1, 3, 32, 32) + 0.5
-    found = attribute(method, scorer_of(linear, Target("expected grade").score), image, torch.zeros_like(image))
-    assert found.heat.shape == (32, 32) and found.heat.min() >= 0 and not found.heat.requires_grad
-    assert found.heat[:16, :16].sum() / found.heat.sum() > 0.85
+    heat, _, _ = attribute(method, scorer_of(linear, Target("expected grade").score), image, torch.zeros_like(image))
+    assert heat.shape == (32, 32) and heat.min() >= 0 and not heat.requires_grad
+    assert heat[:16, :16].sum() / heat.sum() > 0.85
 
 
 def test_what_lowers_the_score_is_not_shown(linear):
     image = torch.full((1, 3, 32, 32), -0.5)  # darker than the baseline: lowers the grade
     scorer = scorer_of(linear, Target("expected grade").score)
     for method in ("integrated-gradients", "occlusion"):
-        assert attribute(method, scorer, image, torch.zeros_like(image)).heat.max() < 1e-6
+        assert attribute(method, scorer, image, torch.zeros_like(image))[0].max() < 1e-6
 
 
 def test_integrated_gradients_report_the_error_of_their_sum(linear):
     image = torch.rand(1, 3, 32, 32)
     scorer = scorer_of(linear, Target("expected grade").score)
-    assert attribute("integrated-gradients", scorer, image, torch.zeros_like(image)).delta < 0.01
-    assert attribute("occlusion", scorer, image, torch.zeros_like(image)).delta is None
+    assert attribute("integrated-gradients", scorer, image, torch.zeros_like(image))[2] < 0.01
+    assert attribute("occlusion", scorer, image, torch.zeros_like(image))[2] is None
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_occlusion_of_one_window_is_the_drop_of_the_score(linear, monkeypatch):
     hidden = image.clone()
     hidden[:, :, :2, :2] = 0
     fall = scorer(image) - scorer(hidden)
-    assert torch.allclose(attribute("occlusion", scorer, image, torch.zeros_like(image)).heat[0, 0], fall)
+    assert torch.allclose(attribute("occlusion", scorer, image, torch.zeros_like(image))[0][0, 0], fall)
 
 
 def test_targets_match_their_names():

@@ -15,10 +15,10 @@ import foveal
 from foveal.errors import FovealError
 from foveal.explain import explain as module
 from foveal.explain import explainer
-from foveal.explain.attribution import Attribution
-from foveal.explain.explain import CANNOT_SHOW, note, worst_first
+from foveal.explain.explain import CANNOT_SHOW, words_of, worst_first
 from foveal.explain.explainer import EXPECTED, Explainer
 from foveal.fundus.crop import crop_square
+from foveal.fundus.overlay import ALARM
 from foveal.fundus.preparation import Preparation, prepare_file
 from foveal.predict.inputs import Photograph
 from foveal.sources.phantom import draw_phantom
@@ -176,7 +176,7 @@ def test_a_map_outside_the_retina_alone_is_no_map(grader_run, photograph, tmp_pa
     def corner(method, score, image, empty):
         heat = torch.zeros(image.shape[2:])
         heat[:2, :2] = 1
-        return Attribution(heat, heat.numel())
+        return heat, heat.numel(), None
 
     monkeypatch.setattr(explainer, "attribute", corner)
     (image,) = read(foveal.explain(grader_run, photograph, out=tmp_path / "o"))["images"]
@@ -187,7 +187,17 @@ def test_a_map_with_a_large_error_gets_a_warning():
     target, notes = SimpleNamespace(name="expected grade", classes=()), {}
     for delta in (0.05, 0.2, 0.4):
         found = SimpleNamespace(heat=np.ones((2, 2)), border_energy=0.1, delta=delta, target=target, value=1.0)
-        notes[delta] = note(found)
+        notes[delta], alarm = words_of(found)
+        assert alarm == ""
     assert all("1.00" in text and "10%" in text for text in notes.values())
     assert "5%" not in notes[0.05] and notes[0.2].startswith(notes[0.05]) and "20%" in notes[0.2]
     assert "40%" in notes[0.4] and not notes[0.4].startswith(notes[0.05])
+
+
+def test_an_alarm_names_the_share_and_an_empty_map_its_target():
+    target, alarms = SimpleNamespace(name="referable", classes=(2, 3)), {}
+    for share in (ALARM - 0.01, ALARM, 0.4):
+        found = SimpleNamespace(heat=np.zeros((2, 2)), border_energy=share, delta=None, target=target, value=0.3)
+        note, alarms[share] = words_of(found)
+        assert "referable (0.30)" in note and "%" not in note
+    assert alarms[ALARM - 0.01] == "" and f"{ALARM:.0%}" in alarms[ALARM] and "40%" in alarms[0.4]

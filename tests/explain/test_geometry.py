@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.explain.explainer import alarm_of, resized, without_lesions
-from foveal.fundus.overlay import ALARM, border_energy, interior_of, retina_of
+from foveal.explain.explainer import resized, without_lesions
+from foveal.fundus.overlay import border_energy, interior_of, retina_of
 
 
 def test_the_retina_is_the_disc_and_no_more():
@@ -26,10 +26,6 @@ def test_border_energy_counts_rim_and_outside():
     assert border_energy(np.zeros((100, 100)), retina > 0) == 0
     rim = 1 - interior_of(retina > 0)[retina > 0].mean()
     assert rim == pytest.approx(0.12, abs=0.02)
-
-
-def test_an_alarm_names_the_share():
-    assert alarm_of(ALARM - 0.01) == "" and "40%" in alarm_of(0.4)
 
 
 def test_blurring_removes_lesions_and_keeps_the_border():

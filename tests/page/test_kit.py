@@ -19,7 +19,6 @@ from foveal.page.parts import (
     Note,
     Picture,
     Section,
-    Strip,
     Table,
     Verdict,
     difference_cell,
@@ -81,7 +80,10 @@ def every_part(text):
                   marks=[Mark(label=text, x=1, y=0.2)], x_label=text)  # fmt: skip
     table = Table(columns=["", text], rows=[[Cell(text=text, picture="data:,"), Cell(text=text, small=text)]],
                   caption=text, notes=[text], groups=[("", 1), (text, 1)])  # fmt: skip
-    strip = Table(columns=["a", "b"], rows=[[Cell(text="x"), Cell(text="y", strip=Strip(low=-1, high=2, value=0.5))]])
+    strip = Table(
+        columns=["a", "b"],
+        rows=[[Cell(text="x"), Cell(text="y", strip={"low": -1, "high": 2, "value": 0.5, "against": None})]],
+    )
     picture = Picture(source="data:,", id=text, text=text, lines=[text], alarm=text, overlay="data:,", link="#")
     return [text, table, strip, Verdict(tone="good", text=text, grounds=text), Heading(text, text), Note(text),
             Markup("<b>{}</b>").format(text), Gallery([picture]), Columns([[text], [Note(text)]]),
