@@ -6,6 +6,7 @@ class is refused by name.
 
 import pickletools
 import re
+import tomllib
 import warnings
 import zipfile
 import zlib
@@ -20,15 +21,8 @@ from safetensors.torch import load_file
 
 from foveal.errors import FovealError
 
-PLAIN = re.compile(
-    r"argparse\.Namespace|types\.SimpleNamespace|pathlib\.(_local\.)?\w*Path|datetime\.\w+|typing\.\w+|omegaconf\.[\w.]+"
-    r"|builtins\.(slice|range|int|float|str|bool|bytes|list|dict|tuple|frozenset|object)"
-    r"|numpy\.(ndarray|dtype|bool_?|u?int\d+|float\d+|dtypes\.\w+|_?core\.multiarray\.(scalar|_reconstruct))"
-)
-MAPPINGS = re.compile(
-    r"collections\.defaultdict|yacs\.config\.CfgNode|easydict\.EasyDict|addict\.addict\.Dict"
-    r"|(pytorch_lightning|lightning|lightning_fabric|lightning_utilities)\.[\w.]*AttributeDict"
-)
+_CLASSES = tomllib.loads(Path(__file__).with_name("layouts.toml").read_text(encoding="utf-8"))["classes"]
+PLAIN, MAPPINGS = re.compile(_CLASSES["plain"]), re.compile(_CLASSES["mappings"])
 MOST_NAMES = 40  # classes in one file; a file with more is not a list of weights
 STATE = "load it where it was made, and save its state: torch.save(model.state_dict(), FILE)"
 AS_TENSORS = "where it was made, run: torch.save({key: torch.as_tensor(value) for key, value in STATE.items()}, FILE)"

@@ -82,18 +82,14 @@ def _fitting_in(init: str, encoder: nn.Module, name: str) -> tuple[Found, dict[s
     contents, own = read_contents(file_of(init)), encoder.state_dict()
     for averages in (True, False):
         with contextlib.suppress(FovealError):
-            found, record = _found(init, contents, averages=averages)
+            found, record = found_in(init, contents, averages=averages)
             if fits(own, adapted(found, encoder, name)[0]):
                 return found, record
-    return _found(init, contents)
+    return found_in(init, contents)
 
 
-def found_in(init: str) -> tuple[Found, dict[str, Any]]:
-    """The weights in a file or run folder, and what provenance.json says about it."""
-    return _found(init, read_contents(file_of(init)))
-
-
-def _found(init: str, contents: Any, *, averages: bool = True) -> tuple[Found, dict[str, Any]]:
+def found_in(init: str, contents: Any, *, averages: bool = True) -> tuple[Found, dict[str, Any]]:
+    """The weights in the contents of a file or run folder, and what provenance.json says about it."""
     file = file_of(init)
     found = find(contents, str(file), _config_beside(file), averages=averages)
     layout = {"layout": found.layout.name, "branch": found.branch, "prefix": found.layout.prefix}
@@ -245,7 +241,7 @@ class WeightsConfig:
 
 def weights(config: WeightsConfig) -> dict[str, Any]:
     """Print what a file of weights contains; returns the same. FovealError if it cannot be used, with advice."""
-    found, record = found_in(str(config.file))
+    found, record = found_in(str(config.file), read_contents(file_of(str(config.file))))
     fit = fitting_encoders(found)
     names, size, dropped = fit.names, fit.image_size, fit.dropped
     if model := model_beside(Path(record["file"])):

@@ -27,9 +27,9 @@ from foveal.page.words import counted
 from foveal.sources.archive import open_archive
 from foveal.sources.columns import row_per_picture, usual_columns
 from foveal.sources.matching import Matcher, is_file
-from foveal.sources.names import eye_of
+from foveal.sources.names import HIDDEN, eye_of
 from foveal.sources.patients import patients_and_eyes, read_patients
-from foveal.sources.source import HIDDEN, PICTURES, READ, TABLES, UNREAD, list_pictures, say_left_out, without_ending
+from foveal.sources.source import PICTURES, READ, TABLES, UNREAD, list_pictures, say_left_out, without_ending
 from foveal.sources.tables import read_rows
 
 LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")  # of several, the first here counts

@@ -13,14 +13,13 @@ best, so it has the strictest limit. All four together call at most 4 % of valid
 
 import math
 from dataclasses import asdict, dataclass, fields
-from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from foveal.files import write_bytes
+from foveal.files import replacing
 from foveal.fundus.crop import inscribed
 from foveal.fundus.preparation import at_size
 
@@ -116,9 +115,8 @@ def diameters_of(records: pd.DataFrame, measures: pd.DataFrame) -> np.ndarray:
 
 def write_likeness(run: Path, likeness: Likeness) -> None:
     """Write RUN/likeness.npz."""
-    stream = BytesIO()
-    np.savez_compressed(stream, **asdict(likeness))
-    write_bytes(run / FILE, stream.getvalue())
+    with replacing(run / FILE) as partial:
+        np.savez_compressed(partial, **asdict(likeness))
 
 
 def read_likeness(run: Path) -> Likeness | None:

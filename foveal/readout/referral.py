@@ -9,7 +9,6 @@ Other second tasks do not affect referral.
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +18,11 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.page.words import counted
+from foveal.sources.columns import usual_columns
 
 BY_GRADE = "grade"
 LEAST_OF_EACH = 20  # validation images with and without referable disease; with fewer, each one moves the threshold
 OEDEMA, CLASSES = "oedema", ("0", "1")
-COLUMNS = ("oedema", "edema", "macular_oedema", "macular_edema", "dme", "adjudicated_dme", "maculopathy",
-           "risk_of_macular_edema")  # fmt: skip
 ABSENT = ("0", "no", "absent", "none", "false")
 PRESENT = ("1", "2", "yes", "present", "true")  # IDRiD has 1 for exudates and 2 for exudates near the fovea
 UNKNOWN = ("", "na", "nan", "unknown", "ungradable")
@@ -83,8 +81,7 @@ def check_referral(least: float, lowest: int | None, labels: np.ndarray) -> None
 
 def oedema_of(columns: pd.DataFrame) -> pd.Series | None:
     """id -> "1", "0" or "" (unknown) by all columns of macular oedema, None without; FovealError for others."""
-    named = [str(name) for name in columns if re.sub(r"[\s-]+", "_", str(name).strip().lower()) in COLUMNS]
-    if not named:
+    if not (named := usual_columns(columns, "oedema")):
         return None
     found = pd.Series("", index=columns.index)
     for name in named:

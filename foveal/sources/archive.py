@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 from foveal.console import SHOWN_AS
 from foveal.errors import FovealError
 from foveal.files import telling_full
-from foveal.sources.source import HIDDEN
+from foveal.sources.names import HIDDEN
 from foveal.sources.tables import encodings_of
 
 MOST_UNPACKED = 200  # times the archive's size: photographs shrink to a tenth at most, bombs to a thousandth

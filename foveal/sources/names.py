@@ -11,8 +11,8 @@ WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_t
 PARTS: dict[str, str] = WORDS["parts"]
 EYE_OF = {word: eye for eye, words in WORDS["eyes"].items() for word in words.split()}
 ORGAN = WORDS["patterns"]["organ"]
-PATIENT, DATE, FOLD, MASKS, UNGRADABLE, NEGATIVE, EXPORT = (re.compile(WORDS["patterns"][name], re.IGNORECASE)
-    for name in ("patient", "date", "fold", "masks", "ungradable", "negative", "export"))  # fmt: skip
+PATIENT, DATE, FOLD, MASKS, UNGRADABLE, NEGATIVE, EXPORT, HIDDEN = (re.compile(WORDS["patterns"][name], re.IGNORECASE)
+    for name in ("patient", "date", "fold", "masks", "ungradable", "negative", "export", "hidden"))  # fmt: skip
 # Visits in a name, first with a time after a date.
 _DAY, _VISIT = ("|".join(WORDS["patterns"][name]) for name in ("day", "visit"))
 VISITS = [re.compile(rf"(?:^|(?<=[_\-. ]))(?:{day}|{_VISIT})(?:[_\-. ]+|$)", re.IGNORECASE)

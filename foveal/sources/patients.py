@@ -44,7 +44,8 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     dropped; so are years, short days, and numbers of folders, if they go with most patients, and a part of each name
     without which the left and right eyes pair up.
     """
-    ids, among = _numbers_first(*_without_words(*_usual_eyes(ids, among)))
+    names = _numbers_first(_without_words(_usual_eyes([*ids, *among])))
+    ids, among = names[: len(ids)], names[len(ids) :]
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
     are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
@@ -137,19 +138,19 @@ def _both_eyes(pairs: set[tuple[str, str]]) -> float:
     return sum(eyes > 1 for eyes in count.values()) / max(1, len(count))
 
 
-def _numbers_first(*lists: Sequence[str]) -> list[Sequence[str]]:
+def _numbers_first(names: list[str]) -> list[str]:
     """The names, with Site1_left_002 as Site1_002_left if most are like it and the numbers are no fields."""
-    names = {name for each in lists for name in each}
-    found = [match for match in map(_NUMBER_LAST.search, names) if match]
+    different = set(names)
+    found = [match for match in map(_NUMBER_LAST.search, different) if match]
     heads, numbers = ({match[part] for match in found} for part in ("head", "number"))
-    if 10 * len(found) < 9 * len(names) or len(numbers) <= max(MOST_FIELDS, len(heads)):
-        return list(lists)
-    return [[_NUMBER_LAST.sub(r"\g<head>_\g<number>_\g<eye>", name) for name in each] for each in lists]
+    if 10 * len(found) < 9 * len(different) or len(numbers) <= max(MOST_FIELDS, len(heads)):
+        return names
+    return [_NUMBER_LAST.sub(r"\g<head>_\g<number>_\g<eye>", name) for name in names]
 
 
-def _usual_eyes(*lists: Sequence[str]) -> list[Sequence[str]]:
+def _usual_eyes(names: list[str]) -> list[str]:
     """The names, with OS for a short word such as OI, and OD for that of the other eye, if some differ in it alone."""
-    found = {name: match for each in lists for name in each if (match := _SHORT_EYE.fullmatch(name))}
+    found = {name: match for name in names if (match := _SHORT_EYE.fullmatch(name))}
     rests: dict[str, set[str]] = {}
     for match in found.values():
         first = match["head"] in ("", f"{match[0].rpartition('/')[0]}/")  # OI_12
@@ -160,17 +161,17 @@ def _usual_eyes(*lists: Sequence[str]) -> list[Sequence[str]]:
             usual |= {left: "OS", right: "OD"} if right != "od" or "os" not in rests else {}
     changed = {name: f"{match['head']}{eye}{match['tail']}" for name, match in found.items()
                if (eye := usual.get(match["eye"].lower()))}  # fmt: skip
-    return [[changed.get(name, name) for name in each] for each in lists]
+    return [changed.get(name, name) for name in names]
 
 
-def _without_words(*lists: Sequence[str]) -> list[Sequence[str]]:
+def _without_words(names: list[str]) -> list[str]:
     """The names, with OD for OD_Topcon if such words are far fewer than folders, and OD_20210301 for OD20210301."""
-    plain: list[Sequence[str]] = [[_EYE_GLUED.sub(r"\g<eye>_", name) for name in each] for each in lists]
-    found = {name: match for each in plain for name in each if (match := _EYE_WORD.fullmatch(name))}
+    plain = [_EYE_GLUED.sub(r"\g<eye>_", name) for name in names]
+    found = {name: match for name in plain if (match := _EYE_WORD.fullmatch(name))}
     heads, tails = ({match[part].lower() for match in found.values()} for part in ("head", "word"))
     if len(tails) > max(1, len(heads) // 2):
         return plain
-    return [[found[name]["head"] + found[name]["eye"] if name in found else name for name in each] for each in plain]
+    return [found[name]["head"] + found[name]["eye"] if name in found else name for name in plain]
 
 
 def read_patients(cells: Sequence[str], where: Path, column: str) -> list[str]:

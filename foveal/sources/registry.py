@@ -18,9 +18,10 @@ from foveal.sources.cards import CARDS
 from foveal.sources.columns import usual_columns
 from foveal.sources.folder import MOST_OF_ONE, Folder
 from foveal.sources.messidor import Messidor1, Messidor2
+from foveal.sources.names import HIDDEN
 from foveal.sources.patients import one_spelling
 from foveal.sources.published import Aptos, Ddr, DeepDrid, EyePacs, Idrid
-from foveal.sources.source import ADVICE, HIDDEN, KEPT, PICTURES, SPLITS, Layout, Source, SourceOptions
+from foveal.sources.source import ADVICE, KEPT, PICTURES, SPLITS, Layout, Source, SourceOptions
 from foveal.sources.table import Table
 
 # The first one that recognises a folder reads it, so the most specific ones come first.

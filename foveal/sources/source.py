@@ -1,7 +1,6 @@
 """The result of every source, for `prepare`: a table of images with their labels, and what the labels mean."""
 
 import os
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.fundus.header import ENDINGS, KNOWN, START, is_picture
 from foveal.sources.cards import CARDS, Card
+from foveal.sources.names import HIDDEN
 
 Found = TypeVar("Found")
 SPLITS = ("train", "val", "test", "unlabelled")
@@ -28,12 +28,6 @@ UNREAD = (".json", ".jsonl", ".xml", ".parquet", ".pkl", ".mat", ".yaml", ".yml"
 READ = f"labels are read from {', '.join(TABLES)}, with a row per picture and the columns image and label"
 ADVICE = {**dict.fromkeys(ARCHIVES, "unpack it first"), **dict.fromkeys(UNREAD, READ)}
 ADVICE[".zip"] += ", or give it by itself, as in foveal prepare FILE.zip --out DATA or foveal predict RUN FILE.zip"
-# Names, or paths in a folder or an archive, of what systems put beside other files: indices, thumbnails, bins.
-HIDDEN = re.compile(
-    r"(?:^|[/\\])(?:\.+[^./\\]|(?:thumbs\.db|desktop\.ini|__MACOSX|thumb(?:nail)?s|@eaDir|[@#](?:recycle|snapshot|tmp)|"
-    r"@recently-snapshot|\$recycle\.bin|recycler|lost\+found|system volume information)(?:$|[/\\]))",
-    re.IGNORECASE,
-)
 KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
 
 

@@ -14,23 +14,13 @@ import pandas as pd
 from foveal.errors import FovealError, check_packages
 from foveal.page.words import counted
 from foveal.sources.columns import USUAL, row_per_picture, usual_columns
-from foveal.sources.names import WORDS, is_missing
-from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
+from foveal.sources.names import HIDDEN, WORDS, is_missing
+from foveal.sources.source import KEPT, PICTURES, SHEETS, TABLES
 
 MOST_TITLE = 20  # lines in which the names of columns are looked for
 SIGNS = {encoding: signs.encode() for encoding, signs in WORDS["signs"].items()}  # the usual ones
-_HIGH = re.compile(rb"[\x80-\xff]")
-# Western letters in cp1252: alone, or two beside a letter of ASCII.
-_TWO = rb"[\x91-\x97\xa0\xab\xb0\xbb\xc0-\xd6\xd8-\xf6\xf8-\xff]{2}"
-_WESTERN = re.compile(rb"(?<![\x80-\xff])(?:%s(?=[A-Za-z])|(?:[^\0-\x7f\x81\x8d\x8f\x90\x9d]|(?<=[A-Za-z])%s)"
-                      rb"(?![\x80-\xff]))" % (_TWO, _TWO))  # fmt: skip
-# Six letters of Turkish in cp1254 are Icelandic in cp1252, which has others beside them.
-_ICELANDIC = re.compile(rb"[\xd0\xdd\xde\xf0\xfd\xfe]")
-_TURKISH = re.compile(rb"[%s]" % "çğıöşüâîûÇĞİÖŞÜÂÎÛ".encode("cp1254"))
-# A cell with a formula and no value in the XML of a sheet, except text that a program has computed and that is empty.
-_NOT_COMPUTED = re.compile(rb"""
-    <(?:\w+:)?c\b(?![^>]*\st="str")[^>]*\sr="(\w+)"[^>]*> \s*<(?P<f>(?:\w+:)?f)\b(?:[^>]*/>|[^<]*</(?P=f)>)
-    \s*(?:<(?:\w+:)?v\s*(?:/>|></(?:\w+:)?v>))? \s*</""", re.VERBOSE)  # fmt: skip
+_HIGH, _WESTERN, _ICELANDIC, _TURKISH, _NOT_COMPUTED = (re.compile(WORDS["bytes"][name].encode())
+    for name in ("high", "western", "icelandic", "turkish", "not_computed"))  # fmt: skip
 
 
 def find_table(path: Path) -> Path | None:
