@@ -21,6 +21,7 @@ _SIDE = 256  # px of the picture in which they are sought: with 192, one in 15 t
 _NEIGHBOURHOOD = 1 / 64  # of the side, as for a fingerprint
 _RIM = 9  # px that are left out beside the background: the rim belongs to the camera
 _CONTRAST, _EDGE, _SIGMA = 0.01, 20.0, 1.6  # of SIFT; vessels are faint and long
+_BLUR = 1.0  # px: noise is finer than vessels, and was most of what was found in hazy eyes
 _LEVELS = 48.0  # grey levels of a unit of detail
 _STEPS = 256.0  # a number of 0.5 fills int8; the root mean square is 0.14
 
@@ -47,7 +48,7 @@ def keypoints(square: np.ndarray) -> Keypoints:
     side = min(_SIDE, len(square))
     levelled = detail(square, side, side * _NEIGHBOURHOOD, framed=False)
     seen = cv2.erode((levelled != 0).astype(np.uint8), np.ones((_RIM, _RIM), np.uint8))
-    picture = np.clip(levelled * _LEVELS + 128, 0, 255).astype(np.uint8)
+    picture = cv2.GaussianBlur(np.clip(levelled * _LEVELS + 128, 0, 255).astype(np.uint8), (0, 0), _BLUR)
     sift = cv2.SIFT_create(MOST, 3, _CONTRAST, _EDGE, _SIGMA)  # type: ignore[attr-defined]  # missing in its stubs
     found, descriptors = sift.detectAndCompute(picture, seen)
     if not found:

@@ -22,14 +22,10 @@ import pandas as pd
 from foveal.console import progress_bar
 from foveal.fundus.keypoints import Keypoints, keypoints
 from foveal.sets.agreement import confirm, confirm_laid
-from foveal.sets.candidates import AT_ONCE, CANDIDATE, Pictures, candidates, read_rows
+from foveal.sets.candidates import AT_ONCE, Pictures, candidates, read_rows
 from foveal.sets.matches import fit, likely_pairs
 from foveal.sets.shards import cores
 
-# With more pairs (63,000 photographs with each other), checking the strangers among the candidates would take minutes:
-# 2 in 100,000 pairs agree by 0.66, less than 1 in 1,000,000 by 0.7. Copies agree by at least 0.92 (200 saved again,
-# shrunk and cropped at once); of 54 second photographs of an eye 47 agree by 0.7.
-_MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
 # Least similarity: the mean of the agreements of fingerprints and of aligned pixels. Where vessels are visible,
 # strangers reach 0.55, and second photographs of one eye start at 0.67. Where all is haze, almost all pairs above it
 # are copies; between 0.59 and 0.63 half of them are.
@@ -96,10 +92,8 @@ def _exact(hashes: np.ndarray, others: np.ndarray | None) -> pd.DataFrame:
 def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
     """Copies that lie on their originals, and those that were turned, cropped or squeezed."""
     theirs = pictures if others is None else others
-    count = len(pictures.hashes) * (len(pictures.hashes) / 2 if others is None else len(others.hashes))
-    threshold = CANDIDATE if count <= _MANY_PAIRS else _CANDIDATE_OF_MANY
     prints = None if others is None else others.fingerprints
-    i, j, cosine, flipped = candidates(pictures.fingerprints, prints, threshold)
+    i, j, cosine, flipped = candidates(pictures.fingerprints, prints)
     table = _unequal(pd.DataFrame({"first": i, "second": j, "cosine": cosine, "flipped": flipped}), pictures, theirs)
     agreement = _compared(table, pictures, theirs, lambda a, b, pair: confirm(a, b, pair.flipped), "compare copies")
     table = table.assign(similarity=np.minimum(1, (table["cosine"] + agreement) / 2))

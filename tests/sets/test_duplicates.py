@@ -91,21 +91,6 @@ def test_changed_copies_are_found_and_strangers_are_not(phantoms, change):
     assert table["similarity"].between(CONFIRMED if set(table["kind"]) <= {"near", "mirrored"} else 0.5, 1).all()
 
 
-def test_very_many_pictures_have_fewer_candidates_and_all_copies(phantoms, monkeypatch):
-    asked = []
-
-    def watched(prints, others=None, threshold=0.0):
-        asked.append(threshold)
-        return candidates(prints, others, threshold)
-
-    monkeypatch.setattr(duplicates, "candidates", watched)
-    images = [*phantoms, *(CHANGES["jpeg"](image) for image in phantoms)]
-    few = find_duplicates(collection(images))
-    monkeypatch.setattr(duplicates, "_MANY_PAIRS", 100)
-    many = find_duplicates(collection(images))
-    assert asked == [0.66, 0.7] and pairs(few) == pairs(many) == [(row, row + 12) for row in range(12)]
-
-
 def test_two_collections(phantoms):
     table = find_duplicates(collection(phantoms[:4]), collection([CHANGES["mirrored"](phantoms[3]), phantoms[1]]))
     assert table.drop(columns="similarity").to_numpy().tolist() == [[1, 1, "exact"], [3, 0, "mirrored"]]
