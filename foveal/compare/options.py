@@ -48,9 +48,9 @@ class CompareConfig:
     device: str = "auto"
 
     ## For experts
-    # Continue even if images of a validation or test part were, or would be, learned from.
+    # Continue although validation or test images were used, or would be used, for training.
     allow_leaks: bool = False
-    # Random seed of all that is drawn: splits, new weights, the order of the images, views and resamples.
+    # Random seed for everything random: splits, new weights, the order of the images, views and resamples.
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -55,11 +55,11 @@ class ProbeConfig:
     neighbours: int = 20
     # CSV file to write; by default the table is only printed.
     out: Path | None = None
-    # Continue even if images of a validation or test part were, or would be, learned from.
+    # Continue although validation or test images were used, or would be used, for training.
     allow_leaks: bool = False
     # Device: auto, cpu, cuda or mps.
     device: str = "auto"
-    # Random seed of all that is drawn: splits, new weights, the order of the images, views and resamples.
+    # Random seed for everything random: splits, new weights, the order of the images, views and resamples.
     seed: int = 0
 
     def __post_init__(self) -> None:

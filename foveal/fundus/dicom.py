@@ -167,7 +167,7 @@ def _complete(dataset: Any) -> None:
 
 
 def _is_plain_jpeg(dataset: Any, frame: bytes, most_pixels: int) -> bool:
-    """Whether a frame is a JPEG of 8 bits that is not lossless; `dataset` learns the truth about JPEG 2000.
+    """Whether a frame is a JPEG of 8 bits that is not lossless. Corrects what `dataset` says about JPEG 2000.
 
     FovealError if the picture in the frame is larger than `most_pixels`, whatever the DICOM elements say.
     """

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest import mock
 
 import numpy as np
 import timm
@@ -110,7 +110,9 @@ def _by_timm(state: State, encoder: nn.Module) -> State:
 def _conversion(architecture: str | None) -> Callable[..., Any] | None:
     """The function by which timm converts published weights of a network, as timm gives it to its own loader."""
     given: list[Any] = [None]
-    loader = patch("timm.models._builder.load_pretrained", lambda *_, filter_fn=None, **__: given.append(filter_fn))
+    loader = mock.patch(
+        "timm.models._builder.load_pretrained", lambda *_, filter_fn=None, **__: given.append(filter_fn)
+    )
     if architecture and timm.is_model(architecture):
         with loader, torch.device("meta"):  # nothing is loaded or computed
             timm.create_model(architecture, pretrained=True)

@@ -120,9 +120,9 @@ class PretrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Compile the encoder; this makes long runs on a GPU faster.
     compile: Literal["no", "yes"] = "no"
-    # Continue even if images of a validation or test part were, or would be, learned from.
+    # Continue although validation or test images were used, or would be used, for training.
     allow_leaks: bool = False
-    # Random seed of all that is drawn: splits, new weights, the order of the images, views and resamples.
+    # Random seed for everything random: splits, new weights, the order of the images, views and resamples.
     seed: int = 0
 
     simclr: SimCLROptions = SimCLROptions()

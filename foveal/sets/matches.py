@@ -26,13 +26,13 @@ _SIZES = 32  # bins of size: the largest keypoint is 2^16 times as large as the 
 # Nearest cells in which neighbours are sought. With two cells, or only 150 voters of a picture, 0.5 % of the copies of
 # 180 photographs that `fit` confirms get too few votes; now 0.2 %.
 _CELLS = 4
-_BLOCK = 1024  # pictures that vote at a time
+_BLOCK = 256  # pictures that vote at a time: at most 5 million votes, in about 100 MB
 _ROWS = 1 << 14  # keypoints whose nearest cells are sought at a time
 _PRODUCTS = 1 << 21  # of keypoints, at a time
 _RATIO = 0.85  # of the distances to the nearest and the second nearest keypoint (Lowe, 2004)
 _TOLERANCE = 0.012  # of the side, for keypoints that lie on each other
-# Copies of 150 photographs share 13 to 200 keypoints (turned, mirrored, or cropped to 70 % anywhere), different eyes at
-# most 7 in 24,000 pairs with votes.
+# Copies of 160 photographs share at least 11 keypoints (turned, mirrored, or cropped to 70 % anywhere), different eyes
+# at most 7 in 24,000 pairs with votes.
 _LEAST_SHARED = 9
 _MOST_SCALE, _MOST_SQUEEZE = 2.5, 1.8  # crops to 40 % of the side; pictures squeezed to 56 %
 

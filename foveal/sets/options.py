@@ -87,7 +87,7 @@ class PrepareConfig:
     unlabelled: NumberOrAll = 0
     # When a set grows, allow images to move between training, validation and test if copies or the source require it.
     accept_moves: bool = False
-    # Random seed of all that is drawn: splits, new weights, the order of the images, views and resamples.
+    # Random seed for everything random: splits, new weights, the order of the images, views and resamples.
     seed: int = 0
 
     ## Where

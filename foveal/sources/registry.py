@@ -97,7 +97,9 @@ def _with_headers(source: Source) -> pd.DataFrame:
                 header = files.map(lambda file: file and origin_in_header(source.root / file, by_study=True)[0])
                 if header[header != ""].nunique() == 1:  # one study of all is nobody either
                     header = header.map(lambda _: "")
-                instead = "instead, each study counts as one" if header.any() else "that is nobody"
+                instead = (
+                    "each study counts as a patient instead" if header.any() else "the patient is taken as unknown"
+                )
                 warn(f"all {len(named)} DICOM headers name the same patient; {instead}")
             by_names = column in source.given or (one and named.nunique() > 1)
             keep = told != "" if by_names else header == ""
