@@ -13,7 +13,7 @@ _HOPELESS = 0.42  # agreement after the coarse alignment; half of the strangers 
 # Shares of the side. A second photograph of one eye needs less; with more, strangers could be bent until they fit.
 _MOST_STRETCH, _MOST_SHIFT = 0.15, 0.2
 # Side and neighbourhood, as below. Laid on each other by their keypoints, copies of 160 photographs agree by 0.7 and
-# more, strangers by at most 0.23, or 0.48 if they share the dust or the reflections of a camera.
+# more, strangers by at most 0.23, or 0.55 if they share the dust or the reflections of a camera.
 _LAID = (128, 4.0)
 
 
